@@ -1,0 +1,131 @@
+"""Write a model folder: one ONNX file, and what audonnx needs to load it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnx import ModelProto
+
+from . import topology
+from .compact import compact
+from .errors import ExportError
+
+MODEL_FILE = "model.onnx"
+"""Name of the model in its folder."""
+
+AUDONNX_FILE = "model.yaml"
+"""Name of the description that ``audonnx.load`` reads."""
+
+
+def write(
+    model: ModelProto,
+    folder: Path,
+    *,
+    metadata: Mapping[str, str],
+    labels: Sequence[str],
+    overwrite: bool = False,
+) -> Path:
+    """Write a model into a folder of its own.
+
+    A write that is killed leaves the old files or the new ones,
+    never a part of one.
+    The same arguments give the same bytes.
+
+    Args:
+        model: ONNX model with one output
+        folder: folder, made if it is not there
+        metadata: what the file shall say of itself,
+            for instance sampling rate, range, window, licence
+        labels: names of the scores, in their order;
+            added to the metadata as ``labels``
+        overwrite: replace a model that is there
+
+    Returns:
+        path of the ONNX file
+
+    Raises:
+        ExportError: if there is a model already,
+            the model has external data or is not valid,
+            or labels or metadata cannot be stored
+
+    """
+    folder = Path(folder)
+    for label in labels:
+        # They go into YAML, which must stay plain text.
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", label):
+            raise ExportError(
+                f"labels must be words of letters, digits, '_' and '-', got "
+                f"'{label}': rename it"
+            )
+    if len(model.graph.output) != 1:
+        raise ExportError(
+            f"model must have one output, got {len(model.graph.output)}: "
+            "leave the scores alone"
+        )
+    (output,) = model.graph.output
+    shape = [dim.dim_value for dim in output.type.tensor_type.shape.dim]
+    if not shape or shape[-1] != len(labels):
+        raise ExportError(
+            f"labels must be one for each score of an output of shape {shape}, got "
+            f"{len(labels)}: name every score once"
+        )
+    for key, value in metadata.items():
+        if not (isinstance(key, str) and key and isinstance(value, str)):
+            raise ExportError(
+                f"metadata must map text to text, got {value!r} for {key!r}: "
+                "write it as text"
+            )
+    packed = compact(model)
+    entries = {**metadata, "labels": ",".join(labels)}
+    for key in sorted(entries):
+        packed.metadata_props.add(key=key, value=entries[key])
+    files = {
+        folder / MODEL_FILE: topology.load(packed).SerializeToString(
+            deterministic=True
+        ),
+        folder / AUDONNX_FILE: _audonnx_yaml(labels).encode(),
+    }
+    for path in files:
+        if path.exists() and not overwrite:
+            raise ExportError(
+                f"'{path}' must not exist, got a file: "
+                "choose another folder or overwrite it"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            _replace(path, data)
+    except OSError as error:
+        raise ExportError(
+            f"'{folder}' must be a writable folder, got {topology.one_line(error)}: "
+            "choose another"
+        ) from error
+    return folder / MODEL_FILE
+
+
+def _audonnx_yaml(labels: Sequence[str]) -> str:
+    # 'y' or 'null' would be no text without quotes
+    quoted = ", ".join(f"'{label}'" for label in labels)
+    return (
+        "$audonnx.core.model.Model==1.0.1:\n"
+        f"  path: {MODEL_FILE}\n"
+        f"  labels: [{quoted}]\n"
+        "  transform: null\n"
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a whole file in place of what is there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,46 @@
+"""Graph simplification by onnxsim, with errors of our own."""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from . import topology
+from .errors import ExportError
+
+
+def simplify(model: ModelProto) -> ModelProto:
+    """Fold constants and batch normalisation and remove what does nothing.
+
+    The result computes the same values;
+    :func:`export.parity.compare` shows it.
+    Free dimensions stay free.
+
+    Args:
+        model: ONNX model without external data
+
+    Returns:
+        new model, the argument stays as it is
+
+    Raises:
+        ExportError: if the model is invalid,
+            onnxsim is not installed, or it fails
+
+    """
+    topology.load(model)
+    try:
+        import onnxsim
+    except ImportError as error:
+        raise ExportError(
+            "onnxsim must be installed to simplify a model, got none: "
+            "pip install 'wav2small[train]'"
+        ) from error
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    try:
+        simplified, _ = onnxsim.simplify(copy)
+    except Exception as error:  # whatever its passes raise
+        raise ExportError(
+            f"model must pass through onnxsim, got {topology.one_line(error)}: "
+            "leave out the operator it names"
+        ) from error
+    return topology.load(simplified)

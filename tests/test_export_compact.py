@@ -1,0 +1,177 @@
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from export import topology
+from export.compact import compact, expand_constants
+from export.errors import ExportError
+
+
+def model(text, *, opset=17, **constants):
+    """Graph from ONNX text, its larger constants from arrays."""
+    graph = onnx.parser.parse_graph(text)
+    for name, value in constants.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def run(candidate, value, name="x"):
+    (result,) = topology.session(candidate, "exact").run(None, {name: value})
+    return result
+
+
+def constant(candidate):
+    """The constant that a model of one product uses, after expansion."""
+    (tensor,) = expand_constants(candidate).graph.initializer
+    return onnx.numpy_helper.to_array(tensor)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 40), st.integers(1, 40)),
+        elements=st.sampled_from([0.0, -0.0, 0.0, 0.0, 0.0, 1.5, 1e-38, -2.25]),
+        fill=st.just(0.0),
+    )
+)
+def test_constants_come_back_bit_for_bit(value):
+    whole = model("g (float[1] x) => (float[N, M] y) { y = Mul(x, w) }", w=value)
+    small = compact(whole)
+    assert small.ByteSize() <= whole.ByteSize() + len("model")
+    back = constant(small)
+    assert back.dtype == value.dtype and back.shape == value.shape
+    assert back.tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+def test_frame_of_zeros_is_not_stored(dtype):
+    value = np.zeros((16, 16, 3, 3), dtype)
+    value[:13, :13] = np.random.default_rng(0).integers(1, 60, (13, 13, 3, 3))
+    whole = model(
+        "g (float[1] x) => (float[16, 16, 3, 3] y) { c = Cast<to=1>(w) y = Mul(x, c) }"
+        if dtype == np.float32
+        else "g (float[1] x, float s) => (float[16, 16, 3, 3] y)"
+        " { c = DequantizeLinear(w, s) y = Mul(x, c) }",
+        w=value,
+    )
+    small = compact(whole)
+    assert small.ByteSize() < 13 * 13 * 9 * value.itemsize + 300
+    np.testing.assert_array_equal(constant(small), value)
+
+
+@pytest.mark.parametrize("window, n_fft", [(64, 64), (400, 512)])
+def test_fourier_kernels_are_formulas(window, n_fft):
+    time, bins = np.arange(window), np.arange(n_fft // 2 + 1)
+    angle = 2 * np.pi * np.outer(bins, time) / n_fft
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window)
+    for wave in (np.cos(angle), -np.sin(angle)):
+        kernel = (wave * hann)[:, None].astype(np.float32)
+        small = compact(whole_of(kernel))
+        assert small.ByteSize() < 600
+        assert np.abs(constant(small) - kernel).max() <= 1e-7
+        # the smallest change that matters is no formula
+        kernel[3, 0, 5] += 1e-6
+        np.testing.assert_array_equal(constant(compact(whole_of(kernel))), kernel)
+
+
+def whole_of(kernel):
+    return model(
+        "g (float[1, 1, N] x) => (float[1, K, M] y) { y = Conv(x, w) }", w=kernel
+    )
+
+
+def test_compact_twice_is_compact_once():
+    value = np.zeros((26, 33), np.float32)
+    value[3, 4:9] = 0.5
+    small = compact(
+        model("g (float[1] x) => (float[26, 33] y) { y = Mul(x, w) }", w=value)
+    )
+    assert compact(small).SerializeToString() == small.SerializeToString()
+
+
+def test_equal_parts_are_merged_and_dead_ones_go():
+    ones = np.ones(300, np.float32)
+    small = compact(
+        model(
+            "g (float[1] x) => (float[300] y) {"
+            " a = Mul(x, u) b = Mul(x, v) dead = Exp(x) y = Add(a, b) }",
+            u=ones,
+            v=ones.copy(),
+            unused=ones + 1,
+        )
+    )
+    assert [node.op_type for node in small.graph.node] == ["Mul", "Add"]
+    assert len(small.graph.initializer) == 1
+    assert run(small, np.array([3], np.float32)).tolist() == [6.0] * 300
+
+
+def test_names_annotations_and_defaults_go():
+    whole = model(
+        "g (float[1, 4] signal) => (float[1, 4] logits) {"
+        " long_name = Softmax<axis=-1>(signal) logits = LeakyRelu<alpha=0.5>(long_name)"
+        "}"
+    )
+    whole.graph.node[0].name = "/layer/softmax"
+    whole.graph.node[0].doc_string = "File somewhere.py, line 3"
+    whole.graph.node[0].metadata_props.add(key="stack", value="trace")
+    whole.metadata_props.add(key="key", value="value")
+    small = compact(whole)
+    text = small.SerializeToString()
+    for part in (b"layer", b"long_name", b"trace", b"File", b"value"):
+        assert part not in text
+    softmax, rectifier = small.graph.node
+    assert not softmax.attribute and rectifier.attribute[0].f == 0.5
+    assert softmax.input[0] == "signal" and rectifier.output[0] == "logits"
+
+
+def test_defaults_are_those_of_the_opset():
+    # in opset 11 Softmax flattens from axis 1 unless told otherwise
+    text = "g (float[1, 2, 3] x) => (float[1, 2, 3] y) { y = Softmax<axis=-1>(x) }"
+    whole = model(text, opset=11)
+    value = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    np.testing.assert_array_equal(run(compact(whole), value), run(whole, value))
+
+
+def test_dequantised_weights_stay_integers():
+    whole = model(
+        "g (float[1] x, float s) => (float[4] y)"
+        " { c = DequantizeLinear(w, s) y = Mul(x, c) }",
+        w=np.arange(4, dtype=np.int8),
+    )
+    assert constant(whole).dtype == np.int8
+
+
+def test_constant_output_is_kept():
+    whole = model("g (float[1] x) => (float[2] y) { y = Exp(w) }", w=np.zeros(2, "f"))
+    assert run(expand_constants(whole), np.zeros(1, np.float32)).tolist() == [1, 1]
+
+
+def test_argument_is_left_alone():
+    whole = model("g (float[1] x) => (float[1] y) { a = Exp(x) y = Exp(a) }")
+    before = whole.SerializeToString()
+    compact(whole)
+    assert whole.SerializeToString() == before
+
+
+def test_custom_operator_is_refused():
+    whole = model("g (float[1] x) => (float[1] y) { y = com.acme.Magic(x) }")
+    whole.opset_import.append(onnx.helper.make_opsetid("com.acme", 1))
+    with pytest.raises(ExportError, match=r"got Magic 'y' of 'com\.acme'"):
+        compact(whole)
+
+
+def test_branch_is_refused():
+    branch = onnx.parser.parse_graph("b () => (float[1] z) { z = Exp(x) }")
+    whole = model("g (bool c, float[1] x) => (float[1] y) { y = Exp(x) }")
+    whole.graph.node[0].CopyFrom(
+        onnx.helper.make_node(
+            "If", ["c"], ["y"], then_branch=branch, else_branch=branch
+        )
+    )
+    with pytest.raises(ExportError, match="plain graph, got a sub-graph in If 'y'"):
+        compact(whole)

@@ -1,0 +1,155 @@
+"""Checkpoints: weights and configuration, checked byte by byte on load.
+
+A checkpoint is a directory of ``model.safetensors``, ``config.json``,
+whatever else its maker adds,
+and ``manifest.sha256`` in the format of ``sha256sum``.
+Nothing in it can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import safetensors.numpy
+
+from .errors import InputError
+
+MANIFEST = "manifest.sha256"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+def save(
+    folder: Path,
+    weights: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    *,
+    extra: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> None:
+    """Write a checkpoint so that a kill leaves the old one or the new one.
+
+    Args:
+        folder: directory to write, replaced if it is there
+        weights: the model's tensors
+        config: what JSON can hold
+        extra: further tensors by file stem, e.g. an optimiser's
+
+    """
+    fresh, old = _siblings(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    files = {
+        WEIGHTS: _pack(weights),
+        CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
+    }
+    for stem, tensors in (extra or {}).items():
+        files[f"{stem}.safetensors"] = _pack(tensors)
+    manifest = "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+        for name, data in sorted(files.items())
+    )
+    for name, data in [*files.items(), (MANIFEST, manifest.encode())]:
+        with (fresh / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    recover(folder)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Put the old checkpoint back where a kill came between two renames."""
+    _, old = _siblings(folder)
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+
+
+def load(
+    folder: Path, *, extra: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a checkpoint and check each byte of it.
+
+    Args:
+        folder: a checkpoint
+        extra: stem of a further tensor file to read instead of the weights
+
+    Returns:
+        tensors and configuration
+
+    Raises:
+        InputError: if the folder is no checkpoint,
+            or a file of it is missing, unlisted or changed
+
+    """
+    manifest = _read(folder / MANIFEST)
+    try:
+        lines = manifest.decode("ascii").splitlines(keepends=True)
+        listed = {line[66:-1]: line[:64] for line in lines}
+        canonical = "".join(f"{listed[name]}  {name}\n" for name in sorted(listed))
+    except UnicodeDecodeError:
+        canonical = ""
+    if canonical.encode() != manifest or WEIGHTS not in listed or CONFIG not in listed:
+        raise InputError(
+            f"checkpoint manifest is damaged: {folder / MANIFEST}: "
+            "copy the checkpoint again"
+        )
+    data = {}
+    for name, digest in listed.items():
+        data[name] = _read(folder / name)
+        if hashlib.sha256(data[name]).hexdigest() != digest:
+            raise InputError(
+                f"checkpoint file is damaged: {folder / name}: its SHA-256 is not "
+                "the manifest's; copy the checkpoint again"
+            )
+    name = f"{extra}.safetensors" if extra else WEIGHTS
+    if name not in data:
+        raise InputError(
+            f"checkpoint must hold {name}: {folder}: it cannot be resumed from"
+        )
+    return safetensors.numpy.load(data[name]), json.loads(data[CONFIG])
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weights, as its manifest has it.
+
+    Raises:
+        InputError: if the folder is no checkpoint
+
+    """
+    for line in _read(folder / MANIFEST).decode("ascii", "replace").splitlines():
+        if line[66:] == WEIGHTS:
+            return line[:64]
+    raise InputError(f"checkpoint manifest is damaged: {folder / MANIFEST}")
+
+
+def _siblings(folder: Path) -> tuple[Path, Path]:
+    return (
+        folder.with_name(f".{folder.name}.new"),
+        folder.with_name(f".{folder.name}.old"),
+    )
+
+
+def _pack(tensors: Mapping[str, np.ndarray]) -> bytes:
+    return safetensors.numpy.save(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"checkpoint file cannot be read: {path}: {error.strerror}"
+        ) from error

@@ -1,0 +1,389 @@
+"""Distillation: a student learns a teacher's scores, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import __version__, checkpoint
+from .adv import DIMENSIONS, SAMPLING_RATE
+from .data import AugmentConfig, Clips, augment, read_noises
+from .errors import InputError
+from .labels import Labels, LabelStore
+from .losses import score_losses
+from .metrics import concordance_cc
+from .students import student
+from .teachers import Teacher, load_teacher
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What a distillation run does; with the labels it determines the weights."""
+
+    student: str = "wav2small"
+    """Name of the student, see ``wav2small list students``."""
+
+    teaching: Literal["online", "cached"] = "online"
+    """``online``: the teacher of the labels scores each augmented crop.
+    ``cached``: the crop keeps the score of its clip."""
+
+    epochs: int = 100
+    """Passes over the clips; each pass takes one crop of every clip."""
+
+    batch_size: int = 16
+    """Crops per step."""
+
+    crop_seconds: float = 2.0
+    """Length of a crop in seconds."""
+
+    learning_rate: float = 3e-3
+    """Peak of the cosine schedule."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+
+    warmup: float = 0.05
+    """Share of the steps in which the learning rate rises, in 0..1."""
+
+    l1_weight: float = 0.5
+    """Weight of the mean absolute error beside the concordance losses."""
+
+    average: float = 0.995
+    """Decay per step of the moving average of the weights,
+    which is what is evaluated and saved."""
+
+    dev_share: float = 0.1
+    """Share of the speakers (of the files, where speakers are unknown)
+    that is kept from training to choose the best checkpoint, in 0..1."""
+
+    evaluations: int = 20
+    """How often the run is evaluated and saved, evenly spread."""
+
+    seed: int = 0
+    """Seed of the weights and of every crop and augmentation."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How crops are varied."""
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of one training step.
+
+    Each step has its own,
+    so a resumed run needs no generator state.
+    """
+    return np.random.default_rng([seed, step])
+
+
+def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Return the clips of one step: each clip once per epoch, in random order."""
+    steps = max(1, len(items) // batch_size)
+    epoch, position = divmod(step, steps)
+    # a stream of its own: step generators have non-negative second words below 2**62
+    order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
+    return np.resize(order[position * batch_size :], batch_size)
+
+
+def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into training and development, by speaker where it is known.
+
+    Args:
+        labels: the rows
+        share: share of the groups that goes to development, in 0..1
+        seed: seed of the choice
+
+    Returns:
+        row indices of training and of development, each sorted
+
+    Raises:
+        InputError: if either would be empty
+
+    """
+    speakers = labels.metadata["speaker"]
+    groups = np.array(
+        [speaker or name for speaker, name in zip(speakers, labels.names, strict=True)]
+    )
+    unique = np.unique(groups)
+    count = max(1, round(share * len(unique)))
+    chosen = np.random.default_rng([seed, 2**61]).permutation(unique)[:count]
+    dev = np.isin(groups, chosen)
+    if dev.all() or not dev.any():
+        raise InputError(
+            f"labels must hold at least 2 speakers or files, got {len(unique)}: "
+            "annotate more audio"
+        )
+    return np.flatnonzero(~dev), np.flatnonzero(dev)
+
+
+def predict_clips(module: nn.Module, clips: Clips, items: np.ndarray) -> np.ndarray:
+    """Score whole clips one by one, ``(len(items), 3)``."""
+    device = next(module.parameters()).device
+    was_training = module.training
+    module.eval()
+    with torch.inference_mode():
+        scores = [
+            module(torch.from_numpy(clips[int(i)])[None].to(device))[0].float().cpu()
+            for i in items
+        ]
+    module.train(was_training)
+    return torch.stack(scores).numpy()
+
+
+def distill(
+    labels_folder: Path,
+    run: Path,
+    config: DistillConfig,
+    *,
+    noise: Path | None = None,
+    audio_root: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    teacher: Teacher | None = None,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+) -> dict[str, Any]:
+    """Train a student on the scores of a label store.
+
+    A run directory holds the checkpoints ``best`` and ``last``.
+    A killed run that is resumed
+    ends with the weights of an unbroken one.
+
+    Args:
+        labels_folder: label store
+        run: directory of the run
+        config: what to do
+        noise: folder, file or manifest of noise recordings
+        audio_root: where the audio is now, if it was moved after annotation
+        device: torch device
+        resume: go on with the run that is there
+        overwrite: delete the run that is there
+        tensorboard: write event files to ``run/logs``
+        teacher: the teacher of the labels, loaded by its name if None
+        progress: called with stage, steps done, steps in all and figures
+
+    Returns:
+        configuration of the best checkpoint, with its metrics
+
+    Raises:
+        InputError: if labels, run or configuration do not fit
+
+    """
+    last = run / "last"
+    checkpoint.recover(last)
+    checkpoint.recover(run / "best")
+    if overwrite:
+        shutil.rmtree(run, ignore_errors=True)
+    elif last.exists() and not resume:
+        raise InputError(f"run exists: {run}: pass --resume or --overwrite")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device must be cpu, got cuda: no CUDA device is here")
+
+    store = LabelStore.open(labels_folder)
+    labels = store.read()
+    if config.teaching == "online" and teacher is None:
+        teacher = load_teacher(store.teacher["name"])
+    if teacher and teacher.info.revision != store.teacher["revision"]:
+        raise InputError(
+            f"teacher must be the one of the labels, {store.teacher['name']} "
+            f"{store.teacher['revision']}, got {teacher.info.revision}: "
+            "annotate again or pass --teaching cached"
+        )
+
+    root = audio_root or store.root
+    clips, errors = Clips.decode(
+        [
+            (root / name, float(start), float(end))
+            for name, start, end in zip(
+                labels.names, labels.starts, labels.ends, strict=True
+            )
+        ],
+        run / "clips",
+        progress=progress and (lambda done, total: progress("decode", done, total, {})),
+    )
+    if len(errors) == len(clips):
+        raise InputError(
+            f"audio of the labels cannot be read below {root}: {errors[0][1]}: "
+            "pass --audio-root"
+        )
+    bad = {item for item, _ in errors}
+    train, dev = split_dev(labels, config.dev_share, config.seed)
+    train = np.array([item for item in train if item not in bad])
+    dev = np.array([item for item in dev if item not in bad])
+    noises = read_noises(noise)
+    samples = round(config.crop_seconds * SAMPLING_RATE)
+
+    torch.manual_seed(config.seed)
+    entry = student(config.student)
+    module = entry.build().to(device).train()
+    average = copy.deepcopy(module)
+    trainable = {k: p for k, p in module.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(
+        trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    steps_per_epoch = max(1, len(train) // config.batch_size)
+    total = config.epochs * steps_per_epoch
+    described = {
+        "format": 1,
+        "student": config.student,
+        "config": asdict(entry.config),
+        "dimensions": DIMENSIONS,
+        "sampling_rate": SAMPLING_RATE,
+        "distill": asdict(config),
+        "teacher": store.teacher,
+        "licence": store.teacher["licence"],
+        "labels": {"clips": len(clips), "hours": round(clips.seconds / 3600, 3)},
+        "versions": {"wav2small": __version__, "torch": torch.__version__},
+    }
+    history: list[dict[str, float]] = []
+    best = -math.inf
+    start = 0
+    if resume and last.exists():
+        weights, saved = checkpoint.load(last)
+        if saved["distill"] != _plain(asdict(config)):
+            raise InputError(
+                f"run must be resumed with its own configuration: {last}: "
+                "pass the same options or --overwrite"
+            )
+        state, _ = checkpoint.load(last, extra="training")
+        _load(average, weights)
+        _load(module, {k[7:]: v for k, v in state.items() if k.startswith("module/")})
+        for name, parameter in trainable.items():
+            optimizer.state[parameter] = {
+                key: torch.from_numpy(state[f"{key}/{name}"].copy()).to(
+                    device if key != "step" else "cpu"
+                )
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        history, start = saved["history"], saved["step"]
+        best = max(row["mean"] for row in history)
+    writer = None
+    if tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(run / "logs"), purge_step=start)
+
+    def prepare(step: int) -> tuple[Tensor, Tensor]:
+        rng = step_rng(config.seed, step)
+        items = epoch_batch(train, config.batch_size, config.seed, step)
+        online = config.teaching == "online"
+        signals = [
+            augment(
+                clips,
+                int(item),
+                samples,
+                rng,
+                config.augment,
+                noises=noises,
+                relabelled=online,
+            )
+            for item in items
+        ]
+        scores = teacher.predict(signals) if online else labels.scores[items]
+        return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
+
+    marks = {round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(prepare, start) if start < total else None
+        for step in range(start, total):
+            signal, truth = ahead.result()
+            if step + 1 < total:
+                ahead = pool.submit(prepare, step + 1)
+            rate = config.learning_rate * _schedule(step, total, config.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with torch.autocast(
+                "cuda", torch.bfloat16, enabled=device.startswith("cuda")
+            ):
+                prediction = module(signal.to(device))
+            losses = score_losses(prediction.float(), truth.to(device))
+            loss = sum(
+                value * (config.l1_weight if name == "l1" else 1)
+                for name, value in losses.items()
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trainable.values(), 5.0)
+            optimizer.step()
+            # the average forgets its random start quickly, then slows down
+            decay = min(config.average, (1 + step) / (10 + step))
+            _move_average(average, module, decay)
+            figures = {name: float(value) for name, value in losses.items()}
+            if writer:
+                for name, value in figures.items():
+                    writer.add_scalar(f"loss/{name}", value, step)
+                writer.add_scalar("learning_rate", rate, step)
+            if progress:
+                progress("train", step + 1, total, figures)
+            if step + 1 in marks:
+                scores = predict_clips(average, clips, dev)
+                row = {
+                    name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
+                    for axis, name in enumerate(DIMENSIONS)
+                }
+                row["mean"] = float(np.nanmean(list(row.values())))
+                row["step"] = step + 1
+                history.append(row)
+                if writer:
+                    for name in DIMENSIONS:
+                        writer.add_scalar(f"dev/ccc_{name}", row[name], step)
+                described |= {"step": step + 1, "history": history, "metrics": row}
+                weights = _arrays(average)
+                if row["mean"] > best or best == -math.inf:
+                    best = row["mean"]
+                    checkpoint.save(run / "best", weights, described)
+                state = {f"module/{k}": v for k, v in _arrays(module).items()}
+                for name, parameter in trainable.items():
+                    for key, value in optimizer.state[parameter].items():
+                        state[f"{key}/{name}"] = value.cpu().numpy()
+                checkpoint.save(last, weights, described, extra={"training": state})
+                if progress:
+                    progress("dev", step + 1, total, row)
+    if writer:
+        writer.close()
+    shutil.rmtree(run / "clips", ignore_errors=True)
+    return checkpoint.load(run / "best")[1] | {"unreadable": len(errors)}
+
+
+def _schedule(step: int, total: int, warmup: float) -> float:
+    """Cosine decay to zero after a linear rise, relative to the peak."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    for kept, fresh in zip(
+        average.state_dict().values(), module.state_dict().values(), strict=True
+    ):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(fresh, 1 - decay)
+        else:
+            kept.copy_(fresh)
+
+
+def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    return {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
+
+
+def _load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration as it comes back from JSON."""
+    return json.loads(json.dumps(config))
+

@@ -1,0 +1,180 @@
+"""Log-mel front end as a module that trains, batches and exports."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .adv import SAMPLING_RATE
+
+
+def frame_mask(lengths: Tensor, frames: int) -> Tensor:
+    """Mark the frames that belong to each signal.
+
+    Args:
+        lengths: number of valid frames of each signal, shape ``(batch,)``
+        frames: number of frames in the padded batch
+
+    Returns:
+        boolean tensor of shape ``(batch, frames)``
+
+    """
+    return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def normalize(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Remove the mean of each signal and scale it to unit power.
+
+    Statistics are taken over the valid samples alone;
+    samples past the end of a signal come out as zero.
+
+    Shape:
+        signal: ``(batch, time)``
+        lengths: ``(batch,)``, samples; None if all are valid
+
+    """
+    if lengths is None:
+        signal = signal - signal.mean(dim=1, keepdim=True)
+        power = signal.square().mean(dim=1, keepdim=True)
+        return signal / torch.sqrt(power + 1e-7)
+    mask = frame_mask(lengths, signal.shape[1]).to(signal.dtype)
+    count = lengths[:, None].to(signal.dtype)
+    mean = (signal * mask).sum(dim=1, keepdim=True) / count
+    signal = (signal - mean) * mask
+    power = signal.square().sum(dim=1, keepdim=True) / count
+    return signal / torch.sqrt(power + 1e-7)
+
+
+class _Spectrogram(nn.Module):
+    """Power spectrogram by two frozen convolutions, Hann window folded in."""
+
+    conv_real: nn.Conv1d
+    conv_imag: nn.Conv1d
+
+    def __init__(self, window_length: int, hop_length: int, n_fft: int) -> None:
+        super().__init__()
+        bins = n_fft // 2 + 1
+        time = np.arange(window_length)
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window_length)
+        # Python integers keep k * n exact, so the angle is exact modulo 2 pi
+        angle = 2 * np.pi * (np.outer(np.arange(bins), time) % n_fft) / n_fft
+        for name, kernel in (
+            ("conv_real", np.cos(angle) * hann),
+            ("conv_imag", -np.sin(angle) * hann),
+        ):
+            conv = nn.Conv1d(1, bins, window_length, stride=hop_length, bias=False)
+            conv.weight = nn.Parameter(
+                torch.tensor(kernel[:, None, :], dtype=torch.float32),
+                requires_grad=False,
+            )
+            setattr(self, name, conv)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        signal = signal[:, None, :]
+        return self.conv_real(signal).square() + self.conv_imag(signal).square()
+
+
+class _LogMelScale(nn.Module):
+    """Mel bands in decibel; the matrix is stored under its published name."""
+
+    def __init__(self, n_fft: int, n_mels: int, fmin: float, fmax: float) -> None:
+        super().__init__()
+        self.melW = nn.Parameter(
+            torch.tensor(mel_basis(n_fft, n_mels, fmin, fmax).T), requires_grad=False
+        )
+
+    def forward(self, power: Tensor) -> Tensor:
+        # A 1x1 convolution and not a matrix product:
+        # onnxruntime would quantise a product's input on the fly.
+        mel = nn.functional.conv1d(power, self.melW.t()[:, :, None])
+        return 10 * torch.log10(torch.clamp(mel, min=1e-10))
+
+
+def mel_basis(n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Slaney mel filter bank, area-normalised.
+
+    The same numbers as ``librosa.filters.mel`` with its defaults,
+    made here because importing librosa costs seconds.
+
+    Args:
+        n_fft: length of the Fourier transform in samples
+        n_mels: number of bands
+        fmin: lower edge of the first band in Hz
+        fmax: upper edge of the last band in Hz
+
+    Returns:
+        array of shape ``(n_mels, n_fft // 2 + 1)``, float32
+
+    References:
+        Slaney 1998, Auditory Toolbox, Interval Technical Report 1998-010.
+
+    """
+    step = np.log(6.4) / 27  # above 1 kHz 27 mels to a factor of 6.4
+
+    def to_mel(hertz: float) -> float:
+        if hertz < 1000:
+            return hertz * 3 / 200
+        return 15 + np.log(hertz / 1000) / step
+
+    mels = np.linspace(to_mel(fmin), to_mel(fmax), n_mels + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(step * (mels - 15)))
+    frequencies = np.linspace(0, SAMPLING_RATE / 2, n_fft // 2 + 1)
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    triangles *= (2 / (edges[2:] - edges[:-2]))[:, None]
+    return triangles.astype(np.float32)
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram of a signal.
+
+    All parameters are frozen.
+
+    Shape:
+        signal: ``(batch, time)``, float32
+        output: ``(batch, frames, n_mels)``, decibel, floor -100
+
+    Args:
+        window_length: length of the Hann window in samples
+        hop_length: samples from one frame to the next
+        n_mels: number of mel bands
+        n_fft: length of the Fourier transform in samples,
+            ``window_length`` if None
+        fmin: lower edge of the mel bands in Hz
+        fmax: upper edge of the mel bands in Hz
+        center: put ``n_fft // 2`` zeros before and after the signal,
+            so that a signal of any length has a frame
+
+    """
+
+    def __init__(
+        self,
+        *,
+        window_length: int,
+        hop_length: int,
+        n_mels: int,
+        n_fft: int | None = None,
+        fmin: float = 0,
+        fmax: float = SAMPLING_RATE / 2,
+        center: bool = False,
+    ) -> None:
+        super().__init__()
+        n_fft = n_fft or window_length
+        self.window_length = window_length
+        self.hop_length = hop_length
+        self.padding = n_fft // 2 if center else 0
+        self.spectrogram_extractor = _Spectrogram(window_length, hop_length, n_fft)
+        self.logmel_extractor = _LogMelScale(n_fft, n_mels, fmin, fmax)
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        """Return how many frames signals of these lengths (samples) have."""
+        lengths = lengths + 2 * self.padding
+        return (lengths - self.window_length) // self.hop_length + 1
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Compute the log-mel spectrogram."""
+        if self.padding:
+            signal = nn.functional.pad(signal, (self.padding, self.padding))
+        return self.logmel_extractor(self.spectrogram_extractor(signal)).transpose(1, 2)

@@ -1,0 +1,167 @@
+"""Tell speech from silence and from other sounds.
+
+A model of emotion scores whatever it is given,
+silence and chainsaws included.
+The gate says which signals are worth a score.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .adv import SAMPLING_RATE
+from .errors import InputError
+
+ASSET = Path(__file__).parent / "assets" / "gate" / "gate.onnx"
+"""The bundled network."""
+
+SILENCE_LEVEL = -60.0
+"""Level in dB of full scale (RMS) below which a signal is silence."""
+
+MIN_SAMPLES = SAMPLING_RATE // 10
+"""A signal of fewer samples is silence: no syllable is that short."""
+
+PIECE_SAMPLES = 4 * SAMPLING_RATE
+"""Longest stretch in samples that the network hears at once,
+as long as the longest that it was trained on."""
+
+Kind = Literal["speech", "silence", "non-speech"]
+"""What a signal can be."""
+
+
+def level(signal: np.ndarray) -> float:
+    """Root mean square of a signal without its mean, in dB of full scale.
+
+    Args:
+        signal: shape ``(time,)``, full scale is 1
+
+    Returns:
+        level in dB, minus infinity for a constant or empty signal
+
+    """
+    if not len(signal):
+        return -np.inf
+    # double precision: a large offset must not leave a rounding error as sound
+    rms = float(np.std(signal, dtype=np.float64))
+    return 20 * np.log10(rms) if rms else -np.inf
+
+
+class SpeechGate:
+    """A tiny convolutional network that knows speech from other sounds.
+
+    The level of a signal does not matter to it;
+    :meth:`classify` looks at that first.
+
+    Shape:
+        signal: ``(time,)``, float32 in [-1, 1] at 16 kHz
+
+    Args:
+        path: ONNX file with input ``signal`` ``(1, time)``,
+            output ``speech`` ``(1, 1)`` and metadata ``threshold``
+
+    Raises:
+        InputError: if the file is missing or no such network
+
+    """
+
+    def __init__(self, path: Path = ASSET) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self.threshold = float(metadata["threshold"])
+        except Exception as error:  # onnxruntime's have no common base class
+            raise InputError(
+                f"gate must be an ONNX file with a threshold, got '{path}': "
+                f"{type(error).__name__}: train it anew"
+            ) from error
+        """Least probability of a signal that counts as speech."""
+
+    def probability(self, signal: np.ndarray) -> float:
+        """Probability that a signal is speech.
+
+        A signal longer than 4 seconds is cut into equal pieces,
+        and the result is the mean over those that are not silent.
+
+        Args:
+            signal: at least 0.1 seconds, louder than silence
+
+        Returns:
+            probability in 0..1, 0 for silence
+
+        Raises:
+            InputError: if the signal is no finite array of one axis
+
+        """
+        _check(signal)
+        pieces = np.array_split(signal, -(-len(signal) // PIECE_SAMPLES) or 1)
+        probabilities = [
+            self._session.run(["speech"], {"signal": piece[None]})[0].item()
+            for piece in pieces
+            if len(piece) >= MIN_SAMPLES and level(piece) >= SILENCE_LEVEL
+        ]
+        return float(np.mean(probabilities)) if probabilities else 0.0
+
+    def classify(self, signal: np.ndarray) -> Kind:
+        """Say what a signal is.
+
+        Args:
+            signal: any length
+
+        Returns:
+            ``"silence"`` below 0.1 seconds or -60 dB of full scale,
+            otherwise ``"speech"`` or ``"non-speech"``
+
+        Raises:
+            InputError: if the signal is no finite array of one axis
+
+        """
+        _check(signal)
+        if len(signal) < MIN_SAMPLES or level(signal) < SILENCE_LEVEL:
+            return "silence"
+        if self.probability(signal) < self.threshold:
+            return "non-speech"
+        return "speech"
+
+
+def classify(signal: np.ndarray) -> Kind:
+    """Say what a signal is, by the bundled :class:`SpeechGate`.
+
+    Args:
+        signal: shape ``(time,)``, float32 in [-1, 1] at 16 kHz
+
+    Raises:
+        InputError: if the signal is no finite array of one axis
+
+    Examples:
+        >>> classify(np.zeros(16000, dtype=np.float32))
+        'silence'
+
+    """
+    return _bundled().classify(signal)
+
+
+@functools.cache
+def _bundled() -> SpeechGate:
+    return SpeechGate()
+
+
+def _check(signal: np.ndarray) -> None:
+    if signal.ndim != 1 or signal.dtype != np.float32:
+        raise InputError(
+            "signal must be float32 of shape (time,), "
+            f"got {signal.dtype} of shape {signal.shape}: convert it"
+        )
+    if not np.isfinite(signal).all():
+        raise InputError(
+            "signal must be finite, got NaN or infinity: check how it was read"
+        )
