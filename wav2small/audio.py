@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import soundfile
@@ -175,7 +175,7 @@ def _rows(place: Path) -> tuple[Path, list[_Row]]:
     """Return the folder that rows are relative to, and the rows."""
     suffix = place.suffix.lower().lstrip(".")
     if not place.exists():
-        raise InputError(f"audio must exist: {_show(place)}: check the path")
+        raise InputError(f"audio must exist: {one_line(place)}: check the path")
     base = place.parent
     if place.is_dir():
         base = place
@@ -191,11 +191,11 @@ def _rows(place: Path) -> tuple[Path, list[_Row]]:
     else:
         raise InputError(
             f"audio must be a folder, a manifest (csv, parquet) or one of "
-            f"{', '.join(EXTENSIONS)}, got: {_show(place)}: convert it"
+            f"{', '.join(EXTENSIONS)}, got: {one_line(place)}: convert it"
         )
     if not rows:
         raise InputError(
-            f"audio must be in {_show(place)}, got none: "
+            f"audio must be in {one_line(place)}, got none: "
             f"it may be {', '.join(EXTENSIONS)}"
         )
     return base, rows
@@ -222,7 +222,7 @@ def _database(folder: Path) -> list[_Row]:
             known.update({k: v for k, v in row.metadata.items() if k not in known})
     if not rows:
         raise InputError(
-            f"database must hold a CSV or Parquet table of files: {_show(folder)}: "
+            f"database must hold a CSV or Parquet table of files: {one_line(folder)}: "
             "save it with storage_format='parquet'"
         )
     # where segments of a file are known,
@@ -240,7 +240,7 @@ def _manifest(path: Path) -> list[_Row]:
     if "file" not in columns:
         raise InputError(
             f"manifest must have a column 'file', got "
-            f"{', '.join(columns) or 'nothing'}: {_show(path)}: add it"
+            f"{', '.join(columns) or 'nothing'}: {one_line(path)}: add it"
         )
     return list(_parse(path, columns, records, human=True))
 
@@ -275,7 +275,7 @@ def _read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's are of these
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"table cannot be read: {_show(path)}: {reason}: save it again"
+            f"table cannot be read: {one_line(path)}: {reason}: save it again"
         ) from error
 
 
@@ -284,7 +284,7 @@ def _parse(
 ) -> Iterator[_Row]:
     prefix = "human_" if "teacher" in columns else ""
     for number, record in enumerate(records, start=1):
-        where = f"row {number} of {_show(path)}"
+        where = f"row {number} of {one_line(path)}"
         file = posixpath.normpath(_text(record["file"]) or "/")
         if file.startswith(("/", "../")) or file in (".", ".."):
             raise InputError(
@@ -434,7 +434,8 @@ def load(
         samples += len(block)
         if samples > max_seconds * SAMPLING_RATE:
             raise AudioError(
-                f"audio must be at most {max_seconds:g} s long: {_show(path)}: cut it"
+                f"audio must be at most {max_seconds:g} s long: {one_line(path)}: "
+                "cut it"
             )
     return np.concatenate(blocks)
 
@@ -448,7 +449,8 @@ def _blocks(
         if start >= seconds or (end is not None and end > seconds + END_TOLERANCE):
             raise AudioError(
                 f"segment must lie in the audio of {seconds:.3f} s, got {start} to "
-                f"{'its end' if end is None else end}: {_show(path)}: correct the table"
+                f"{'its end' if end is None else end}: {one_line(path)}: "
+                "correct the table"
             )
         position = round(start * rate)
         last = file.frames if end is None else min(file.frames, round(end * rate))
@@ -466,8 +468,8 @@ def _blocks(
             samples = file.read(wanted, dtype="float32", always_2d=True)
             if len(samples) < wanted:
                 raise AudioError(
-                    f"audio is truncated: {_show(path)}: {position + len(samples)} of "
-                    f"{file.frames} samples decode: copy or encode it again"
+                    f"audio is truncated: {one_line(path)}: {position + len(samples)} "
+                    f"of {file.frames} samples decode: copy or encode it again"
                 )
             position += wanted
             # a NaN is the maximum of what it is in, and beyond no bound
@@ -475,7 +477,7 @@ def _blocks(
             if not peak <= MAX_LEVEL:
                 what = f"reach {peak:g}" if math.isfinite(peak) else "hold NaN or Inf"
                 raise AudioError(
-                    f"samples must be finite and about -1..1: {_show(path)}: they "
+                    f"samples must be finite and about -1..1: {one_line(path)}: they "
                     f"{what} before {position / rate:.3f} s: write the file again"
                 )
             signal = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
@@ -486,14 +488,14 @@ def _blocks(
                 yield signal
         if empty:
             raise AudioError(
-                f"audio is shorter than one sample: {_show(path)}: leave it out"
+                f"audio is shorter than one sample: {one_line(path)}: leave it out"
             )
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a file whose header can be believed."""
-    shown = _show(path)
+    shown = one_line(path)
     if path.suffix.lower().lstrip(".") not in EXTENSIONS:
         raise AudioError(
             f"audio must be one of {', '.join(EXTENSIONS)}: {shown}: convert it"
@@ -515,7 +517,6 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         raise AudioError(
             f"audio cannot be read: {shown}: {error.strerror}: check its permissions"
         ) from error
-    position = 0
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
             if file.format not in ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"):
@@ -542,7 +543,6 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
                     f"header must state the length: {shown}: encode the file again"
                 )
             yield file
-            position = file.tell()
     except soundfile.SoundFileError as error:
         reason = str(getattr(error, "error_string", error)).strip() or "no reason given"
         raise AudioError(
@@ -563,16 +563,17 @@ def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
             "the file is truncated or its header wrong; copy it again or convert it"
         )
 
-    endian = "big" if magic == b"RIFX" else "little"
+    endian: Literal["big", "little"] = "big" if magic == b"RIFX" else "little"
     header = raw.read(8)
-    riff = int.from_bytes(header[:4], endian)  # type: ignore[arg-type]
-    if magic == b"RIFF" and riff > size:  # 8 bytes of slack: some count themselves
-        raise wrong(f"RIFF claims {riff} of {size} bytes")
+    riff = int.from_bytes(header[:4], endian)
+    # 8 bytes of slack: some writers count the header or forget the padding
+    if magic != b"RF64" and abs(riff + 8 - size) > 8:
+        raise wrong(f"RIFF claims {riff} of {size - 8} bytes")
     position, align, large, found = 12, 1, 0, False
     while size - position >= 8:
         raw.seek(position)
         name, field_ = raw.read(4), raw.read(4)
-        length = int.from_bytes(field_, endian)  # type: ignore[arg-type]
+        length = int.from_bytes(field_, endian)
         content = raw.read(24) if name in (b"fmt ", b"ds64") else b""
         if name == b"data" and magic == b"RF64" and length == 0xFFFFFFFF:
             length = large
@@ -582,7 +583,7 @@ def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
             title = name.decode("ascii").strip()
             raise wrong(f"{title} claims {length} of {size - position - 8} bytes")
         if name == b"fmt ":
-            align = int.from_bytes(content[12:14], endian) or 1  # type: ignore[arg-type]
+            align = int.from_bytes(content[12:14], endian) or 1
         elif name == b"ds64":
             large = int.from_bytes(content[8:16], "little")
         elif name == b"data":
@@ -602,7 +603,9 @@ def _check_ogg(raw: BinaryIO, size: int, shown: str) -> None:
 
     libsndfile gives less audio, or none, without a word.
     """
-    position, pages, open_streams = 0, {}, set()
+    position = 0
+    pages: dict[bytes, int] = {}
+    open_streams: set[bytes] = set()
     while position < size:
         raw.seek(position)
         header = raw.read(27)
@@ -634,7 +637,7 @@ def _check_ogg(raw: BinaryIO, size: int, shown: str) -> None:
         )
 
 
-def _show(path: str | os.PathLike[str]) -> str:
+def one_line(path: str | os.PathLike[str]) -> str:
     """Return a path that fits into one line."""
     text = os.fspath(path)
     return text if text.isprintable() else ascii(text)

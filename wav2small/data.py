@@ -82,7 +82,9 @@ class Clips(Sequence[np.ndarray]):
                         length += len(block)
                 except audio.AudioError as error:
                     errors.append((number, str(error)))
-                index.append((offset, 0 if errors and errors[-1][0] == number else length))
+                index.append(
+                    (offset, 0 if errors and errors[-1][0] == number else length)
+                )
                 offset += length
                 if progress:
                     progress(number + 1, len(sources))
@@ -141,9 +143,7 @@ def add_at_snr(signal: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
     return signal + other * np.sqrt(power / other_power * 10 ** (-snr / 10))
 
 
-def colour(
-    signal: np.ndarray, spread: float, rng: np.random.Generator
-) -> np.ndarray:
+def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
     """Filter a signal by a random gain per octave, interpolated over log f."""
     spectrum = np.fft.rfft(signal)
     octaves = np.log2(np.linspace(1, 256, len(spectrum)))
@@ -230,4 +230,3 @@ def read_noises(folder: Path | None, *, seconds: float = 10.0) -> list[np.ndarra
         except audio.AudioError:
             continue
     return [noise for noise in noises if np.mean(noise**2) > 1e-10]
-

@@ -98,6 +98,9 @@ def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.
 def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into training and development, by speaker where it is known.
 
+    Rows whose split is ``test`` are in neither.
+    Those whose split is ``dev`` are the development rows, if there are any.
+
     Args:
         labels: the rows
         share: share of the groups that goes to development, in 0..1
@@ -110,20 +113,26 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
         InputError: if either would be empty
 
     """
-    speakers = labels.metadata["speaker"]
-    groups = np.array(
-        [speaker or name for speaker, name in zip(speakers, labels.names, strict=True)]
-    )
-    unique = np.unique(groups)
-    count = max(1, round(share * len(unique)))
-    chosen = np.random.default_rng([seed, 2**61]).permutation(unique)[:count]
-    dev = np.isin(groups, chosen)
-    if dev.all() or not dev.any():
+    split = np.array([name or "" for name in labels.metadata["split"]])
+    usable = split != "test"
+    dev = split == "dev"
+    if not dev.any():
+        speakers = labels.metadata["speaker"]
+        groups = np.array(
+            [who or name for who, name in zip(speakers, labels.names, strict=True)]
+        )
+        unique = np.unique(groups[usable])
+        count = max(1, round(share * len(unique)))
+        chosen = np.random.default_rng([seed, 2**61]).permutation(unique)[:count]
+        dev = np.isin(groups, chosen) & usable
+    train = usable & ~dev
+    if not train.any() or dev.sum() < 2:
         raise InputError(
-            f"labels must hold at least 2 speakers or files, got {len(unique)}: "
+            "labels must hold rows of at least 2 speakers or files that are not "
+            f"test, got {train.sum()} for training and {dev.sum()} for development: "
             "annotate more audio"
         )
-    return np.flatnonzero(~dev), np.flatnonzero(dev)
+    return np.flatnonzero(train), np.flatnonzero(dev)
 
 
 def predict_clips(module: nn.Module, clips: Clips, items: np.ndarray) -> np.ndarray:
@@ -293,7 +302,9 @@ def distill(
         scores = teacher.predict(signals) if online else labels.scores[items]
         return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
 
-    marks = {round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+    marks = {
+        round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)
+    }
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(prepare, start) if start < total else None
         for step in range(start, total):
@@ -319,7 +330,7 @@ def distill(
             # the average forgets its random start quickly, then slows down
             decay = min(config.average, (1 + step) / (10 + step))
             _move_average(average, module, decay)
-            figures = {name: float(value) for name, value in losses.items()}
+            figures = {name: value.item() for name, value in losses.items()}
             if writer:
                 for name, value in figures.items():
                     writer.add_scalar(f"loss/{name}", value, step)
@@ -386,4 +397,3 @@ def _load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration as it comes back from JSON."""
     return json.loads(json.dumps(config))
-

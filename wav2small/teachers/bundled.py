@@ -160,11 +160,18 @@ class BundledTeacher:
         try:
             network = TeacherNetwork(
                 TeacherConfig(
-                    **{**config["config"], "channels": tuple(config["config"]["channels"])}
+                    **{
+                        **config["config"],
+                        "channels": tuple(config["config"]["channels"]),
+                    }
                 )
             )
-            network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-            info = TeacherInfo(revision=checkpoint.digest(folder)[:16], **config["info"])
+            network.load_state_dict(
+                {k: torch.from_numpy(v) for k, v in weights.items()}
+            )
+            info = TeacherInfo(
+                revision=checkpoint.digest(folder)[:16], **config["info"]
+            )
         except (KeyError, TypeError, RuntimeError) as error:
             raise InputError(
                 f"checkpoint must be of a bundled teacher: {folder}: {error}"

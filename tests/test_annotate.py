@@ -1,0 +1,418 @@
+import csv
+import json
+import signal as signals_of_the_system
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.errors import InputError
+from wav2small.files import sha256
+from wav2small.labels import LabelStore
+from wav2small.teachers import TeacherInfo
+
+CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)
+
+
+class Ear:
+    """A teacher that computes its scores from the signal."""
+
+    def __init__(self, *, revision="1"):
+        self.info = TeacherInfo("ear", revision, "MIT", "none")
+        self.batches = []
+
+    def predict(self, signals):
+        self.batches.append([len(signal) for signal in signals])
+        return np.stack([hear(signal) for signal in signals])
+
+
+def hear(signal):
+    """Level, share of zero crossings and slope of a signal."""
+    level = np.sqrt(np.mean(signal**2))
+    crossings = np.mean(np.diff(np.signbit(signal)))
+    return np.array([level, crossings, np.mean(np.abs(np.diff(signal)))], np.float32)
+
+
+def tone(seconds, frequency):
+    time_ = np.arange(round(seconds * 16000)) / 16000
+    return 0.3 * np.sin(2 * np.pi * frequency * time_)
+
+
+EXTENSIONS = ("wav", "flac", "ogg", "mp3", "opus")
+
+
+def write(path, seconds=0.5, frequency=300, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".opus":
+        options = {"format": "OGG", "subtype": "OPUS"}
+    soundfile.write(path, tone(seconds, frequency), 16000, **options)
+    return path
+
+
+def corpus(folder, count):
+    for i in range(count):
+        extension = EXTENSIONS[i % len(EXTENSIONS)]
+        write(folder / f"{i:02}.{extension}", 0.3 + i / 50, 200 + 20 * i)
+    return folder
+
+
+def shards(out):
+    return {path.name: path.read_bytes() for path in (out / "shards").iterdir()}
+
+
+def table_of_errors(out):
+    with (out / "errors.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_labels(tmp_path):
+    path = write(tmp_path / "audio/a/b.wav", 0.75, subtype="FLOAT")
+    steps = []
+    teacher = Ear()
+    report = annotate(
+        [tmp_path / "audio"], tmp_path / "labels", teacher,
+        progress=lambda *step: steps.append(step),
+    )  # fmt: skip
+    assert (report.files, report.labelled, report.errors) == (1, 1, [])
+    assert report.seconds == 0.75
+    assert steps[-1] == (1, 1, 0.75, 0)
+    store = LabelStore.open(tmp_path / "labels")
+    assert store.root == tmp_path / "audio"
+    assert store.teacher == teacher.info.to_dict()
+    assert set(store.manifest["versions"]) == {
+        "wav2small", "numpy", "python", "libsndfile"
+    }  # fmt: skip
+    (row,) = store.table().to_pylist()
+    assert (row["file"], row["start"], row["end"]) == ("a/b.wav", 0, 0.75)
+    assert (row["teacher"], row["licence"]) == ("ear", "MIT")
+    assert row["sha256"] == sha256(path)
+    assert row["speaker"] is row["human_arousal"] is None
+    truth = hear(tone(0.75, 300).astype(np.float32))
+    np.testing.assert_array_equal(store.read().scores, [truth])
+    assert (tmp_path / "labels/errors.csv").read_text() == "file,error\n"
+
+
+def test_manifest(tmp_path):
+    write(tmp_path / "a.wav", 3)
+    (tmp_path / "m.csv").write_text(
+        "file,start,end,speaker,split,arousal,valence\n"
+        "a.wav,0.5,1.25,anna,train,0.25,\na.wav,2,,bert,test,,\n"
+    )
+    annotate([tmp_path / "m.csv"], tmp_path / "labels", Ear())
+    labels = LabelStore.open(tmp_path / "labels").read()
+    np.testing.assert_array_equal(labels.starts, [0.5, 2])
+    np.testing.assert_array_equal(labels.ends, [1.25, 3])
+    assert labels.metadata["speaker"] == ["anna", "bert"]
+    assert labels.metadata["split"] == ["train", "test"]
+    np.testing.assert_array_equal(labels.human, [[0.25, np.nan, np.nan], [np.nan] * 3])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lengths"),
+    [
+        (0.25, [0.25]),
+        (1, [1]),
+        (1.5, [0.75, 0.75]),
+        (2, [1, 1]),
+        (2.25, [1, 0.625, 0.625]),
+        (35.5, [1] * 34 + [0.75, 0.75]),
+    ],
+)
+def test_windows(tmp_path, seconds, lengths):
+    write(tmp_path / "a.wav", seconds)
+    annotate([tmp_path / "a.wav"], tmp_path / "labels", Ear(), config=CONFIG)
+    labels = LabelStore.open(tmp_path / "labels").read()
+    np.testing.assert_allclose(labels.ends - labels.starts, lengths, atol=1e-9)
+    assert labels.starts[0] == 0
+    np.testing.assert_allclose(labels.starts[1:], labels.ends[:-1], atol=1e-9)
+
+
+def test_batches_are_bounded_and_of_similar_length(tmp_path):
+    for i in range(12):
+        write(tmp_path / f"audio/{i}.wav", (i * 5 % 12 + 4) / 16)
+    teacher = Ear()
+    config = AnnotateConfig(batch_seconds=2.0)
+    annotate([tmp_path / "audio"], tmp_path / "labels", teacher, config=config)
+    assert sum(map(len, teacher.batches)) == 12
+    assert max(map(len, teacher.batches)) > 1
+    for batch in teacher.batches:
+        assert len(batch) == 1 or len(batch) * max(batch) <= 2 * 16000
+
+
+def broken(folder):
+    """Write 20 files that must not be labelled."""
+    folder.mkdir(parents=True)
+    for extension in EXTENSIONS:
+        (folder / f"empty.{extension}").touch()
+        path = write(folder / f"cut.{extension}", 2)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    for extension in ("wav", "flac", "mp3"):
+        (folder / f"text.{extension}").write_text("This is no audio.\n" * 50)
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
+        signal = tone(1, 300)
+        signal[9000] = value
+        soundfile.write(folder / f"{name}.wav", signal, 16000, subtype="FLOAT")
+    for name, where, length in (
+        ("riff", 4, 2**31),
+        ("data_long", 40, 2**31),
+        ("data_short", 40, 1000),
+    ):
+        path = write(folder / f"{name}.wav", 1)
+        data = bytearray(path.read_bytes())
+        data[where : where + 4] = length.to_bytes(4, "little")
+        path.write_bytes(data)
+    write(folder / "short.wav", 0.2)
+    soundfile.write(folder / "nothing.wav", np.zeros(0), 16000)
+
+
+def test_good_and_broken_files(tmp_path):
+    corpus(tmp_path / "audio/good", 50)
+    broken(tmp_path / "audio/broken")
+    steps = []
+    report = annotate(
+        [tmp_path / "audio"], tmp_path / "labels", Ear(),
+        progress=lambda *step: steps.append(step),
+    )  # fmt: skip
+    assert (report.files, report.labelled, len(report.errors)) == (70, 50, 20)
+    assert (steps[-1][0], steps[-1][1], steps[-1][3]) == (70, 70, 20)
+    labels = LabelStore.open(tmp_path / "labels").read()
+    assert len(set(labels.names)) == 50
+    assert all(name.startswith("good/") for name in labels.names)
+    rows = table_of_errors(tmp_path / "labels")
+    assert [(row["file"], row["error"]) for row in rows] == report.errors
+    files = sorted(path.name for path in (tmp_path / "audio/broken").iterdir())
+    assert sorted(Path(row["file"]).name for row in rows) == files
+    for row in rows:
+        assert row["file"] in row["error"]
+        assert "\n" not in row["error"]
+    assert "too short" in dict(report.errors)["broken/short.wav"]
+
+
+def test_file_that_breaks_after_some_windows_has_no_label(tmp_path):
+    signal = np.tile(tone(1, 300), 40)
+    signal[-1] = np.nan
+    path = tmp_path / "audio/b.wav"
+    write(tmp_path / "audio/a.wav")
+    soundfile.write(path, signal, 16000, subtype="FLOAT")
+    teacher = Ear()
+    config = AnnotateConfig(window_seconds=1.0, batch_seconds=1.0)
+    report = annotate([tmp_path / "audio"], tmp_path / "labels", teacher, config=config)
+    assert len(teacher.batches) > 5
+    assert (report.labelled, [file for file, _ in report.errors]) == (1, ["b.wav"])
+
+
+def test_unreadable_file_is_an_error_of_its_own(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    (tmp_path / "audio/b.wav").symlink_to(tmp_path / "nowhere.wav")
+    report = annotate([tmp_path / "audio"], tmp_path / "labels", Ear())
+    assert report.labelled == 1
+    assert [file for file, _ in report.errors] == ["b.wav"]
+
+
+# Resume
+
+SCRIPT = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from test_annotate import CONFIG, Ear
+from wav2small.annotate import annotate
+from pathlib import Path
+
+class Slow(Ear):
+    def predict(self, signals):
+        print("predict", flush=True)
+        time.sleep(0.02)
+        return super().predict(signals)
+
+# the moments of a write between which a kill leaves most behind
+point, count = sys.argv[4], int(sys.argv[5])
+if point != "predict":
+    original, calls = getattr(os, point), []
+    def fatal(*arguments, **options):
+        calls.append(1)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+    setattr(os, point, fatal)
+annotate([Path(sys.argv[2])], Path(sys.argv[3]), Slow(), config=CONFIG)
+"""
+
+
+def start(audio, out, point, count):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, Path(__file__).parent, audio, out, point, count],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    corpus(folder / "audio", 20)
+    write(folder / "audio/07_long.wav", 7.3)
+    (folder / "audio/05_broken.flac").write_text("broken")
+    annotate([folder / "audio"], folder / "labels", Ear(), config=CONFIG)
+    return folder
+
+
+MOMENTS = [("predict", str(n)) for n in (1, 2, 4, 6, 9)]
+MOMENTS += [("fsync", str(n)) for n in (2, 3, 6, 9, 15)]
+
+
+@pytest.mark.parametrize(("point", "count"), MOMENTS)
+def test_killed_and_resumed(unbroken, tmp_path, point, count):
+    out = tmp_path / "labels"
+    with start(unbroken / "audio", out, point, count) as process:
+        if point == "predict":
+            for _ in range(int(count)):
+                assert process.stdout.readline() == "predict\n"
+            process.kill()
+        process.wait()
+    assert process.returncode == -signals_of_the_system.SIGKILL
+    before = shards(out) if (out / "shards").exists() else {}
+    truth = shards(unbroken / "labels")
+    assert not set(truth) <= set(before)
+    report = annotate([unbroken / "audio"], out, Ear(), config=CONFIG, resume=True)
+    assert shards(out) == truth
+    assert len(report.errors) == 1
+    errors = (out / "errors.csv").read_bytes()
+    assert errors == (unbroken / "labels/errors.csv").read_bytes()
+
+
+def test_interrupted_and_resumed(unbroken, tmp_path):
+    class Interrupted(Ear):
+        def predict(self, signals):
+            if len(self.batches) == 3:
+                raise KeyboardInterrupt
+            return super().predict(signals)
+
+    out = tmp_path / "labels"
+    with pytest.raises(KeyboardInterrupt):
+        annotate([unbroken / "audio"], out, Interrupted(), config=CONFIG)
+    assert 0 < len(LabelStore.open(out).done_files()) < 22
+    annotate([unbroken / "audio"], out, Ear(), config=CONFIG, resume=True)
+    assert shards(out) == shards(unbroken / "labels")
+
+
+def test_resume_of_a_finished_run_does_nothing(unbroken, tmp_path):
+    out = tmp_path / "labels"
+    first = annotate([unbroken / "audio"], out, Ear(), config=CONFIG)
+    teacher = Ear()
+    again = annotate([unbroken / "audio"], out, teacher, config=CONFIG, resume=True)
+    assert teacher.batches == []
+    assert shards(out) == shards(unbroken / "labels")
+    assert (again.labelled, again.errors) == (first.labelled, first.errors)
+
+
+def test_corpus_that_has_grown(tmp_path):
+    corpus(tmp_path / "audio", 5)
+    out = tmp_path / "labels"
+    annotate([tmp_path / "audio"], out, Ear(), config=CONFIG)
+    before = shards(out)
+    write(tmp_path / "audio/00_new.wav")
+    report = annotate([tmp_path / "audio"], out, Ear(), config=CONFIG, resume=True)
+    assert report.labelled == 6
+    assert before.items() < shards(out).items()
+    names = LabelStore.open(out).read().names
+    assert len(set(names)) == len(names) == 6
+
+
+def test_resume_without_labels_begins(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    report = annotate([tmp_path / "audio"], tmp_path / "new/x", Ear(), resume=True)
+    assert report.labelled == 1
+
+
+def test_overwrite(tmp_path):
+    corpus(tmp_path / "audio", 4)
+    out = tmp_path / "labels"
+    annotate([tmp_path / "audio"], out, Ear(), config=CONFIG)
+    report = annotate([tmp_path / "audio/00.wav"], out, Ear(revision="2"),
+                      config=CONFIG, overwrite=True)  # fmt: skip
+    assert report.labelled == 1
+    assert list(shards(out)) == ["part-00000.parquet"]
+    assert LabelStore.open(out).teacher["revision"] == "2"
+
+
+def test_labels_that_exist(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    annotate([tmp_path / "audio"], tmp_path / "labels", Ear())
+    before = shards(tmp_path / "labels")
+    with pytest.raises(InputError, match="--resume or --overwrite"):
+        annotate([tmp_path / "audio"], tmp_path / "labels", Ear())
+    assert shards(tmp_path / "labels") == before
+
+
+def test_folder_of_something_else(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/thesis.tex").write_text("words")
+    with pytest.raises(InputError, match="folder must be new or empty"):
+        annotate([tmp_path / "audio"], tmp_path / "home", Ear(), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"teacher": Ear(revision="2")}, "must be that of the labels .*'?2"),
+        ({"config": AnnotateConfig(window_seconds=2.0)}, "config.* must be that of"),
+        ({"paths": ["audio/sub"]}, "root.* must be that of the labels"),
+    ],
+)
+def test_resume_of_another_run(tmp_path, change, match):
+    write(tmp_path / "audio/sub/a.wav")
+    out = tmp_path / "labels"
+    options = {"teacher": Ear(), "config": CONFIG, "paths": ["audio"]}
+    for changed in ({}, change):
+        used = options | changed
+        arguments = ([tmp_path / path for path in used["paths"]], out, used["teacher"])
+        if not changed:
+            annotate(*arguments, config=used["config"])
+    with pytest.raises(InputError, match=match):
+        annotate(*arguments, config=used["config"], resume=True)
+
+
+def test_two_runs_on_one_folder(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    out = tmp_path / "labels"
+
+    class Meddler(Ear):
+        def predict(self, signals):
+            with pytest.raises(InputError, match="being written by another run"):
+                annotate([tmp_path / "audio"], out, Ear(), resume=True)
+            return super().predict(signals)
+
+    assert annotate([tmp_path / "audio"], out, Meddler()).labelled == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3,), (2, 3)])
+def test_teacher_with_a_wrong_shape(tmp_path, shape):
+    class Wrong(Ear):
+        def predict(self, signals):
+            return np.zeros(shape)
+
+    write(tmp_path / "audio/a.wav")
+    with pytest.raises(InputError, match=r"teacher.*\(.*ear|'ear' must have shape"):
+        annotate([tmp_path / "audio"], tmp_path / "labels", Wrong())
+
+
+def test_order_of_paths_is_nothing(tmp_path):
+    corpus(tmp_path / "audio", 6)
+    paths = sorted((tmp_path / "audio").iterdir())
+    annotate(paths, tmp_path / "a", Ear(), config=CONFIG)
+    annotate(paths[::-1] + paths, tmp_path / "b", Ear(), config=CONFIG)
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+
+
+def test_manifest_names_the_configuration(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    annotate([tmp_path / "audio"], tmp_path / "labels", Ear(), config=CONFIG)
+    text = (tmp_path / "labels/manifest.json").read_text()
+    assert '"window_seconds": 1.0' in text
+    assert json.loads(text)["root"] == str(tmp_path / "audio")

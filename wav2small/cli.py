@@ -1,0 +1,726 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .adv import DIMENSIONS, SAMPLING_RATE
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = typer.Typer(
+    name="wav2small",
+    help="Tiny speech-emotion models for hearing aids.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
+
+
+class Teaching(str, Enum):
+    """Where a crop's target comes from."""
+
+    online = "online"
+    cached = "cached"
+
+
+class Against(str, Enum):
+    """Whose scores a model is compared with."""
+
+    teacher = "teacher"
+    human = "human"
+
+
+class Precision(str, Enum):
+    """Arithmetic of an exported model."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+class Table(str, Enum):
+    """What can be listed."""
+
+    students = "students"
+    teachers = "teachers"
+    models = "models"
+    targets = "targets"
+
+
+@app.command()
+def annotate(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... LABELS",
+            help="Audio files, folders or manifests; last, the label folder to write.",
+        ),
+    ],
+    teacher: Annotated[str, typer.Option(help="See 'wav2small list teachers'.")] = (
+        "bundled"
+    ),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a file gave no label.")
+    ] = False,
+    batch_seconds: Annotated[
+        float, typer.Option(help="Audio per batch, padding included.", min=1)
+    ] = 60.0,
+    window: Annotated[
+        float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
+    ] = 10.0,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the labels as CSV as well.")
+    ] = None,
+    audformat: Annotated[
+        Path | None, typer.Option(help="Write an audformat database as well.")
+    ] = None,
+) -> None:
+    """Score audio with a teacher, into a folder of labels."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
+    *sources, out = paths
+    from .annotate import AnnotateConfig
+    from .annotate import annotate as run
+    from .labels import LabelStore
+    from .teachers import load_teacher
+
+    loaded = load_teacher(teacher)
+    config = AnnotateConfig(window_seconds=window, batch_seconds=batch_seconds)
+    with _bar("annotate") as advance:
+
+        def progress(done: int, total: int, seconds: float, errors: int) -> None:
+            advance(done, total, f"{seconds / 60:.1f} min of audio, {errors} errors")
+
+        report = run(
+            sources,
+            out,
+            loaded,
+            config=config,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    store = LabelStore.open(out)
+    if csv:
+        store.to_csv(csv)
+    if audformat:
+        store.to_audformat(audformat)
+    _say(f"{report.labelled} labels by {loaded.info.name} ({loaded.info.licence})")
+    print(out)
+    if report.errors:
+        _say(
+            f"warning: {len(report.errors)} of {report.files} files gave no label, "
+            f"see {out / 'errors.csv'}"
+        )
+        for file, error in report.errors[:5]:
+            _say(f"  {file}: {error}")
+        if strict:
+            raise typer.Exit(1)
+
+
+@app.command()
+def distill(
+    labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
+    student: Annotated[str, typer.Option(help="See 'wav2small list students'.")] = (
+        "wav2small"
+    ),
+    teaching: Annotated[
+        Teaching,
+        typer.Option(help="online: the teacher hears each crop; cached: it does not."),
+    ] = Teaching.online,
+    epochs: Annotated[int, typer.Option(help="Crops of each clip.", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
+    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 2.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate.", min=0)] = 3e-3,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    noise: Annotated[
+        Path | None, typer.Option(help="Recordings of noise to train with.")
+    ] = None,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files to RUN/logs.")
+    ] = False,
+) -> None:
+    """Train a student on a teacher's scores."""
+    with _extra("train"):
+        from .distill import DistillConfig
+        from .distill import distill as train
+
+    config = DistillConfig(
+        student=student,
+        teaching=teaching.value,
+        epochs=epochs,
+        batch_size=batch_size,
+        crop_seconds=crop,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    with _bar("distil") as advance:
+        latest = ""
+
+        def progress(
+            stage: str, done: int, total: int, figures: dict[str, float]
+        ) -> None:
+            nonlocal latest
+            if stage == "dev":
+                latest = _scores_line(figures)
+            text = "decode" if stage == "decode" else f"dev CCC {latest or '...'}"
+            advance(done, total, text)
+
+        best = train(
+            labels,
+            run,
+            config,
+            noise=noise,
+            audio_root=audio_root,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            progress=progress,
+        )
+    if best["unreadable"]:
+        _say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    _say(
+        f"best at step {best['metrics']['step']}: "
+        f"dev CCC to the teacher {_scores_line(best['metrics'])}"
+    )
+    print(run)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Bundled name, run or ONNX.")],
+    labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
+    against: Annotated[
+        list[Against] | None,
+        typer.Option(help="Whose scores; all that the labels have if not given."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only rows of this split, e.g. test.")
+    ] = None,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the model against the teacher (PNG).")
+    ] = None,
+) -> None:
+    """Compare a model with the teacher, and with humans where known."""
+    import numpy as np
+
+    from .evaluate import evaluate as compare
+    from .labels import LabelStore
+    from .models import load_model
+
+    store = LabelStore.open(labels)
+    read = store.read()
+    references = {"teacher": read.scores}
+    known = not np.isnan(read.human).all()
+    if known:
+        references["human"] = read.human
+    if against:
+        if Against.human in against and not known:
+            raise InputError(
+                f"labels have no scores by humans: {labels}: give them as columns "
+                f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
+            )
+        references = {name.value: references[name.value] for name in against}
+    loaded = load_model(model)
+    rows = [
+        row
+        for row, name in enumerate(read.metadata["split"])
+        if split is None or name == split
+    ]
+    if not rows:
+        raise InputError(
+            f"split must be one of {sorted(set(filter(None, read.metadata['split'])))}"
+            f", got '{split}': {labels}"
+        )
+    signals, kept = _read_clips(read, rows, audio_root or store.root)
+    with _bar("evaluate") as advance:
+        result, scores = compare(
+            loaded,
+            signals,
+            {name: truth[kept] for name, truth in references.items()},
+            progress=advance,
+        )
+    for name, figures in result.items():
+        print(f"{model} against {name}")
+        print(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")
+        for dimension in DIMENSIONS:
+            row = figures[dimension]
+            low, high = row["ccc_interval"]
+            print(
+                f"{dimension:<10} {row['ccc']:6.3f} [{low:6.3f}, {high:6.3f}] "
+                f"{row['pcc']:6.3f} {row['mae']:6.3f} {row['clips']:5}"
+            )
+        print(f"{'mean':<10} {figures['mean']:6.3f}")
+    if json_file:
+        _write(json_file, json.dumps({"model": model, **result}, indent=2))
+    if picture:
+        with _extra("report"):
+            from .pictures import draw_agreement
+
+            draw_agreement(read.scores[kept], scores, picture)
+        print(picture)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Run, checkpoint or bundled name.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write model.onnx into.")],
+    precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.int8,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Fixed length of the signal, s; any length if not given."),
+    ] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Speech that the int8 ranges are measured on; "
+            "bundled synthetic speech if not given."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a checked ONNX file of a student, and audonnx's model.yaml."""
+    with _extra("train"):
+        import torch
+
+        from export.to_onnx import to_onnx
+    import onnxruntime
+
+    from export import parity
+    from export.calibrate import cut
+    from export.package import write
+    from export.quantize import QuantConfig, quantize
+
+    from . import __version__, audio, checkpoint
+    from .models import find_checkpoint, load_student
+
+    folder = find_checkpoint(run)
+    module, config = load_student(folder)
+    samples = round(window * SAMPLING_RATE) if window else None
+    if samples is not None and samples < module.min_samples:
+        raise InputError(
+            f"window must be at least {module.min_samples / SAMPLING_RATE} s, "
+            f"got {window}"
+        )
+    _, sources = audio.find(calibration or [DEMO])
+    # evenly over the corpus: neighbours tend to be one speaker
+    sources = sources[:: max(1, len(sources) // 128)]
+    signals: list[np.ndarray] = []
+    with _bar("read") as advance:
+        for number, source in enumerate(sources):
+            try:
+                signals.append(next(audio.stream(source.path, block_seconds=10)))
+            except audio.AudioError as error:
+                _say(f"warning: {error}")
+            advance(number + 1, len(sources))
+    if samples:
+        signals = list(cut(signals, samples))
+    if len(signals) < 4:
+        raise InputError(
+            f"calibration must be at least 4 clips, got {len(signals)}: name more audio"
+        )
+    # every other clip measures the ranges, the rest tests the result
+    _say("exporting")
+    model = to_onnx(module, window=samples, example_samples=2 * SAMPLING_RATE)
+    limits = {"max_error": 1e-3, "min_concordance_cc": 0.9999}
+    if precision is Precision.int8:
+        model = quantize(model, signals[::2], QuantConfig())
+        limits = {"max_error": 0.05, "min_concordance_cc": 0.99}
+
+    def reference(signal: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(signal)[None]).numpy()[0]
+
+    report = parity.compare(reference, model, signals[1::2], **limits)
+    path = write(
+        model,
+        out,
+        metadata={
+            "sampling_rate": str(SAMPLING_RATE),
+            "range": "0..1",
+            "window": str(window) if window else "any",
+            "normalisation": "per signal, inside",
+            "licence": config["licence"],
+            "provenance": json.dumps(
+                {
+                    "student": config["student"],
+                    "teacher": config["teacher"]["name"],
+                    "revision": config["teacher"]["revision"],
+                    "training_data": config["teacher"]["training_data"],
+                    "checkpoint": checkpoint.digest(folder)[:16],
+                    "wav2small": __version__,
+                },
+                separators=(",", ":"),
+            ),
+        },
+        labels=DIMENSIONS,
+        overwrite=overwrite,
+    )
+    result = {
+        "precision": precision.value,
+        "bytes": path.stat().st_size,
+        "parity": report.to_dict(),
+        "versions": {
+            "onnxruntime": onnxruntime.__version__,
+            "torch": torch.__version__,
+        },
+    }
+    _write(out / "export.json", json.dumps(result, indent=2, default=str))
+    _say(f"{path.stat().st_size} bytes")
+    for name, figures in report.to_dict()["executions"].items():
+        ccc = " ".join(f"{value:.4f}" for value in figures["concordance_cc"])
+        _say(
+            f"{name} execution against torch, {len(signals[1::2])} clips: "
+            f"max error {figures['max_error']:.4f}, CCC {ccc}"
+        )
+    print(path)
+    if not report.passed:
+        _fail(f"parity failed: {path}: see {out / 'export.json'}")
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="ONNX, its folder or a bundled name.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or JSON file; see 'wav2small list targets'."),
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Length of the signal, s.", min=0.01)
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Budget, e.g. 24KiB.")] = None,
+    flash: Annotated[str | None, typer.Option(help="Budget, e.g. 128KiB.")] = None,
+    realtime_factor: Annotated[
+        float | None, typer.Option(help="Budget: compute time over audio time.", min=0)
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the report as Markdown.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the checks as JUnit XML.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the plan's memory over time (PNG).")
+    ] = None,
+) -> None:
+    """Plan a model's memory and check it against budgets; exit 1 if one breaks."""
+    from firmware_bench import report as formats
+    from firmware_bench.bench import bench as run
+    from firmware_bench.budget import parse_size
+
+    from .models import find_onnx
+
+    report = run(
+        find_onnx(model),
+        window_seconds=window,
+        targets=target or (),
+        ram=parse_size(ram) if ram else None,
+        flash=parse_size(flash) if flash else None,
+        realtime_factor=realtime_factor,
+    )
+    print(formats.to_text(report))
+    if json_file:
+        _write(json_file, json.dumps(report, indent=2))
+    if markdown:
+        _write(markdown, formats.to_markdown(report))
+    if junit:
+        _write(junit, formats.to_junit(report))
+    if picture:
+        with _extra("report"):
+            from firmware_bench.pictures import draw_memory
+
+            draw_memory(report, picture)
+        print(picture)
+    if not report["fits"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="AUDIO...", help="Files, folders, manifests."),
+    ],
+    model: Annotated[str, typer.Option(help="Bundled name, run or ONNX.")] = (
+        "wav2small"
+    ),
+    window: Annotated[
+        float, typer.Option(help="Length of what is scored at a time, s.", min=0.1)
+    ] = 10.0,
+    hop: Annotated[
+        float | None,
+        typer.Option(help="From one window to the next, s; a window if not given."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Score files; silence and other sounds are marked, not scored."""
+    if hop is not None and not 0 < hop <= window:
+        raise typer.BadParameter(f"--hop must be above 0 and at most {window:g}")
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    import csv
+
+    from . import audio
+    from .gate import SpeechGate
+    from .models import load_model
+    from .predict import predict as run
+
+    _, sources = audio.find(paths)
+    loaded, gate = load_model(model), SpeechGate()
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = ["file", "start", "end", "kind", *DIMENSIONS]
+    rows: list[dict[str, Any]] = []
+    if as_csv:
+        writer.writerow(columns)
+    elif not as_json:
+        print(
+            f"{'start':>8} {'end':>8}  {'kind':<10} "
+            + " ".join(f"{name:>9}" for name in DIMENSIONS)
+            + "  file"
+        )
+    failed = 0
+    for source in sources:
+        try:
+            for item in run(
+                loaded, gate, source, window_seconds=window, hop_seconds=hop
+            ):
+                scores = item.scores or (None,) * 3
+                cells = [item.file, round(item.start, 3), round(item.end, 3), item.kind]
+                cells += [None if s is None else round(s, 4) for s in scores]
+                if as_json:
+                    rows.append(dict(zip(columns, cells, strict=True)))
+                elif as_csv:
+                    writer.writerow(cells)
+                else:
+                    shown = " ".join(
+                        f"{'-':>9}" if s is None else f"{s:9.3f}" for s in scores
+                    )
+                    print(
+                        f"{item.start:8.2f} {item.end:8.2f}  {item.kind:<10} {shown}"
+                        f"  {item.file}"
+                    )
+        except audio.AudioError as error:
+            failed += 1
+            _say(f"error: {error}")
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    if failed == len(sources):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
+    """List students, teachers, bundled models or targets."""
+    if what is Table.students:
+        with _extra("train"):
+            from .students import STUDENTS
+
+        for name, entry in STUDENTS.items():
+            count = sum(p.numel() for p in entry.build().parameters())
+            print(f"{name:<20} {count:>9,} parameters  {entry.description}")
+    elif what is Table.teachers:
+        with _extra("train"):
+            from .teachers import TEACHERS, load_teacher
+
+        for name in TEACHERS:
+            info = load_teacher(name).info
+            print(f"{name:<20} {info.licence:<12} {info.training_data}")
+    elif what is Table.models:
+        from .models import OnnxModel, bundled, find_onnx
+
+        for name in bundled():
+            path = find_onnx(name)
+            metadata = OnnxModel(path).metadata
+            print(
+                f"{name:<20} {path.stat().st_size:>9,} bytes  "
+                f"{metadata['licence']:<12} any length at {SAMPLING_RATE} Hz"
+                if metadata["window"] == "any"
+                else f"{name:<20} {path.stat().st_size:>9,} bytes  "
+                f"{metadata['licence']:<12} {metadata['window']} s"
+            )
+    else:
+        from firmware_bench.target import TARGETS
+
+        for name, entry in TARGETS.items():
+            print(f"{name:<20} {entry.summary}")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything that the demo makes.")
+    ] = Path("runs/demo"),
+) -> None:
+    """Run the whole chain on bundled audio with the bundled teacher."""
+    with _extra("train"):
+        from .demo import demo as run
+
+    run(out)
+
+
+LOG_SECONDS = 15.0
+"""Time between two lines of progress in a log file."""
+
+DEMO = Path(__file__).parent / "assets" / "demo" / "manifest.csv"
+
+
+def _read_clips(
+    labels: Any, rows: list[int], root: Path
+) -> tuple[list[np.ndarray], list[int]]:
+    """Read the clips of rows of labels; those that cannot be read are said and left out."""
+    from . import audio
+
+    signals, kept = [], []
+    with _bar("read") as advance:
+        for done, item in enumerate(rows):
+            try:
+                signals.append(
+                    audio.load(
+                        root / labels.names[item],
+                        start=float(labels.starts[item]),
+                        end=float(labels.ends[item]),
+                    )
+                )
+                kept.append(item)
+            except audio.AudioError as error:
+                _say(f"warning: {error}")
+            advance(done + 1, len(rows))
+    if not kept:
+        raise InputError(f"no clip of the labels is below {root}: pass --audio-root")
+    return signals, kept
+
+
+def _scores_line(figures: dict[str, float]) -> str:
+    return " ".join(f"{name[0].upper()} {figures[name]:.3f}" for name in DIMENSIONS)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[..., None]]:
+    """Show progress on stderr; yields a function of done, total and text.
+
+    A terminal gets a bar, a log file a line now and then.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        begun = said = time.monotonic()
+
+        def log(done: int, total: int, text: str = "") -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said > LOG_SECONDS or (done == total and now - begun > 2):
+                said = now
+                _say(f"{title} {done}/{total}, {now - begun:.0f} s {text}".rstrip())
+
+        yield log
+        return
+    bar = Progress(
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task(title, total=None, text="")
+
+        def advance(done: int, total: int, text: str = "") -> None:
+            bar.update(task, completed=done, total=total, text=text)
+
+        yield advance
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turn a missing optional dependency into a line that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"package {error.name} is missing: pip install 'wav2small[{name}]'"
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    from .files import atomic_write
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(text.rstrip("\n").encode() + b"\n")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(text: str) -> NoReturn:
+    _say(f"error: {text}")
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line, exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader went away, as with 'head'; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ValueError as error:
+        from export.errors import ExportError
+        from firmware_bench.errors import BenchError
+
+        if not isinstance(error, InputError | ExportError | BenchError):
+            raise
+        _say("error: " + " ".join(str(error).split()))
+        sys.exit(1)

@@ -1,0 +1,95 @@
+"""The main job on what comes with the project, command by command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from . import cli
+from .adv import DIMENSIONS
+
+TARGET = "generic-m55-256k"
+"""The target whose verdict the demo shows."""
+
+WINDOW = 0.5
+"""Length of the signal that memory is planned for, in seconds."""
+
+
+def demo(out: Path) -> None:
+    """Annotate, distil, export, bench and evaluate; end with a table.
+
+    Args:
+        out: folder for everything that is made; replaced if it is there
+
+    """
+    begun = time.monotonic()
+    labels, run, model = out / "labels", out / "run", out / "model"
+    picture, plan = out / "agreement.png", out / "memory.png"
+    report = out / "report.json"
+
+    _show("annotate", cli.DEMO, labels)
+    cli.annotate([cli.DEMO, labels], overwrite=True)
+    _show("distill", labels, run, "--epochs", 45, "--crop", 1.5)
+    cli.distill(labels, run, epochs=45, crop=1.5, overwrite=True)
+    _show("export", run, model, "--calibration", cli.DEMO)
+    cli.export(str(run), model, calibration=[cli.DEMO], overwrite=True)
+    _show("evaluate", model, labels, "--split", "test", "--picture", picture)
+    figures = out / "evaluation.json"
+    cli.evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
+    _show("bench", model, "--target", TARGET, "--window", WINDOW, "--json", report)
+    fits = True
+    try:
+        cli.bench(
+            str(model),
+            target=[TARGET],
+            window=WINDOW,
+            json_file=report,
+            markdown=out / "report.md",
+            picture=plan,
+        )
+    except typer.Exit:
+        fits = False
+
+    measured = json.loads(report.read_text())
+    agreement = json.loads(figures.read_text())["teacher"]
+    config = json.loads((run / "best" / "config.json").read_text())
+    parameters = _parameters(run)
+    rows = [
+        ("teacher", f"{config['teacher']['name']} ({config['licence']})"),
+        ("student", f"{config['student']}, int8"),
+        *(
+            (
+                f"CCC {name}",
+                f"{agreement[name]['ccc']:.3f} to the teacher, unseen voices",
+            )
+            for name in DIMENSIONS
+        ),
+        ("parameters", f"{parameters:,}"),
+        ("bytes on disk", f"{(model / 'model.onnx').stat().st_size:,}"),
+        ("planned RAM", f"{measured['plan']['size']:,} B for {WINDOW} s at a time"),
+        (f"on {TARGET}", "fits" if fits else "does not fit"),
+        ("report", str(report)),
+        ("pictures", f"{picture}  {plan}"),
+        ("run time", f"{time.monotonic() - begun:.0f} s"),
+    ]
+    print()
+    for name, value in rows:
+        print(f"{name:<22} {value}")
+
+
+def _parameters(run: Path) -> int:
+    from .models import load_student
+
+    module, _ = load_student(run)
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _show(*words: object) -> None:
+    """Say the command that does the next step."""
+    line = shlex.join(["wav2small", *map(str, words)])
+    print(f"\n$ {line}", file=sys.stderr)

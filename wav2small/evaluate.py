@@ -1,0 +1,84 @@
+"""How well a model agrees with its teacher and with people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .adv import DIMENSIONS
+from .metrics import bootstrap_interval, concordance_cc, mean_absolute_error, pearson_cc
+
+
+class Model(Protocol):
+    """Anything that scores signals."""
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """Score signals ``(time,)``, float32 at 16 kHz, as ``(signals, 3)``."""
+        ...
+
+
+def agreement(
+    truth: np.ndarray, prediction: np.ndarray, *, seed: int = 0
+) -> dict[str, Any]:
+    """Compare two tables of scores, dimension by dimension.
+
+    Args:
+        truth: reference scores, shape ``(clips, 3)``;
+            rows with NaN in a dimension are left out of it
+        prediction: the model's scores, same shape
+        seed: seed of the bootstrap
+
+    Returns:
+        for each dimension: number of clips,
+        concordance with its 95 % interval,
+        Pearson's correlation with its interval, mean absolute error;
+        under ``mean`` the mean concordance
+
+    """
+    result: dict[str, Any] = {}
+    for axis, name in enumerate(DIMENSIONS):
+        known = ~np.isnan(truth[:, axis])
+        pair = truth[known, axis], prediction[known, axis]
+        intervals = {
+            key: bootstrap_interval(metric, *pair, rng=np.random.default_rng(seed))
+            for key, metric in (("ccc", concordance_cc), ("pcc", pearson_cc))
+        }
+        result[name] = {
+            "clips": int(known.sum()),
+            "ccc": concordance_cc(*pair),
+            "ccc_interval": list(intervals["ccc"]),
+            "pcc": pearson_cc(*pair),
+            "pcc_interval": list(intervals["pcc"]),
+            "mae": mean_absolute_error(*pair),
+        }
+    result["mean"] = float(np.mean([result[name]["ccc"] for name in DIMENSIONS]))
+    return result
+
+
+def evaluate(
+    model: Model,
+    signals: Sequence[np.ndarray],
+    references: dict[str, np.ndarray],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Score clips and compare with each reference apart.
+
+    Args:
+        model: what to evaluate
+        signals: clips, each ``(time,)``, float32 at 16 kHz
+        references: scores ``(clips, 3)`` by name, e.g. of teacher and humans
+        progress: called with the clips done and in all
+
+    Returns:
+        :func:`agreement` by name of the reference, and the scores
+
+    """
+    scores = np.zeros((len(signals), 3), np.float32)
+    for item in range(len(signals)):
+        scores[item] = model.predict([signals[item]])[0]
+        if progress:
+            progress(item + 1, len(signals))
+    return {key: agreement(truth, scores) for key, truth in references.items()}, scores

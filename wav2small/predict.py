@@ -1,0 +1,98 @@
+"""Scores of files, over time if wanted; what is not speech gets none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import audio
+from .adv import SAMPLING_RATE
+from .evaluate import Model
+from .gate import SpeechGate
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of a stretch of a file."""
+
+    file: str
+    """The file as it was named."""
+
+    start: float
+    """Start of the stretch in seconds."""
+
+    end: float
+    """End of the stretch in seconds."""
+
+    kind: str
+    """``speech``, ``silence`` or ``non-speech``."""
+
+    scores: tuple[float, float, float] | None
+    """Arousal, dominance, valence in about 0..1; None unless it is speech."""
+
+
+def windows(
+    source: audio.Source, window_seconds: float, hop_seconds: float
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Cut a source into windows while it is read.
+
+    A last window that is not full is given
+    if it holds what no other window does.
+
+    Yields:
+        start in seconds and signal ``(time,)``, float32 at 16 kHz
+
+    Raises:
+        AudioError: as of :func:`wav2small.audio.stream`
+
+    """
+    window = round(window_seconds * SAMPLING_RATE)
+    hop = round(hop_seconds * SAMPLING_RATE)
+    first = round((source.start or 0.0) * SAMPLING_RATE)
+    held = np.zeros(0, np.float32)
+    position, seen = 0, 0
+    for block in audio.stream(source.path, start=source.start or 0.0, end=source.end):
+        held = np.concatenate([held, block])
+        seen += len(block)
+        while len(held) >= window:
+            yield (first + position) / SAMPLING_RATE, held[:window]
+            held = held[hop:]
+            position += hop
+    covered = position - hop + window if position else 0
+    if seen > covered and len(held):
+        yield (first + position) / SAMPLING_RATE, held
+
+
+def predict(
+    model: Model,
+    gate: SpeechGate,
+    source: audio.Source,
+    *,
+    window_seconds: float = 10.0,
+    hop_seconds: float | None = None,
+) -> Iterator[Prediction]:
+    """Score a file window by window.
+
+    Args:
+        model: what scores
+        gate: what tells speech from other sounds
+        source: the file
+        window_seconds: length of a window in seconds;
+            a shorter file is one window
+        hop_seconds: seconds from one window to the next,
+            those of the window if None
+
+    Raises:
+        AudioError: as of :func:`wav2small.audio.stream`
+
+    """
+    hop_seconds = hop_seconds or window_seconds
+    for start, signal in windows(source, window_seconds, hop_seconds):
+        kind = gate.classify(signal)
+        scores = None
+        if kind == "speech":
+            scores = tuple(float(score) for score in model.predict([signal])[0])
+        end = start + len(signal) / SAMPLING_RATE
+        yield Prediction(str(source.path), start, end, kind, scores)
