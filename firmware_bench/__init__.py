@@ -1,4 +1,5 @@
-"""ONNX in; memory plan, cost, budget verdict and report out.
+"""ONNX in; arena plan, costs, host speed, budgets and reports out.
 
-Imports no torch, so that a firmware job need not install it.
+Needs neither torch nor the training package,
+so a firmware build can check a model without them.
 """

@@ -1,148 +1,160 @@
-"""Where each buffer lies in one arena, and the proof that none overlap."""
+"""Where each live range lies in one block of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import BenchError
 from .liveness import LiveRange, lower_bound
 
 ALIGNMENT = 16
-"""Bytes that every offset is a multiple of, enough for vector loads."""
-
-_ORDERS: tuple[Callable[[LiveRange], tuple[int, ...]], ...] = (
-    lambda entry: (-entry.size, entry.first),
-    lambda entry: (-entry.size * (entry.last - entry.first + 1), entry.first),
-    lambda entry: (entry.first - entry.last, -entry.size),
-    lambda entry: (entry.first, -entry.size),
-    lambda entry: (-entry.last, -entry.size),
-)
+"""Multiple of bytes at which every block starts, as vector loads like it."""
 
 
-@dataclass(frozen=True)
-class Placement:
-    """A buffer and where it lies."""
+class Block(NamedTuple):
+    """A live range and its place."""
 
-    range: LiveRange
-    """The buffer."""
+    live: LiveRange
+    """What lies there, and when."""
 
     offset: int
     """Bytes from the start of the arena."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Offsets of all buffers. Stack, scratch and code are not in it."""
+class ArenaPlan:
+    """A place for every live range.
 
-    placements: tuple[Placement, ...]
-    """Buffers in the order in which they begin."""
+    Not counted: the stack, scratch inside kernels
+    and the state of a runtime.
+    """
+
+    blocks: tuple[Block, ...]
+    """Blocks in the order of the live ranges."""
 
     size: int
     """Bytes of the arena."""
 
     lower_bound: int
-    """Bytes below which no plan can go."""
+    """Bytes that are needed at the fullest step, alignment left out."""
 
     alignment: int
-    """Bytes that every offset is a multiple of."""
+    """Multiple of bytes at which every block starts."""
 
     @property
     def gap(self) -> int:
-        """Bytes by which a perfect plan might be smaller."""
+        """Bytes above the lower bound."""
         return self.size - self.lower_bound
 
 
-def plan(ranges: Sequence[LiveRange], *, alignment: int = ALIGNMENT) -> Plan:
-    """Place buffers in an arena: the best of a few greedy orders, verified.
+_ORDERS: tuple[Callable[[LiveRange], tuple[int, ...]], ...] = (
+    lambda live: (-live.bytes, live.first),
+    lambda live: (-live.bytes, -live.last),
+    lambda live: (-live.bytes * (live.last - live.first + 1), live.first),
+    lambda live: (live.first - live.last, -live.bytes),
+    lambda live: (live.first, -live.bytes),
+    lambda live: (-live.last, -live.bytes),
+)
+
+
+def plan_arena(ranges: Sequence[LiveRange], alignment: int = ALIGNMENT) -> ArenaPlan:
+    """Place live ranges so that none disturbs another.
+
+    Each is put at the lowest free offset,
+    in several orders of which the best result is kept:
+    by size, by size times duration, by duration, by begin and by end.
+    The plan has passed :func:`verify`.
 
     Args:
-        ranges: buffers with distinct names
-        alignment: bytes that every offset shall be a multiple of
+        ranges: live ranges
+        alignment: multiple of bytes at which every block starts
 
     Raises:
-        BenchError: if the alignment is no power of two
+        BenchError: if the alignment is below 1
 
     """
-    if alignment < 1 or alignment & (alignment - 1):
+    if alignment < 1:
         raise BenchError(
-            f"alignment must be a power of two, got {alignment}: 16 suits every core"
+            f"alignment must be at least 1 byte, got {alignment}: 16 suits every core"
         )
-    bound = lower_bound(ranges, alignment)
-    best: dict[str, int] = {}
-    best_size = -1
-    for order in _ORDERS:
-        offsets = _greedy(sorted(ranges, key=order), alignment)
-        size = max((offsets[entry.name] + entry.size for entry in ranges), default=0)
-        if best_size < 0 or size < best_size:
-            best, best_size = offsets, size
-        if best_size == bound:
+    bound = lower_bound(ranges)
+    best: list[int] | None = None
+    size = 0
+    for key in _ORDERS:
+        order = sorted(range(len(ranges)), key=lambda i, key=key: key(ranges[i]))
+        offsets = _place(ranges, order, alignment)
+        ends = [o + live.bytes for o, live in zip(offsets, ranges, strict=True)]
+        if best is None or max(ends, default=0) < size:
+            best, size = offsets, max(ends, default=0)
+        if size == bound:
             break
-    result = Plan(
-        tuple(Placement(entry, best[entry.name]) for entry in ranges),
-        best_size,
-        bound,
-        alignment,
+    assert best is not None
+    plan = ArenaPlan(
+        blocks=tuple(map(Block, ranges, best)),
+        size=size,
+        lower_bound=bound,
+        alignment=alignment,
     )
-    verify(result, ranges)
-    return result
+    verify(plan)
+    return plan
 
 
-def _greedy(ranges: Iterable[LiveRange], alignment: int) -> dict[str, int]:
-    """Put each buffer at the lowest offset that is free while it lives."""
-    placed: list[tuple[int, LiveRange]] = []
-    offsets: dict[str, int] = {}
-    for entry in ranges:
+def _place(
+    ranges: Sequence[LiveRange], order: Sequence[int], alignment: int
+) -> list[int]:
+    offsets = [0] * len(ranges)
+    placed: list[int] = []
+    for index in order:
+        live = ranges[index]
         offset = 0
-        for start, other in sorted(placed, key=lambda item: item[0]):
-            if other.last < entry.first or entry.last < other.first:
+        for other in sorted(placed, key=offsets.__getitem__):
+            there = ranges[other]
+            if there.last < live.first or live.last < there.first:
                 continue
-            if offset + entry.size <= start:
+            if offsets[other] - offset >= live.bytes:
                 break
-            end = start + other.size
-            offset = max(offset, end + -end % alignment)
-        offsets[entry.name] = offset
-        placed.append((offset, entry))
+            end = offsets[other] + there.bytes
+            offset = max(offset, -(-end // alignment) * alignment)
+        offsets[index] = offset
+        placed.append(index)
     return offsets
 
 
-def verify(plan: Plan, ranges: Sequence[LiveRange]) -> None:
-    """Check a plan without knowing how it was made.
-
-    Args:
-        plan: the plan
-        ranges: buffers that it must hold
+def verify(plan: ArenaPlan) -> None:
+    """Check a plan step by step, by none of the means that made it.
 
     Raises:
-        BenchError: if a buffer is missing, changed, misaligned, outside the arena,
-            or shares a byte with another one in some step
+        BenchError: if two blocks share a byte at any step,
+            a block is misaligned or out of the arena,
+            or a figure is wrong
 
     """
-    if [entry.range for entry in plan.placements] != list(ranges) or len(
-        {entry.name for entry in ranges}
-    ) != len(ranges):
-        raise BenchError(
-            f"plan must place each of {len(ranges)} buffers once, got "
-            f"{len(plan.placements)} that differ: plan again"
-        )
-    for entry in plan.placements:
-        end = entry.offset + entry.range.size
-        if entry.offset < 0 or entry.offset % plan.alignment or end > plan.size:
-            raise BenchError(
-                f"plan must place buffers at multiples of {plan.alignment} within "
-                f"{plan.size} bytes, got '{entry.range.name}' at {entry.offset} to "
-                f"{end}: plan again"
-            )
-    for step in range(max((entry.last + 1 for entry in ranges), default=0)):
-        alive = [
-            (entry.offset, entry.offset + entry.range.size, entry.range.name)
-            for entry in plan.placements
-            if entry.range.first <= step <= entry.range.last and entry.range.size
-        ]
-        alive.sort()
-        for (_, end, name), (start, _, other) in zip(alive, alive[1:], strict=False):
-            if start < end:
+    steps = max((block.live.last for block in plan.blocks), default=-1) + 1
+    highest = fullest = 0
+    for step in range(steps):
+        alive = [b for b in plan.blocks if b.live.first <= step <= b.live.last]
+        alive.sort(key=lambda block: block.offset)
+        fullest = max(fullest, sum(block.live.bytes for block in alive))
+        free_from, below = 0, "the start"
+        for block in alive:
+            if block.offset < free_from:
                 raise BenchError(
-                    f"plan must keep buffers apart, got '{name}' and '{other}' on the "
-                    f"same bytes in step {step}: plan again"
+                    f"plan must keep blocks apart, got '{block.live.name}' at "
+                    f"{block.offset} inside {below} at step {step}: report this"
                 )
+            free_from, below = block.offset + block.live.bytes, f"'{block.live.name}'"
+        highest = max(highest, free_from)
+    for block in plan.blocks:
+        if block.offset % plan.alignment or block.live.first > block.live.last:
+            raise BenchError(
+                f"plan must be aligned to {plan.alignment} bytes and in order, got "
+                f"'{block.live.name}' at {block.offset}, steps {block.live.first} to "
+                f"{block.live.last}: report this"
+            )
+    if (highest, fullest) != (plan.size, plan.lower_bound):
+        raise BenchError(
+            f"plan must state its size and bound, got {plan.size} and "
+            f"{plan.lower_bound}, found {highest} and {fullest}: report this"
+        )

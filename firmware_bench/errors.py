@@ -2,8 +2,14 @@
 
 
 class BenchError(ValueError):
-    """A model, target or budget cannot be used.
+    """A model, a target or a budget cannot be used.
 
     The message is one line: what, where, what to do.
-    That a model does not fit is a result and no error.
+    A model that does not fit is no error but a result.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """Say an error of another library in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."

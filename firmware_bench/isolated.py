@@ -19,6 +19,9 @@ from .errors import BenchError, one_line
 _SECONDS = 120
 """A model that takes longer than this is given up."""
 
+_ADDRESS_SPACE = 8 * 2**30
+"""A model that needs more bytes than this is refused, not swapped."""
+
 _CODE = "from firmware_bench.isolated import _main; _main()"
 
 
@@ -34,12 +37,12 @@ def run(
     Args:
         model: serialised ONNX model with one input
         shape: shape of the input
-        outputs: tensors whose shapes are asked for
+        outputs: tensors whose shapes and types are asked for
         runs: number of timed runs after two that are not timed;
             fewer, but at least five, if they would take over ten seconds
 
     Returns:
-        ``shapes`` (name to shape), ``seconds`` (one entry per timed run),
+        ``types`` (name to shape and type), ``seconds`` (one entry per timed run),
         ``memory_bytes`` (growth of the peak resident memory, None if unknown)
         and ``onnxruntime`` (its version)
 
@@ -98,6 +101,12 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
     import onnxruntime
 
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = _ADDRESS_SPACE if hard < 0 else min(_ADDRESS_SPACE, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     model = Path(job["path"]).read_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -125,8 +134,8 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
             seconds.append(time.perf_counter() - start)
     after = _peak_memory()
     return {
-        "shapes": {
-            name: [*np.shape(answer)]
+        "types": {
+            name: [np.shape(answer), str(np.asarray(answer).dtype)]
             for name, answer in zip(job["outputs"], answers, strict=False)
         },
         "seconds": seconds,

@@ -1,70 +1,99 @@
-"""From when to when each buffer must stay alive."""
+"""How long each buffer must be kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .graph import Graph
+from .operations import Program
 
 
 @dataclass(frozen=True)
 class LiveRange:
-    """A buffer and the steps in which it must not be overwritten."""
+    """Memory that is needed without a break from one step to another."""
 
     name: str
-    """Name of the buffer."""
+    """Buffer that is the first to use it."""
 
-    size: int
-    """Bytes."""
+    bytes: int
+    """Size of the memory."""
 
     first: int
-    """Step that writes it; 0 for an input of the model."""
+    """Step that writes it first, 0 for an input."""
 
     last: int
-    """Last step that reads it; the last of all for an output of the model."""
+    """Last step that reads it, the last of all for an output."""
+
+    buffers: tuple[str, ...] = ()
+    """Buffers that use it in turn, each written over the one before."""
 
 
-def live_ranges(graph: Graph) -> list[LiveRange]:
-    """Live range of every buffer, in the order in which they begin.
+def live_ranges(program: Program) -> tuple[LiveRange, ...]:
+    """Find from which step to which each buffer is needed.
 
-    An input of the model is alive from the first step on,
-    an output to the last one.
+    A step needs what it reads and what it writes at the same time.
+    An element-wise operation writes over an input of the same size
+    if nothing reads that input later;
+    both are one live range then.
+
+    Returns:
+        live ranges in the order of their first step
+
     """
-    first = {block.name: 0 for block in graph.inputs}
-    last = dict(first)
-    for index, step in enumerate(graph.steps):
-        for name in (*step.inputs, *step.outputs):
-            first.setdefault(name, index)
+    end = len(program.operations) - 1
+    first = dict.fromkeys(program.inputs, 0)
+    last = dict.fromkeys(program.inputs, 0)
+    for index, operation in enumerate(program.operations):
+        for name in operation.outputs:
+            first[name] = last[name] = index
+        for name in operation.inputs:
             last[name] = index
-    for name in graph.outputs:
-        last[name] = max(len(graph.steps) - 1, 0)
-    return [
-        LiveRange(name, graph.blocks[name].size, first[name], last[name])
-        for name in first
+    last.update(dict.fromkeys(program.outputs, end))
+    chains = {name: [name] for name in first}
+    for index, operation in enumerate(program.operations):
+        if not operation.in_place:
+            continue
+        (output,) = operation.outputs
+        written = program.buffers[output]
+        for name in operation.inputs:
+            read = program.buffers[name]
+            # As many elements: one that is broadcast is read again and again.
+            if (
+                last[name] == index
+                and name not in program.outputs
+                and (read.elements, read.bits) == (written.elements, written.bits)
+            ):
+                chains[name].append(output)
+                chains[output] = chains.pop(name)
+                break
+    ranges = [
+        LiveRange(
+            name=chain[0],
+            bytes=program.buffers[chain[0]].bytes,
+            first=first[chain[0]],
+            last=last[chain[-1]],
+            buffers=tuple(chain),
+        )
+        for chain in chains.values()
     ]
+    return tuple(sorted(ranges, key=lambda live: (live.first, live.name)))
 
 
 def live_bytes(ranges: Sequence[LiveRange]) -> list[int]:
-    """Bytes that are alive in each step."""
-    steps = max((entry.last + 1 for entry in ranges), default=0)
-    alive = [0] * steps
-    for entry in ranges:
-        for step in range(entry.first, entry.last + 1):
-            alive[step] += entry.size
-    return alive
+    """Bytes that are needed at each step."""
+    steps = max((live.last for live in ranges), default=-1) + 1
+    change = [0] * (steps + 1)
+    for live in ranges:
+        change[live.first] += live.bytes
+        change[live.last + 1] -= live.bytes
+    total = 0
+    needed = []
+    for step in range(steps):
+        total += change[step]
+        needed.append(total)
+    return needed
 
 
-def lower_bound(ranges: Sequence[LiveRange], alignment: int = 1) -> int:
-    """Bytes below which no plan can go.
-
-    What is alive together lies apart;
-    all but the topmost buffer are followed by bytes that no other can use
-    if their size is not a multiple of the alignment.
-    """
-    bound = 0
-    for step in range(max((entry.last + 1 for entry in ranges), default=0)):
-        alive = [entry.size for entry in ranges if entry.first <= step <= entry.last]
-        padding = [-size % alignment for size in alive]
-        bound = max(bound, sum(alive) + sum(padding) - max(padding, default=0))
-    return bound
+def lower_bound(ranges: Sequence[LiveRange]) -> int:
+    """Bytes below which no plan for this order of execution can go."""
+    return max(live_bytes(ranges), default=0)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import signal as signals_of_the_system
 import subprocess
 import sys
@@ -416,3 +417,43 @@ def test_manifest_names_the_configuration(tmp_path):
     text = (tmp_path / "labels/manifest.json").read_text()
     assert '"window_seconds": 1.0' in text
     assert json.loads(text)["root"] == str(tmp_path / "audio")
+
+
+def test_killed_before_there_is_a_manifest(unbroken, tmp_path):
+    out = tmp_path / "labels"
+    with start(unbroken / "audio", out, "fsync", "1") as process:
+        process.wait()
+    annotate([unbroken / "audio"], out, Ear(), config=CONFIG, resume=True)
+    assert shards(out) == shards(unbroken / "labels")
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_overwrite_that_was_killed(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    out = tmp_path / "labels"
+    annotate([tmp_path / "audio"], out, Ear())
+    shutil.rmtree(out / "shards")
+    assert annotate([tmp_path / "audio"], out, Ear(), resume=True).labelled == 1
+
+
+@pytest.mark.parametrize("manifest", [None, "{}", '{"teacher": {"revision": "1"}}'])
+def test_overwrite_of_something_else(tmp_path, manifest):
+    write(tmp_path / "audio/a.wav")
+    home = tmp_path / "home"
+    (home / "shards").mkdir(parents=True)
+    (home / "shards/precious").touch()
+    if manifest:
+        (home / "manifest.json").write_text(manifest)
+    with pytest.raises(InputError, match=r"must be|damaged"):
+        annotate([tmp_path / "audio"], home, Ear(), overwrite=True)
+    assert (home / "shards/precious").exists()
+    assert (home / "manifest.json").exists() == bool(manifest)
+
+
+def test_overwrite_leaves_other_files(tmp_path):
+    write(tmp_path / "audio/a.wav")
+    out = tmp_path / "labels"
+    annotate([tmp_path / "audio"], out, Ear())
+    (out / "notes.txt").write_text("mine")
+    assert annotate([tmp_path / "audio"], out, Ear(), overwrite=True).labelled == 1
+    assert (out / "notes.txt").read_text() == "mine"

@@ -590,10 +590,9 @@ def test_name_that_is_not_utf8(tmp_path):
         ("path,start\na.wav,0\n", "must have a column 'file', got path, start"),
         ("file\n", "got none"),
         ("file\n../a.wav\n", r"file must be .* got '\.\./a\.wav': row 1 of .*m\.csv"),
-        ("file\nb/../../a.wav\n", "file must be a path below"),
-        ("file\nx.wav\n/etc/a.wav\n", "row 2 of"),
-        ("file,start\n,1\n", "file must be a path below the table's folder, got ''"),
-        ("file\n..\n", "file must be a path below"),
+        ("file\nb/../../a.wav\n", "one below"),
+        ("file,start\n,1\n", "one below the table's folder, got ''"),
+        ("file\n..\n", "one below"),
         ("file,start\na.wav,soon\n", "start must be seconds .* got 'soon'"),
         ("file,start\na.wav,-1\n", "start must be seconds"),
         ("file,end\na.wav,inf\n", "end must be seconds"),
@@ -615,3 +614,15 @@ def test_unreadable_tables(tmp_path, name):
     (tmp_path / name).write_bytes(b"\xff\xfe\0file")
     with pytest.raises(InputError, match=f"table cannot be read: .*{name}"):
         audio.find([tmp_path / name])
+
+
+def test_manifest_with_absolute_paths(tmp_path):
+    for name in ("a/x.wav", "b/y.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, np.zeros(100), 16000)
+    table = tmp_path / "elsewhere" / "deep" / "table.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(f"file\n{tmp_path}/a/x.wav\n{tmp_path}/b/y.wav\n")
+    root, sources = audio.find([table])
+    assert root == tmp_path
+    assert [source.name for source in sources] == ["a/x.wav", "b/y.wav"]

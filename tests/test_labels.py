@@ -251,3 +251,70 @@ def test_damaged_shard(tmp_path, damage, method):
     damage(store.shards()[1])
     with pytest.raises(InputError, match=r"shard is damaged: .*part-00001\.parquet"):
         getattr(LabelStore.open(tmp_path), method)()
+
+
+def test_flipped_bits_are_found_or_harmless(tmp_path):
+    store = create(tmp_path)
+    # a NaN would differ from itself
+    store.append([ROW | {"human_dominance": None}, OTHER], [("a", "b")])
+    (path,) = store.shards()
+    data = path.read_bytes()
+    truth = (store.table(), store.errors())
+    rng = np.random.default_rng(0)
+    for bit in rng.choice(8 * len(data), 300, replace=False):
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(broken)
+        try:
+            result = (store.table(), store.errors())
+        except InputError as error:
+            assert path.name in str(error)
+        else:
+            assert result == truth
+
+
+def test_shard_of_another_schema(tmp_path):
+    store = create(tmp_path)
+    store.append([ROW], [])
+    table = pyarrow.table({"file": ["a"]}).replace_schema_metadata({"errors": "[]"})
+    pyarrow.parquet.write_table(table, store.shards()[0])
+    with pytest.raises(InputError, match=r"shard is damaged: .*part-00000\.parquet"):
+        store.table()
+
+
+def test_missing_shard(tmp_path):
+    store = create(tmp_path)
+    for _ in range(3):
+        store.append([ROW], [])
+    (tmp_path / "shards" / "part-00001.parquet").unlink()
+    with pytest.raises(InputError, match=r"shard is missing: .*part-00001\.parquet"):
+        LabelStore.open(tmp_path).read()
+
+
+def test_reading_leaves_a_writer_alone(tmp_path):
+    create(tmp_path)
+    unfinished = tmp_path / "shards" / ".part-00000.parquet.12.tmp"
+    unfinished.parent.mkdir(exist_ok=True)
+    unfinished.touch()
+    LabelStore.open(tmp_path)
+    assert unfinished.exists()
+
+
+def test_audformat_states_licence_and_range(tmp_path):
+    store = create(tmp_path / "labels", licence="CC-BY-NC-SA-4.0")
+    store.append([ROW], [])
+    store.to_audformat(tmp_path / "database")
+    database = audformat.Database.load(tmp_path / "database")
+    assert database.license == "CC-BY-NC-SA-4.0"
+    assert database.usage == "other"
+    schemes = database.schemes.values()
+    assert {(scheme.minimum, scheme.maximum) for scheme in schemes} == {(0, 1)}
+
+
+def test_audformat_replaces_nothing(tmp_path):
+    store = create(tmp_path / "labels")
+    (tmp_path / "database").mkdir()
+    (tmp_path / "database" / "db.yaml").write_text("precious")
+    with pytest.raises(InputError, match="database folder must be new or empty"):
+        store.to_audformat(tmp_path / "database")
+    assert (tmp_path / "database" / "db.yaml").read_text() == "precious"

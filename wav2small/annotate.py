@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -95,17 +94,14 @@ def annotate(
     root, sources = audio.find(paths)
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
-        if overwrite:
-            shutil.rmtree(out / "shards", ignore_errors=True)
-            for name in ("manifest.json", "errors.csv"):
-                (out / name).unlink(missing_ok=True)
         wanted = {
             "root": str(root),
             "teacher": teacher.info.to_dict(),
             "config": asdict(config),
         }
-        if resume and (out / "manifest.json").exists():
+        if resume and not overwrite and (out / "manifest.json").exists():
             store = LabelStore.open(out)
+            store.remove_temporary()
             for key, value in wanted.items():
                 if store.manifest[key] != value:
                     raise InputError(
@@ -120,7 +116,9 @@ def annotate(
                 "numpy": np.__version__,
                 "libsndfile": soundfile.__libsndfile_version__,
             }
-            store = LabelStore.create(out, {**wanted, "versions": versions})
+            store = LabelStore.create(
+                out, {**wanted, "versions": versions}, overwrite=overwrite
+            )
         done = store.done_files()
         files = [
             (name, list(parts)) for name, parts in groupby(sources, lambda s: s.name)
@@ -206,7 +204,7 @@ def _clips(
     is cut in halves, so that no window is shorter than half of one.
     """
     window = round(config.window_seconds * SAMPLING_RATE)
-    base = dict(source.metadata)
+    base: dict[str, Any] = dict(source.metadata)
     if source.human:
         base |= dict(zip(HUMAN, source.human, strict=True))
     begin = source.start or 0.0

@@ -104,7 +104,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
     * a folder, searched with its subfolders for :data:`EXTENSIONS`;
       hidden files and folders are left out,
     * a manifest ``.csv`` or ``.parquet``:
-      column ``file`` relative to the manifest's folder,
+      column ``file``, absolute or relative to the manifest's folder,
       optionally ``start`` and ``end`` (seconds or time deltas),
       :data:`METADATA`,
       and ``arousal``, ``dominance``, ``valence``: scores by humans in 0..1
@@ -133,7 +133,9 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
     if not places:
         raise InputError("audio must be at least one path, got none: name one")
     found = [_rows(place) for place in places]
-    root = Path(os.path.commonpath([base for base, _ in found]))
+    bases = {base for base, rows in found if not all(_absolute(r.file) for r in rows)}
+    bases |= {Path(r.file).parent for _, rows in found for r in rows if _absolute(r.file)}
+    root = Path(os.path.commonpath(bases))
     sources: dict[tuple[str, float | None, float | None], Source] = {}
     for base, rows in found:
         for row in rows:
@@ -199,6 +201,10 @@ def _rows(place: Path) -> tuple[Path, list[_Row]]:
             f"it may be {', '.join(EXTENSIONS)}"
         )
     return base, rows
+
+
+def _absolute(file: str) -> bool:
+    return file.startswith("/")
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -285,10 +291,10 @@ def _parse(
     prefix = "human_" if "teacher" in columns else ""
     for number, record in enumerate(records, start=1):
         where = f"row {number} of {one_line(path)}"
-        file = posixpath.normpath(_text(record["file"]) or "/")
-        if file.startswith(("/", "../")) or file in (".", ".."):
+        file = posixpath.normpath(_text(record["file"]) or ".")
+        if file.startswith("../") or file in (".", "..", "/"):
             raise InputError(
-                f"file must be a path below the table's folder, got "
+                f"file must be an absolute path or one below the table's folder, got "
                 f"'{_text(record['file'])}': {where}: move table or audio"
             )
         start = _seconds(record.get("start"), "start", where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -18,7 +19,7 @@ import pyarrow.parquet
 from .adv import DIMENSIONS
 from .audio import METADATA
 from .errors import InputError
-from .files import atomic_write, remove_temporary
+from .files import atomic_write, is_temporary, remove_temporary
 
 FORMAT = 1
 """Version of the store's format."""
@@ -92,23 +93,38 @@ class LabelStore:
         return Path(self.manifest["root"])
 
     @classmethod
-    def create(cls, folder: Path, manifest: Mapping[str, Any]) -> LabelStore:
+    def create(
+        cls, folder: Path, manifest: Mapping[str, Any], *, overwrite: bool = False
+    ) -> LabelStore:
         """Begin an empty store.
+
+        Args:
+            folder: missing or empty
+            manifest: root, teacher and so on
+            overwrite: empty the store that is there; files of others stay
 
         Raises:
             InputError: if the folder is a store or holds something else
 
         """
-        if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if overwrite and not is_empty(folder):
+            # from the end, and the manifest is replaced at last:
+            # where this is cut short, a shorter store is left
+            for path in reversed(cls.open(folder).shards()):
+                path.unlink()
+            (folder / "errors.csv").unlink(missing_ok=True)
+        elif not is_empty(folder):
             raise InputError(
                 f"labels folder must be new or empty: {folder}: "
                 "pass --resume or --overwrite, or name another"
             )
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         whole = {"format": FORMAT, **manifest}
         with atomic_write(folder / "manifest.json") as file:
             file.write((json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
-        return cls(folder, whole)
+        store = cls(folder, whole)
+        store.remove_temporary()
+        return store
 
     @classmethod
     def open(cls, folder: Path) -> LabelStore:
@@ -134,8 +150,12 @@ class LabelStore:
                 f"labels must be of format {FORMAT}, got {version}: {folder}: "
                 "update wav2small"
             )
-        remove_temporary(Path(folder) / "shards")
         return cls(Path(folder), manifest)
+
+    def remove_temporary(self) -> None:
+        """Remove what killed writers left; only for who writes alone."""
+        remove_temporary(self.folder)
+        remove_temporary(self.folder / "shards")
 
     def shards(self) -> list[Path]:
         """Return the shard files in their order."""
@@ -155,26 +175,52 @@ class LabelStore:
             errors: file and error line of each file that gave no row
 
         """
-        schema = SCHEMA.with_metadata({"errors": json.dumps(list(errors))})
+        text = json.dumps(list(errors))
+        schema = SCHEMA.with_metadata({"errors": text, "sha256": _sha256(text)})
         table = pa.Table.from_pylist(list(rows), schema=schema)
         shards = self.shards()
         number = int(shards[-1].stem[5:]) + 1 if shards else 0
-        with atomic_write(
-            self.folder / "shards" / f"part-{number:05d}.parquet"
-        ) as file:
-            pa.parquet.write_table(table, file, use_dictionary=False)
+        path = self.folder / "shards" / f"part-{number:05d}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        with atomic_write(path) as file:
+            # what a checksum does not cover is left out: a flipped bit is found
+            pa.parquet.write_table(
+                table,
+                file,
+                use_dictionary=False,
+                write_page_checksum=True,
+                write_statistics=False,
+            )
 
     def _read(self) -> list[pa.Table]:
         tables = []
-        for path in self.shards():
-            try:
-                table = pa.parquet.read_table(path, schema=SCHEMA)
-                errors = pa.parquet.read_schema(path).metadata[b"errors"]
-                tables.append(table.replace_schema_metadata({"errors": errors}))
-            except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        for number, path in enumerate(self.shards()):
+            if int(path.stem[5:]) != number:
                 raise InputError(
-                    f"label shard is damaged: {path}: delete it and annotate "
-                    "with --resume"
+                    f"label shard is missing: {path.parent}/part-{number:05d}.parquet: "
+                    "copy the labels again"
+                )
+            try:
+                table = pa.parquet.read_table(
+                    path, partitioning=None, page_checksum_verification=True
+                )
+                metadata = table.schema.metadata
+                errors = metadata[b"errors"].decode()
+                if not table.schema.equals(SCHEMA):
+                    raise ValueError("not the columns of labels")
+                if _sha256(errors) != metadata[b"sha256"].decode():
+                    raise ValueError("checksum of the errors")
+                tables.append(table.replace_schema_metadata({"errors": errors}))
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                pa.ArrowException,
+            ) as error:
+                raise InputError(
+                    f"label shard is damaged: {path}: copy the labels again, or "
+                    "annotate with --overwrite"
                 ) from error
         return tables
 
@@ -247,7 +293,14 @@ class LabelStore:
         Args:
             folder: made if it is not there
 
+        Raises:
+            InputError: if the folder holds anything
+
         """
+        if not is_empty(folder):
+            raise InputError(
+                f"database folder must be new or empty: {folder}: name another"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         table = self.table()
         text = io.StringIO(newline="")
@@ -260,7 +313,8 @@ class LabelStore:
         header = [
             "name: wav2small-labels",
             "source: wav2small annotate",
-            "usage: unrestricted",
+            "usage: other",
+            f"license: {quoted['licence']}",
             f"description: {json.dumps('Scores by ' + self.teacher['name'])}",
             "meta:",
             *(f"  {key}: {value}" for key, value in quoted.items()),
@@ -272,6 +326,7 @@ class LabelStore:
         ]
         for name in DIMENSIONS:
             header += [f"  {name}:", f"    description: {name}", "    dtype: float"]
+            header += ["    minimum: 0", "    maximum: 1"]
         header += ["tables:", "  adv:", "    type: segmented", "    columns:"]
         for name in DIMENSIONS:
             header += [
@@ -283,6 +338,19 @@ class LabelStore:
             file.write(text.getvalue().encode())
         with atomic_write(folder / "db.yaml") as file:
             file.write(("\n".join(header) + "\n").encode())
+
+
+def is_empty(folder: Path) -> bool:
+    """Tell whether a folder is missing or holds a lock or unfinished files only."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(
+        path.name == ".lock" or is_temporary(path) for path in folder.iterdir()
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _timedelta(seconds: float) -> str:

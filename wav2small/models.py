@@ -23,7 +23,7 @@ DEFAULT = "wav2small"
 
 def bundled() -> dict[str, Path]:
     """Return the bundled models: name to folder."""
-    return {path.name: path for path in sorted(ASSETS.iterdir()) if path.is_dir()}
+    return {path.name: path for path in sorted(ASSETS.glob("*")) if path.is_dir()}
 
 
 def find_checkpoint(name: str | Path) -> Path:

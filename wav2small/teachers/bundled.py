@@ -37,10 +37,19 @@ class TeacherConfig:
     """Length of the Fourier transform in samples."""
 
     n_mels: int = 64
-    """Number of mel bands, a multiple of 16."""
+    """Number of mel bands."""
 
     channels: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of the four stages; each halves time and mel."""
+    """Channels of the stages of two convolutions each; each halves mel."""
+
+    time_kernels: tuple[int, ...] = (3, 3, 3, 3)
+    """Length of each stage's kernels along time, in frames, odd."""
+
+    time_pools: tuple[int, ...] = (2, 2, 2, 2)
+    """How many frames become one at the end of each stage."""
+
+    deviation: bool = True
+    """Whether the standard deviation over time is pooled beside the mean."""
 
     hidden: int = 128
     """Width of the pooling and of the head."""
@@ -82,16 +91,25 @@ class TeacherNetwork(nn.Module):
         self.norm = nn.BatchNorm1d(config.n_mels)
         self.stages = nn.ModuleList()
         inputs = 1
-        for channels in config.channels:
+        for channels, kernel in zip(config.channels, config.time_kernels, strict=True):
             layers: list[nn.Module] = []
             for width in (inputs, channels):
                 layers += [
-                    nn.Conv2d(width, channels, 3, padding=1, bias=False),
+                    nn.Conv2d(
+                        width,
+                        channels,
+                        (kernel, 3),
+                        padding=(kernel // 2, 1),
+                        bias=False,
+                    ),
                     nn.BatchNorm2d(channels),
                 ]
             self.stages.append(nn.ModuleList(layers))
             inputs = channels
-        width = inputs * (config.n_mels >> len(config.channels))
+        mels = config.n_mels
+        for _ in config.channels:
+            mels = (mels + 1) // 2
+        width = inputs * mels
         self.project = nn.Linear(width, config.hidden)
         self.attention = nn.Sequential(
             nn.Linear(config.hidden, config.hidden // 2),
@@ -99,7 +117,9 @@ class TeacherNetwork(nn.Module):
             nn.Linear(config.hidden // 2, config.hidden),
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.hidden = nn.Linear(2 * config.hidden, config.hidden)
+        self.hidden = nn.Linear(
+            config.hidden * (2 if config.deviation else 1), config.hidden
+        )
         self.scores = nn.Linear(config.hidden, 3)
         self.categories = nn.Linear(config.hidden, config.categories)
 
@@ -116,7 +136,7 @@ class TeacherNetwork(nn.Module):
     def classify(self, features: Tensor, frames: Tensor | None = None) -> Tensor:
         """Score log-mel maps; ``frames`` are the valid ones of each."""
         x = features[:, None]
-        for stage in self.stages:
+        for stage, pool in zip(self.stages, self.config.time_pools, strict=True):
             mask: Tensor | float = 1.0
             if frames is not None:
                 mask = frame_mask(frames, x.shape[2])[:, None, :, None].to(x.dtype)
@@ -125,19 +145,20 @@ class TeacherNetwork(nn.Module):
             x = torch.relu(norm_1(conv_1(x))) * mask
             x = torch.relu(norm_2(conv_2(x))) * mask
             # ceil_mode keeps a last, half-filled cell: no signal is too short
-            x = nn.functional.max_pool2d(x, 2, ceil_mode=True)
+            x = nn.functional.max_pool2d(x, (pool, 2), ceil_mode=True)
             if frames is not None:
-                frames = (frames + 1) // 2
+                frames = (frames + pool - 1) // pool
         x = torch.relu(self.project(self.dropout(x.permute(0, 2, 1, 3).flatten(2))))
         score = self.attention(x)
         if frames is not None:
             valid = frame_mask(frames, x.shape[1])[:, :, None]
             score = score.masked_fill(~valid, -torch.inf)
         weight = torch.softmax(score, dim=1)
-        mean = (weight * x).sum(1)
-        variance = (weight * (x - mean[:, None]).square()).sum(1)
-        x = torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=1)
-        x = self.dropout(torch.relu(self.hidden(self.dropout(x))))
+        pooled = (weight * x).sum(1)
+        if self.config.deviation:
+            variance = (weight * (x - pooled[:, None]).square()).sum(1)
+            pooled = torch.cat([pooled, torch.sqrt(variance + 1e-5)], dim=1)
+        x = self.dropout(torch.relu(self.hidden(self.dropout(pooled))))
         return torch.cat([self.scores(x) + 0.5, self.categories(x)], dim=1)
 
 
@@ -158,14 +179,11 @@ class BundledTeacher:
         """
         weights, config = checkpoint.load(folder)
         try:
-            network = TeacherNetwork(
-                TeacherConfig(
-                    **{
-                        **config["config"],
-                        "channels": tuple(config["config"]["channels"]),
-                    }
-                )
-            )
+            settings = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in config["config"].items()
+            }
+            network = TeacherNetwork(TeacherConfig(**settings))
             network.load_state_dict(
                 {k: torch.from_numpy(v) for k, v in weights.items()}
             )

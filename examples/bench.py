@@ -1,0 +1,140 @@
+"""Side-by-side timings: int8 against fp32, training with data against ready tensors.
+
+    python examples/bench.py
+
+Every figure is a ratio of medians taken in turn in one run;
+absolute times are those of the machine that is named.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from export.quantize import quantize
+from export.to_onnx import to_onnx
+from wav2small import audio
+from wav2small.cli import DEMO
+from wav2small.data import AugmentConfig, augment
+from wav2small.losses import score_losses
+from wav2small.models import load_student
+from wav2small.students import STUDENTS
+from wav2small.teachers import load_teacher
+
+RUNS = 31
+
+
+def medians(*calls: Callable[[], object]) -> list[float]:
+    """Median milliseconds of each call, the calls taken in turn."""
+    times: list[list[float]] = [[] for _ in calls]
+    for run in range(RUNS + 3):
+        for kept, call in zip(times, calls, strict=True):
+            begun = time.perf_counter()
+            call()
+            if run >= 3:  # the first runs allocate
+                kept.append(1000 * (time.perf_counter() - begun))
+    return [statistics.median(kept) for kept in times]
+
+
+def session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"{processor()}, {platform.system()}, onnxruntime {onnxruntime.__version__},")
+    print(f"torch {torch.__version__}, one thread, median of {RUNS} runs in turn\n")
+    _, sources = audio.find([DEMO])
+    clips = [audio.load(source.path) for source in sources[:48]]
+
+    print("onnxruntime           fp32 ms  int8 ms  int8/fp32")
+    trained, _ = load_student("wav2small")
+    for name in ("wav2small", "wav2small-17k"):
+        module = trained if name == "wav2small" else STUDENTS[name].build()
+        model = to_onnx(module, window=None, example_samples=32000)
+        small = quantize(model, clips[:16])
+        runs = [session(m.SerializeToString()) for m in (model, small)]
+        for seconds in (1, 4):
+            signal = np.resize(clips[0], seconds * 16000)[None]
+            fp32, int8 = medians(
+                *[lambda s=s, x=signal: s.run(None, {"signal": x}) for s in runs]
+            )
+            print(
+                f"{name:<14} {seconds} s {fp32:10.2f} {int8:8.2f} {int8 / fp32:10.2f}"
+            )
+
+    module = STUDENTS["wav2small"].build().train()
+    optimizer = torch.optim.AdamW(p for p in module.parameters() if p.requires_grad)
+    teacher = load_teacher("bundled")
+    rng = np.random.default_rng(0)
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        signals = [
+            augment(clips, int(item), 32000, rng, AugmentConfig())
+            for item in rng.integers(len(clips), size=16)
+        ]
+        return torch.from_numpy(np.stack(signals)), torch.from_numpy(
+            teacher.predict(signals)
+        )
+
+    ready = batch()
+
+    def step() -> None:
+        losses = score_losses(module(ready[0]), ready[1])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    prepared, stepped = medians(batch, step)
+    print("\ntraining, 16 crops of 2 s   ms")
+    print(f"crops and teacher     {prepared:8.0f}")
+    print(f"step of wav2small     {stepped:8.0f}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        from wav2small.labels import LabelStore
+
+        info = teacher.info.to_dict()
+        store = LabelStore.create(
+            Path(folder) / "labels", {"root": folder, "teacher": info, "config": {}}
+        )
+        row = {
+            "start": 0.0,
+            "end": 1.0,
+            "arousal": 0.5,
+            "dominance": 0.5,
+            "valence": 0.5,
+            "teacher": info["name"],
+            "licence": info["licence"],
+            "sha256": "0" * 64,
+        }
+        begun = time.perf_counter()
+        for shard in range(20):
+            store.append([{**row, "file": f"{shard}/{i}.wav"} for i in range(5000)], [])
+        written = time.perf_counter() - begun
+        begun = time.perf_counter()
+        rows = len(store.table())
+        read = time.perf_counter() - begun
+    print(f"\nlabel store, {rows:,} rows: {written:.1f} s to write, {read:.2f} s to read")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Everything at once: from an ONNX file to a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from . import arena, cost, liveness, operations
+from . import host as host_module
+from .budget import BudgetReport, check_budget, estimate_realtime_factor
+from .graph import Graph, TensorType, load_graph
+from .target import CORES, Target, load_target
+
+SCHEMA_VERSION = 1
+"""Version of the report's schema, ``report.schema.json``."""
+
+NOT_COUNTED = (
+    "stack and scratch inside kernels",
+    "code and state of a runtime",
+    "cycles of anything but multiply-accumulates",
+)
+"""What the figures leave out, said in every report."""
+
+
+def bench(
+    model: str | Path,
+    *,
+    window_seconds: float | None = None,
+    targets: Sequence[str | Path | Target] = (),
+    ram: int | None = None,
+    flash: int | None = None,
+    realtime_factor: float | None = None,
+    host: bool = True,
+) -> dict[str, Any]:
+    """Plan a model, count its cost, run it here and check budgets.
+
+    The whole window is in memory at once, one operation after the other.
+
+    Args:
+        model: ONNX file
+        window_seconds: seconds of audio in one execution,
+            see :func:`firmware_bench.graph.load_graph`
+        targets: names, files or targets; each is checked alone.
+            If there is none, the given limits are checked
+        ram: limit in bytes, takes the place of each target's
+        flash: limit in bytes, takes the place of each target's
+        realtime_factor: limit of seconds of work per second of audio
+        host: whether to run the model in onnxruntime on this machine
+
+    Returns:
+        the report, as ``report.schema.json`` describes it;
+        ``fits`` says whether no check failed
+
+    Raises:
+        BenchError: if the model cannot be planned or run,
+            a target is not known or a limit is not above 0
+
+    """
+    chosen = [t if isinstance(t, Target) else load_target(t) for t in targets]
+    graph = load_graph(model, window_seconds)
+    program = operations.lower(graph)
+    ranges = liveness.live_ranges(program)
+    plan = arena.plan_arena(ranges)
+    costs = cost.count(graph, program)
+
+    def budgets(measured: host_module.HostMeasurement | None) -> list[BudgetReport]:
+        return [
+            check_budget(
+                plan,
+                costs,
+                graph.window_seconds,
+                host=measured,
+                target=target,
+                ram=ram,
+                flash=flash,
+                realtime_factor=realtime_factor,
+            )
+            for target in chosen or [None]
+        ]
+
+    budgets(None)  # wrong limits shall be found before the model is run
+    measured = host_module.measure(graph) if host else None
+    verdicts = budgets(measured)
+    seconds = graph.window_seconds
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": _model(graph, Path(model)),
+        "window": {
+            "seconds": seconds,
+            "sampling_rate": graph.sampling_rate,
+        },
+        "ram": {
+            "schedule": "whole window",
+            "arena_bytes": plan.size,
+            "lower_bound_bytes": plan.lower_bound,
+            "gap_bytes": plan.gap,
+            "alignment": plan.alignment,
+            "verified": True,
+            "blocks": [_block(block, program) for block in plan.blocks],
+        },
+        "flash": {
+            "stored_bytes": costs.flash.stored_bytes,
+            "generated_bytes": costs.flash.generated_bytes,
+            "structure_bytes": costs.flash.structure_bytes,
+            "total_bytes": costs.flash.total,
+        },
+        "compute": {
+            "macs": costs.macs,
+            "integer_macs": costs.integer_macs,
+            "float_macs": costs.float_macs,
+            "macs_per_second": costs.macs / seconds,
+            "uncounted": list(costs.uncounted),
+        },
+        "steps": _steps(program, costs, liveness.live_bytes(ranges)),
+        "host": None if measured is None else _host(measured, seconds),
+        "budgets": [_budget(budget, costs, seconds) for budget in verdicts],
+        "fits": all(budget.fits for budget in verdicts),
+        "not_counted": list(NOT_COUNTED),
+    }
+
+
+def _tensor(name: str, kind: TensorType) -> dict[str, Any]:
+    return {
+        "name": name,
+        "shape": list(kind.shape),
+        "dtype": kind.dtype,
+        "bytes": kind.bytes,
+    }
+
+
+def _model(graph: Graph, path: Path) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "sha256": graph.sha256,
+        "file_bytes": graph.file_bytes,
+        "input": _tensor(graph.input, graph.tensors[graph.input]),
+        "outputs": [_tensor(name, graph.tensors[name]) for name in graph.outputs],
+        "metadata": graph.metadata,
+        "onnx": onnx.__version__,
+    }
+
+
+def _block(block: arena.Block, program: operations.Program) -> dict[str, Any]:
+    makers = {
+        name: operation.name
+        for operation in program.operations
+        for name in operation.outputs
+    }
+    return {
+        "name": makers.get(block.live.name, block.live.name),
+        "offset": block.offset,
+        "bytes": block.live.bytes,
+        "first_step": block.live.first,
+        "last_step": block.live.last,
+        "dtype": program.buffers[block.live.name].dtype,
+        "shape": list(program.buffers[block.live.name].shape),
+    }
+
+
+def _steps(
+    program: operations.Program, costs: cost.Cost, live: list[int]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "name": operation.name,
+            "operators": list(operation.operators),
+            "arithmetic": "integer" if operation.integer else "float",
+            "outputs": [
+                _tensor(name, program.buffers[name]) for name in operation.outputs
+            ],
+            "macs": step.macs,
+            "weight_bytes": step.weight_bytes,
+            "live_bytes": live[index],
+        }
+        for index, (operation, step) in enumerate(
+            zip(program.operations, costs.steps, strict=True)
+        )
+    ]
+
+
+def _host(measured: host_module.HostMeasurement, seconds: float) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(measured),
+        "threads": 1,
+        "realtime_factor": measured.median_seconds / seconds,
+    }
+
+
+def _budget(budget: BudgetReport, costs: cost.Cost, seconds: float) -> dict[str, Any]:
+    target = None
+    if budget.target is not None:
+        interval = estimate_realtime_factor(costs, budget.target, seconds)
+        core = CORES.get(budget.target.core)
+        target = {
+            key: value._asdict() if isinstance(value, tuple) else value
+            for key, value in vars(budget.target).items()
+        }
+        target["realtime_factor_estimate"] = None if interval is None else [*interval]
+        target["estimate_source"] = core.source if core and interval else None
+    return {
+        "target": target,
+        "fits": budget.fits,
+        "checks": [dataclasses.asdict(check) for check in budget.checks],
+    }

@@ -1,0 +1,199 @@
+"""What an execution costs in multiplications and in flash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx
+
+from .graph import Graph, TensorType
+from .operations import ELEMENTWISE, Operation, Program
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Cost of one operation."""
+
+    macs: int | None
+    """Multiply-accumulates, None if nobody taught us to count them."""
+
+    elements: int
+    """Elements that it writes."""
+
+    weight_bytes: int
+    """Bytes of the constants that it is the first to read."""
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes that must be stored.
+
+    Not counted: code of kernels and runtime.
+    """
+
+    stored_bytes: int
+    """Constants that operations read as the file stores them."""
+
+    generated_bytes: int
+    """Constants that the graph computes from others,
+    stored as the tables that they are after that."""
+
+    structure_bytes: int
+    """The file without the contents of its tensors: what an interpreter needs."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.stored_bytes + self.generated_bytes + self.structure_bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a program."""
+
+    steps: tuple[StepCost, ...]
+    """Cost of each operation."""
+
+    integer_macs: int
+    """Multiply-accumulates on tensors of 8 bits or less, per execution."""
+
+    float_macs: int
+    """The other ones."""
+
+    uncounted: tuple[str, ...]
+    """Operations whose multiply-accumulates are not known."""
+
+    flash: Flash
+    """Bytes to be stored."""
+
+    @property
+    def macs(self) -> int:
+        """All that are known, per execution."""
+        return self.integer_macs + self.float_macs
+
+
+_Count = Callable[[list[TensorType], TensorType, dict[str, object]], int]
+"""From types of inputs and output and the attributes to the number."""
+
+
+def _convolution(weight: int) -> _Count:
+    # (outputs, inputs / groups, *kernel)
+    return lambda inputs, output, _: (
+        output.elements * math.prod(inputs[weight].shape[1:])
+    )
+
+
+def _product(left: int) -> _Count:
+    return lambda inputs, output, _: output.elements * inputs[left].shape[-1]
+
+
+def _gemm(
+    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
+) -> int:
+    return output.elements * inputs[0].shape[0 if attributes.get("transA") else 1]
+
+
+def _transposed_convolution(
+    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
+) -> int:
+    return inputs[0].elements * math.prod(inputs[1].shape[1:])
+
+
+def _recurrent(
+    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
+) -> int:
+    # Time and batch stand in either order; weights are (directions, gates, columns).
+    steps = math.prod(inputs[0].shape[:2])
+    return steps * (inputs[1].elements + inputs[2].elements)
+
+
+_COUNTS: dict[str, _Count] = {
+    "Conv": _convolution(1),
+    "ConvInteger": _convolution(1),
+    "ConvTranspose": _transposed_convolution,
+    "GRU": _recurrent,
+    "Gemm": _gemm,
+    "LSTM": _recurrent,
+    "MatMul": _product(0),
+    "MatMulInteger": _product(0),
+    "QLinearConv": _convolution(3),
+    "QLinearMatMul": _product(0),
+    "RNN": _recurrent,
+}
+
+_WITHOUT = ELEMENTWISE | set(
+    "And ArgMax ArgMin AveragePool Compress Concat ConstantOfShape CumSum DepthToSpace "
+    "DynamicQuantizeLinear Equal Expand Gather GatherElements GatherND "
+    "GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual InstanceNormalization "
+    "IsInf IsNaN LayerNormalization Less LessOrEqual LpNormalization MaxPool Mean Not "
+    "Or Pad ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
+    "ReduceSumSquare Resize ReverseSequence ScatterElements ScatterND Slice "
+    "SpaceToDepth Split Tile TopK Transpose Trilu Xor".split()
+)
+"""Operators with no sum of products, or with one that is small beside them."""
+
+
+def count(graph: Graph, program: Program) -> Cost:
+    """Count multiply-accumulates and the bytes to be stored.
+
+    A multiply-accumulate is a product that is added to a sum;
+    element-wise operations, pooling and activations have none.
+    A product with zero padding counts.
+    """
+    paid: set[str] = set()
+    steps = []
+    for operation in program.operations:
+        new = [name for name in operation.constants if name not in paid]
+        paid.update(new)
+        steps.append(
+            StepCost(
+                macs=_macs(operation, program),
+                elements=sum(
+                    program.buffers[name].elements for name in operation.outputs
+                ),
+                weight_bytes=sum(program.constants[name].type.bytes for name in new),
+            )
+        )
+
+    def total(integer: bool) -> int:
+        return sum(
+            step.macs or 0
+            for step, operation in zip(steps, program.operations, strict=True)
+            if operation.integer == integer
+        )
+
+    def table_bytes(generated: bool) -> int:
+        return sum(
+            constant.type.bytes
+            for constant in program.constants.values()
+            if constant.generated == generated
+        )
+
+    return Cost(
+        steps=tuple(steps),
+        integer_macs=total(True),
+        float_macs=total(False),
+        uncounted=tuple(
+            operation.name
+            for step, operation in zip(steps, program.operations, strict=True)
+            if step.macs is None
+        ),
+        flash=Flash(table_bytes(False), table_bytes(True), graph.structure_bytes),
+    )
+
+
+def _macs(operation: Operation, program: Program) -> int | None:
+    node = operation.node
+    if node.op_type in _WITHOUT:
+        return 0
+    if node.op_type not in _COUNTS or node.domain not in ("", "ai.onnx"):
+        return None
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    inputs = [
+        program.tensors.get(name, TensorType((), "float32")) for name in node.input
+    ]
+    # What it computes, before a view on the way to the buffer changed the shape.
+    output = program.tensors[next(name for name in node.output if name)]
+    return _COUNTS[node.op_type](inputs, output, attributes)

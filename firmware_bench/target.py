@@ -1,0 +1,234 @@
+"""What there is on a chip: memory, clock and core, each with its source."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import BenchError, one_line
+from .size import parse_size
+
+DEFAULT_TARGETS = ("generic-m4-64k", "generic-m33-128k", "generic-m55-256k")
+"""Targets of round numbers, for whoever has no chip in mind yet."""
+
+
+class Figure(NamedTuple):
+    """A number and where it is from."""
+
+    value: int
+    """The number, in the unit of its field."""
+
+    source: str
+    """Where it can be looked up."""
+
+    verified: bool
+    """Whether a primary source says so;
+    a figure that is not verified is shown but never decides."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A chip, or what a firmware leaves of it."""
+
+    name: str
+    """Name in tables and on the command line."""
+
+    core: str
+    """Name of the core that runs the model; see :data:`CORES`."""
+
+    description: str = ""
+    """What else is to know, one line."""
+
+    clock_hz: Figure | None = None
+    """Clock of the core in Hz, None if not known."""
+
+    ram_bytes: Figure | None = None
+    """RAM in bytes, None if not known."""
+
+    flash_bytes: Figure | None = None
+    """Flash or other memory for constants in bytes, None if not known."""
+
+    @property
+    def summary(self) -> str:
+        """Core, clock, RAM and flash in one line; ``?`` marks what is unverified."""
+        clock = "clock unknown"
+        if self.clock_hz:
+            clock = f"{self.clock_hz.value / 1e6:g} MHz{_mark(self.clock_hz)}"
+        memory = [
+            f"{figure.value / 1024:,.0f} KiB{_mark(figure)} {kind}"
+            if figure
+            else f"{kind} unknown"
+            for kind, figure in (("RAM", self.ram_bytes), ("flash", self.flash_bytes))
+        ]
+        return ", ".join((f"{self.core} {clock}", *memory, self.description))
+
+
+def _mark(figure: Figure) -> str:
+    return "" if figure.verified else "?"
+
+
+class CyclesPerMac(NamedTuple):
+    """Interval of clock cycles for one multiply-accumulate."""
+
+    low: float
+    """With the best kernel known to us."""
+
+    high: float
+    """With an ordinary one, or with waits for memory."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """How fast a core multiplies.
+
+    Estimates, made to compare and to see what cannot be.
+    Waits of the memory are in them as far as ``high`` says.
+    """
+
+    integer: CyclesPerMac
+    """Activations and weights of 8 bits."""
+
+    floating: CyclesPerMac
+    """float32."""
+
+    source: str
+    """How the intervals were found."""
+
+
+CORES: dict[str, Core] = {
+    "cortex-m3": Core(
+        CyclesPerMac(3.75, 10.2),
+        CyclesPerMac(60, 120),
+        "8 bit: 3.75 (CMSIS-NN) to 7.0 (plain C) instructions counted on an emulated "
+        "core in a 3x3 convolution, 1.00 to 1.46 cycles each; float32: software, "
+        "a rough guess",
+    ),
+    "cortex-m4": Core(
+        CyclesPerMac(1.70, 2.48),
+        CyclesPerMac(2, 8),
+        "8 bit: 1.70 instructions counted on an emulated core in a 3x3 convolution "
+        "with SMLAD, 1.00 to 1.46 cycles each; float32: VMUL and VADD (1 cycle each) "
+        "to VFMA (3) with two loads and a loop, Cortex-M4 Technical Reference Manual",
+    ),
+    "cortex-m33": Core(
+        CyclesPerMac(1.68, 2.45),
+        CyclesPerMac(2, 8),
+        "8 bit: 1.68 instructions counted on an emulated core in a 3x3 convolution "
+        "with SMLAD, 1.00 to 1.46 cycles each; float32: taken to be as Cortex-M4",
+    ),
+    "cortex-m55": Core(
+        CyclesPerMac(0.51, 1.02),
+        CyclesPerMac(0.5, 2),
+        "8 bit: 0.51 instructions counted on an emulated core in a 3x3 convolution "
+        "with MVE, 1 to 2 cycles each, as a vector takes two beats; float32: four "
+        "lanes, one to four instructions for four products",
+    ),
+}
+"""Cores with an estimate; those of other chips have none."""
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """Look up a target by its name or read one from a JSON file.
+
+    The file holds one object with ``name``, ``core``
+    and any of ``description``, ``clock_hz``, ``ram_bytes`` and ``flash_bytes``.
+    A figure is a number, a size such as ``"96KiB"``,
+    or an object with ``value``, ``source`` and ``verified``.
+    What stands there plainly is taken as verified by who wrote it.
+
+    Args:
+        name_or_path: name of :data:`TARGETS`, or path of the file
+
+    Raises:
+        BenchError: if there is no such target,
+            or the file does not describe one
+
+    """
+    if str(name_or_path) in TARGETS:
+        return TARGETS[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        raise BenchError(
+            f"target must be one of {', '.join(TARGETS)} or a JSON file, got "
+            f"'{name_or_path}': see the list or write a file"
+        )
+    try:
+        entry = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BenchError(
+            f"target '{path.name}' must be a JSON file, got {one_line(error)}: "
+            "check the path and the file"
+        ) from error
+    return _target(entry, path.name)
+
+
+def _target(entry: Any, where: str) -> Target:
+    texts = ("name", "core", "description")
+    figures = ("clock_hz", "ram_bytes", "flash_bytes")
+    if not isinstance(entry, dict) or not {"name", "core"} <= set(entry):
+        raise BenchError(
+            f"target in '{where}' must be an object with 'name' and 'core', got "
+            f"{_short(entry)}: add them"
+        )
+    unknown = sorted(set(entry) - {*texts, *figures})
+    if unknown:
+        raise BenchError(
+            f"target in '{where}' must have the fields {', '.join((*texts, *figures))}"
+            f", got '{unknown[0]}': remove or rename it"
+        )
+    for key in texts:
+        value = entry.get(key, "")
+        if (
+            not isinstance(value, str)
+            or "\n" in value
+            or (key in ("name", "core") and not value)
+        ):
+            raise BenchError(
+                f"'{key}' in '{where}' must be one line of text, got {_short(value)}: "
+                "correct it"
+            )
+    return Target(
+        **{key: entry[key] for key in texts if key in entry},
+        **{key: _figure(entry[key], key, where) for key in figures if key in entry},
+    )
+
+
+def _figure(entry: Any, key: str, where: str) -> Figure:
+    fields = {"value", "source", "verified"}
+    if not isinstance(entry, dict):
+        entry = {"value": entry, "source": where, "verified": True}
+    value = entry.get("value")
+    if isinstance(value, str) and key != "clock_hz":
+        value = parse_size(value)
+    if (
+        set(entry) != fields
+        or type(value) is not int
+        or value < 1
+        or not isinstance(entry["source"], str)
+        or not isinstance(entry["verified"], bool)
+    ):
+        raise BenchError(
+            f"'{key}' in '{where}' must be a whole number above 0, or an object with "
+            f"value, source and verified, got {_short(entry)}: correct it"
+        )
+    return Figure(value, entry["source"], entry["verified"])
+
+
+def _short(value: Any) -> str:
+    text = " ".join(json.dumps(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _read_targets() -> dict[str, Target]:
+    text = resources.files(__package__).joinpath("targets.json").read_text("utf-8")
+    return {
+        name: _target({"name": name, **entry}, "targets.json")
+        for name, entry in json.loads(text).items()
+    }
+
+
+TARGETS = _read_targets()
+"""The targets that come with the bench, by name."""

@@ -1,0 +1,283 @@
+"""The command line, in the order in which a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import audformat
+import audonnx
+import numpy as np
+import pytest
+import soundfile
+
+from wav2small import cli
+from wav2small.adv import DIMENSIONS
+from wav2small.students import STUDENTS
+
+DEMO = cli.DEMO.parent
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wav2small", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty clips of the bundled speech, with their manifest."""
+    folder = tmp_path_factory.mktemp("corpus")
+    with (DEMO / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[::6]
+    for row in rows:
+        shutil.copy(DEMO / row["file"], folder)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels, run and model of a student that has seen a few steps."""
+    folder = tmp_path_factory.mktemp("chain")
+    cli.annotate(
+        [corpus / "manifest.csv", folder / "labels"],
+        csv=folder / "labels.csv",
+        audformat=folder / "database",
+    )
+    cli.distill(
+        folder / "labels",
+        folder / "run",
+        student="wav2small-17k",
+        epochs=6,
+        batch_size=4,
+        crop=0.5,
+    )
+    cli.export(str(folder / "run"), folder / "int8", calibration=[corpus])
+    return folder
+
+
+def test_annotate_wrote_every_format(chain: Path) -> None:
+    database = audformat.Database.load(str(chain / "database"))
+    assert database.raters["teacher"].type == "machine"
+    with (chain / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    frame = database["adv"].df
+    for name in DIMENSIONS:
+        np.testing.assert_allclose(
+            frame[name].to_numpy(), [float(row[name]) for row in rows], atol=1e-6
+        )
+    assert {row["licence"] for row in rows} == {"Apache-2.0"}
+
+
+def test_exported_folder_serves_audonnx(chain: Path, corpus: Path) -> None:
+    model = audonnx.load(str(chain / "int8"))
+    signal, rate = soundfile.read(next(corpus.glob("*.opus")), dtype="float32")
+    output = model(signal, rate)["logits"]
+    assert model.outputs["logits"].labels == list(DIMENSIONS)
+    assert output.shape[-1] == 3
+    assert np.isfinite(output).all()
+
+
+def test_export_says_what_it_made(chain: Path) -> None:
+    report = json.loads((chain / "int8" / "export.json").read_text())
+    assert report["bytes"] == (chain / "int8" / "model.onnx").stat().st_size
+    assert set(report["parity"]["executions"]) == {"default", "exact"}
+    assert report["parity"]["passed"]
+
+
+def test_export_does_not_overwrite(chain: Path, run: Run) -> None:
+    code, _, error = run("export", chain / "run", chain / "int8")
+    assert code == 1
+    assert error.count("error:") == 1
+    assert "overwrite" in error
+
+
+def test_export_of_a_fixed_window(chain: Path, corpus: Path, run: Run) -> None:
+    out = chain / "fixed"
+    code, _, _ = run(
+        "export", chain / "run", out, "--window", 1, "--precision", "fp32",
+        "--calibration", corpus, "--overwrite",
+    )  # fmt: skip
+    assert code == 0
+    code, output, _ = run("predict", next(corpus.glob("*.opus")), "--model", out)
+    assert code == 0
+    assert "speech" in output
+
+
+def test_evaluate_against_the_teacher(chain: Path, run: Run) -> None:
+    figures, picture = chain / "evaluation.json", chain / "agreement.png"
+    code, output, _ = run(
+        "evaluate", chain / "int8", chain / "labels", "--split", "test",
+        "--json", figures, "--picture", picture,
+    )  # fmt: skip
+    assert code == 0
+    assert "against teacher" in output
+    result = json.loads(figures.read_text())["teacher"]
+    low, high = result["arousal"]["ccc_interval"]
+    assert low <= result["arousal"]["ccc"] <= high
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_needs_human_scores_for_human(chain: Path, run: Run) -> None:
+    code, _, error = run("evaluate", chain / "run", chain / "labels", "--against", "human")
+    assert code == 1
+    assert "no scores by humans" in error
+
+
+def test_evaluate_names_the_splits(chain: Path, run: Run) -> None:
+    code, _, error = run("evaluate", chain / "run", chain / "labels", "--split", "x")
+    assert code == 1
+    assert "split must be one of ['test', 'train']" in error
+
+
+def test_bench_gates_and_reports(chain: Path, run: Run) -> None:
+    model = chain / "int8"
+    files = [chain / f"bench.{end}" for end in ("json", "md", "xml", "png")]
+    code, output, _ = run(
+        "bench", model, "--ram", "2MiB", "--flash", "1MiB", "--window", 1,
+        "--json", files[0], "--markdown", files[1], "--junit", files[2],
+        "--picture", files[3],
+    )  # fmt: skip
+    assert code == 0, output
+    report = json.loads(files[0].read_text())
+    assert report["fits"] is True
+    assert files[1].read_text().startswith("#")
+    suite = ElementTree.parse(files[2]).getroot()
+    assert not list(suite.iter("failure"))
+    assert files[3].read_bytes().startswith(b"\x89PNG")
+    code, output, _ = run(
+        "bench", model, "--ram", "1KiB", "--window", 1, "--junit", files[2]
+    )
+    assert code == 1
+    assert list(ElementTree.parse(files[2]).getroot().iter("failure"))
+
+
+def test_predict_marks_what_is_not_speech(
+    corpus: Path, run: Run, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32000), 16000)
+    soundfile.write(tmp_path / "noise.wav", 0.1 * rng.normal(size=32000), 16000)
+    shutil.copy(next(corpus.glob("en_*.opus")), tmp_path / "voice.opus")
+    code, output, _ = run("predict", tmp_path, "--json")
+    assert code == 0
+    rows = {Path(row["file"]).stem: row for row in json.loads(output)}
+    assert rows["silence"]["kind"] == "silence"
+    assert rows["noise"]["kind"] == "non-speech"
+    assert rows["voice"]["kind"] == "speech"
+    assert rows["noise"]["arousal"] is None
+    assert -0.5 < rows["voice"]["arousal"] < 1.5
+
+
+def test_predict_over_time_as_csv(corpus: Path, run: Run) -> None:
+    clip = next(corpus.glob("en_*.opus"))
+    code, output, _ = run("predict", clip, "--csv", "--window", 1, "--hop", 0.5)
+    assert code == 0
+    rows = list(csv.DictReader(output.splitlines()))
+    starts = [float(row["start"]) for row in rows]
+    assert starts == [0.5 * number for number in range(len(starts))]
+    assert float(rows[-1]["end"]) == pytest.approx(soundfile.info(clip).duration, abs=0.01)
+
+
+def test_predict_goes_on_after_a_bad_file(
+    corpus: Path, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.wav").write_text("not audio")
+    code, _, error = run("predict", tmp_path / "bad.wav")
+    assert code == 1
+    assert "bad.wav" in error
+    shutil.copy(next(corpus.glob("*.opus")), tmp_path / "good.opus")
+    code, output, error = run("predict", tmp_path)
+    assert code == 0
+    assert "good.opus" in output
+    assert "bad.wav" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["annotate", "only-one"], 2, "LABELS"),
+        (["annotate", "nowhere", "out"], 1, "nowhere"),
+        (["annotate", str(DEMO), "out", "--teacher", "x"], 1, "teacher must be one of"),
+        (["distill", "nowhere", "run"], 1, "nowhere"),
+        (["export", "nowhere", "out"], 1, "nowhere"),
+        (["bench", "nowhere"], 1, "nowhere"),
+        (["predict", "nowhere"], 1, "nowhere"),
+        (["predict", str(DEMO), "--model", "x"], 1, "model must be"),
+        (["predict", str(DEMO), "--json", "--csv"], 2, "exclude"),
+        (["predict", str(DEMO), "--hop", "20"], 2, "--hop"),
+        (["list", "cats"], 2, "cats"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(
+    words: list[str], code: int, message: str, run: Run, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    got, _, error = run(*words)
+    assert got == code
+    assert message in error
+    assert "Traceback" not in error
+    if code == 1:
+        assert error.count("error:") == 1
+
+
+def test_lists(run: Run) -> None:
+    code, output, _ = run("list", "students")
+    assert code == 0
+    assert "72,659" in output
+    assert len(output.splitlines()) == len(STUDENTS)
+    assert "EMO-DB" in run("list", "teachers")[1]
+    assert "wav2small" in run("list", "models")[1]
+    assert "generic-m4-64k" in run("list", "targets")[1]
+
+
+def test_strict_makes_a_bad_file_an_error(
+    corpus: Path, run: Run, tmp_path: Path
+) -> None:
+    shutil.copy(next(corpus.glob("*.opus")), tmp_path)
+    (tmp_path / "bad.wav").write_text("not audio")
+    code, _, error = run("annotate", tmp_path, tmp_path / "labels")
+    assert code == 0
+    assert "warning: 1 of 2 files" in error
+    code, _, _ = run("annotate", tmp_path, tmp_path / "strict", "--strict")
+    assert code == 1
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys; sys.argv = ['wav2small', 'distill', '--help']\n"
+        "from wav2small.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'onnx', 'onnxruntime', 'soundfile', 'pyarrow', 'numpy'}"
+        " & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
