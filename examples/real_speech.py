@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--student", default="wav2small")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=120)
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
 

@@ -83,7 +83,8 @@ def plan_arena(ranges: Sequence[LiveRange], alignment: int = ALIGNMENT) -> Arena
     best: list[int] | None = None
     size = 0
     for key in _ORDERS:
-        order = sorted(range(len(ranges)), key=lambda i, key=key: key(ranges[i]))
+        keys = [key(live) for live in ranges]
+        order = sorted(range(len(ranges)), key=keys.__getitem__)
         offsets = _place(ranges, order, alignment)
         ends = [o + live.bytes for o, live in zip(offsets, ranges, strict=True)]
         if best is None or max(ends, default=0) < size:

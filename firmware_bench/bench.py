@@ -60,7 +60,9 @@ def bench(
             a target is not known or a limit is not above 0
 
     """
-    chosen = [t if isinstance(t, Target) else load_target(t) for t in targets]
+    chosen: list[Target | None] = [
+        entry if isinstance(entry, Target) else load_target(entry) for entry in targets
+    ]
     graph = load_graph(model, window_seconds)
     program = operations.lower(graph)
     ranges = liveness.live_ranges(program)
@@ -192,14 +194,14 @@ def _host(measured: host_module.HostMeasurement, seconds: float) -> dict[str, An
 
 
 def _budget(budget: BudgetReport, costs: cost.Cost, seconds: float) -> dict[str, Any]:
-    target = None
+    target: dict[str, Any] | None = None
     if budget.target is not None:
         interval = estimate_realtime_factor(costs, budget.target, seconds)
         core = CORES.get(budget.target.core)
-        target = {
-            key: value._asdict() if isinstance(value, tuple) else value
-            for key, value in vars(budget.target).items()
-        }
+        target = dataclasses.asdict(budget.target)
+        for key in ("clock_hz", "ram_bytes", "flash_bytes"):
+            figure = getattr(budget.target, key)
+            target[key] = None if figure is None else figure._asdict()
         target["realtime_factor_estimate"] = None if interval is None else [*interval]
         target["estimate_source"] = core.source if core and interval else None
     return {

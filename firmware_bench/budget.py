@@ -131,14 +131,18 @@ def check_budget(
         target,
         (
             _memory(
-                "ram", plan.size, "planned arena", ram, target and target.ram_bytes
+                "ram",
+                plan.size,
+                "planned arena",
+                ram,
+                target.ram_bytes if target else None,
             ),
             _memory(
                 "flash",
                 cost.flash.total,
                 "constants and graph",
                 flash,
-                target and target.flash_bytes,
+                target.flash_bytes if target else None,
             ),
             _realtime(cost, window_seconds, host, target, realtime_factor),
         ),

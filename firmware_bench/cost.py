@@ -123,15 +123,59 @@ _COUNTS: dict[str, _Count] = {
     "RNN": _recurrent,
 }
 
-_WITHOUT = ELEMENTWISE | set(
-    "And ArgMax ArgMin AveragePool Compress Concat ConstantOfShape CumSum DepthToSpace "
-    "DynamicQuantizeLinear Equal Expand Gather GatherElements GatherND "
-    "GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual InstanceNormalization "
-    "IsInf IsNaN LayerNormalization Less LessOrEqual LpNormalization MaxPool Mean Not "
-    "Or Pad ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare Resize ReverseSequence ScatterElements ScatterND Slice "
-    "SpaceToDepth Split Tile TopK Transpose Trilu Xor".split()
-)
+_WITHOUT = ELEMENTWISE | {
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "AveragePool",
+    "Compress",
+    "Concat",
+    "ConstantOfShape",
+    "CumSum",
+    "DepthToSpace",
+    "DynamicQuantizeLinear",
+    "Equal",
+    "Expand",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "InstanceNormalization",
+    "IsInf",
+    "IsNaN",
+    "LayerNormalization",
+    "Less",
+    "LessOrEqual",
+    "LpNormalization",
+    "MaxPool",
+    "Mean",
+    "Not",
+    "Or",
+    "Pad",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Resize",
+    "ReverseSequence",
+    "ScatterElements",
+    "ScatterND",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Tile",
+    "TopK",
+    "Transpose",
+    "Trilu",
+    "Xor",
+}
 """Operators with no sum of products, or with one that is small beside them."""
 
 

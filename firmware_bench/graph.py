@@ -23,7 +23,7 @@ DEFAULT_SAMPLING_RATE = 16000
 _MAX_FILE = 2**31
 _MAX_SECONDS = 3600
 
-_TYPES = {
+_TYPES: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float32", 32),
     TensorProto.DOUBLE: ("float64", 64),
     TensorProto.FLOAT16: ("float16", 16),
@@ -129,7 +129,8 @@ def load_graph(path: str | Path, window_seconds: float | None = None) -> Graph:
             of which at most batch (first axis) and time (last axis) are free
         window_seconds: length of the window in seconds;
             if None, the length of the model's input if that is fixed,
-            else its metadata entry ``window`` (unless ``any``), else :data:`DEFAULT_WINDOW`
+            else its metadata entry ``window`` (unless ``any``),
+            else :data:`DEFAULT_WINDOW`
 
     Raises:
         BenchError: if the file is missing, corrupt or invalid,
@@ -225,7 +226,7 @@ def _structure_bytes(model: ModelProto) -> int:
     bare.CopyFrom(model)
     for tensor in _stored(bare):
         for field in _CONTENT:
-            tensor.ClearField(field)  # type: ignore[arg-type]
+            tensor.ClearField(field)
     return bare.ByteSize()
 
 
@@ -324,9 +325,10 @@ def _static(
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        inferred = onnx.shape_inference.infer_shapes(
-            model, check_type=True, strict_mode=True, data_prop=True
-        )
+        # Strict to find what cannot be. Shape arithmetic is left to a second
+        # pass, whose rules for it refuse to multiply a column by a row.
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # shape inference has no common base class
         raise BenchError(
             f"{where} must fit its window, got {one_line(error)}: "

@@ -29,10 +29,48 @@ from .errors import BenchError
 from .graph import Graph, TensorType
 
 ELEMENTWISE = frozenset(
-    "Abs Add BatchNormalization Cast Ceil Clip Cos DequantizeLinear Div Elu Erf Exp "
-    "Floor Gelu HardSigmoid HardSwish LeakyRelu Log LogSoftmax Max Min Mul Neg PRelu "
-    "Pow QuantizeLinear Reciprocal Relu Round Selu Sigmoid Sign Sin Softmax Softplus "
-    "Sqrt Sub Sum Tanh Where".split()
+    {
+        "Abs",
+        "Add",
+        "BatchNormalization",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Cos",
+        "DequantizeLinear",
+        "Div",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Log",
+        "LogSoftmax",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pow",
+        "QuantizeLinear",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Softmax",
+        "Softplus",
+        "Sqrt",
+        "Sub",
+        "Sum",
+        "Tanh",
+        "Where",
+    }
 )
 """Operators that may write over an input of the same size.
 
@@ -145,7 +183,8 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.tensors = graph.tensors
-        self.stored = {t.name: t for t in graph.model.graph.initializer}
+        stored = graph.model.graph.initializer
+        self.stored = {t.name: t for t in stored if t.name in self.tensors}
         # value -> the tables that stand for it
         self.roots: dict[str, tuple[str, ...]] = {n: (n,) for n in self.stored}
         self.constants = {

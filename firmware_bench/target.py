@@ -190,9 +190,14 @@ def _target(entry: Any, where: str) -> Target:
                 f"'{key}' in '{where}' must be one line of text, got {_short(value)}: "
                 "correct it"
             )
+    known = {key: _figure(entry[key], key, where) for key in figures if key in entry}
     return Target(
-        **{key: entry[key] for key in texts if key in entry},
-        **{key: _figure(entry[key], key, where) for key in figures if key in entry},
+        name=entry["name"],
+        core=entry["core"],
+        description=entry.get("description", ""),
+        clock_hz=known.get("clock_hz"),
+        ram_bytes=known.get("ram_bytes"),
+        flash_bytes=known.get("flash_bytes"),
     )
 
 

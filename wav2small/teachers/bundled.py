@@ -42,13 +42,14 @@ class TeacherConfig:
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of the stages of two convolutions each; each halves mel."""
 
-    time_kernels: tuple[int, ...] = (3, 3, 3, 3)
-    """Length of each stage's kernels along time, in frames, odd."""
+    time_kernels: tuple[int, ...] = (3, 1, 1, 1)
+    """Length of each stage's kernels along time, in frames, odd.
+    Short ones make a teacher that a student with a short view can follow."""
 
     time_pools: tuple[int, ...] = (2, 2, 2, 2)
     """How many frames become one at the end of each stage."""
 
-    deviation: bool = True
+    deviation: bool = False
     """Whether the standard deviation over time is pooled beside the mean."""
 
     hidden: int = 128

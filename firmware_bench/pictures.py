@@ -1,0 +1,177 @@
+"""Pictures of a report."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from .errors import BenchError
+
+_COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
+_WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100
+
+
+def draw_memory(report: dict[str, Any], path: str | Path) -> None:
+    """Draw where each tensor lies in the arena, and when, as PNG.
+
+    From left to right the steps, upwards the bytes of the arena.
+    The lower bound and the RAM of the targets are lines;
+    what is more than twice as high as the arena stands in the legend alone.
+
+    Args:
+        report: report of :func:`firmware_bench.bench.bench`
+        path: file to write, 1200 x 700 pixels
+
+    Raises:
+        BenchError: if the file cannot be written
+
+    """
+    # No pyplot: it would choose a window system and keep the figure.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch, Rectangle
+
+    ram, steps = report["ram"], report["steps"]
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    arena = ram["arena_bytes"] / 1024
+    lines, top = _limits(report, 2 * arena)
+    top = 1.06 * max(arena, top)
+    for block in ram["blocks"]:
+        start, length = (
+            block["first_step"],
+            block["last_step"] - block["first_step"] + 1,
+        )
+        bottom, height = block["offset"] / 1024, block["bytes"] / 1024
+        axes.add_patch(
+            Rectangle(
+                (start, bottom),
+                length,
+                height,
+                facecolor=_colour(block),
+                edgecolor="white",
+                linewidth=1,
+            )
+        )
+    handles: list[Any] = [
+        Patch(color=_COLOURS["integer"], label="integers"),
+        Patch(color=_COLOURS["float"], label="floats"),
+    ]
+    bound = ram["lower_bound_bytes"] / 1024
+    lines.insert(0, (f"lower bound, {bound:,.1f} KiB", bound, "#333333"))
+    for text, height, colour in lines:
+        style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "linestyle": "--"}
+        if height <= top:
+            axes.axhline(height, **style)
+        else:
+            text += " (above the picture)"
+        handles.append(Line2D([], [], label=text, **style))
+    axes.set_xlim(0, len(steps))
+    axes.set_ylim(0, top)
+    every = max(1, -(-len(steps) // 45))
+    ticks = range(0, len(steps), every)
+    axes.set_xticks(
+        [tick + 0.5 for tick in ticks],
+        [f"{steps[tick]['operators'][0][:16]} {tick}" for tick in ticks],
+        rotation=90,
+        fontsize=8,
+        parse_math=False,
+    )
+    axes.set_xlabel("step")
+    axes.set_ylabel("offset in the arena, KiB")
+    axes.set_title(
+        f"{report['model']['file'][:60]}: {arena:,.1f} KiB for a window of "
+        f"{report['window']['seconds']:g} s",
+        fontsize=13,
+        parse_math=False,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    canvas.draw()  # settles where everything is
+    figure.set_layout_engine("none")
+    _name_blocks(axes, canvas.get_renderer(), ram["blocks"])
+    buffer = io.BytesIO()
+    canvas.print_png(buffer, metadata={"Software": ""})
+    _write(Path(path), buffer.getvalue())
+
+
+def _limits(
+    report: dict[str, Any], highest: float
+) -> tuple[list[tuple[str, float, str]], float]:
+    """Lines of the budgets, and how high the picture must be to show them."""
+    colours = ("#b3261e", "#7b3fa0", "#2e7d32", "#8a6d00")
+    names: dict[float, dict[str, None]] = {}  # by limit; a dict keeps the order
+    for budget in report["budgets"]:
+        (check,) = (check for check in budget["checks"] if check["name"] == "ram")
+        if check["limit"] is None:
+            continue
+        given = budget["target"] is None or check["source"] == "given limit"
+        name = "given limit" if given else budget["target"]["name"]
+        if check["passed"] is None:
+            name += " (unverified)"
+        names.setdefault(check["limit"] / 1024, {})[name] = None
+    lines = [
+        (f"{', '.join(there)}, {limit:,.1f} KiB", limit, colours[i % len(colours)])
+        for i, (limit, there) in enumerate(names.items())
+    ]
+    return lines, max((limit for limit in names if limit <= highest), default=0.0)
+
+
+def _name_blocks(axes: Any, renderer: Any, blocks: list[dict[str, Any]]) -> None:
+    """Write into each block the longest text that fits it."""
+    for block in blocks:
+        start, end = block["first_step"], block["last_step"] + 1
+        bottom, height = block["offset"] / 1024, block["bytes"] / 1024
+        corners = axes.transData.transform([(start, bottom), (end, bottom + height)])
+        width, room = corners[1] - corners[0]
+        shape = "x".join(str(length) for length in block["shape"] if length > 1)
+        name, size = block["name"][:20], f"{height:,.1f} KiB"
+        texts = [(f"{name}\n{shape}\n{size}", 0), (f"{name}\n{size}", 0)]
+        texts += [(f"{name}, {size}", 90), (size, 0), (size, 90)]
+        for text, rotation in texts:
+            label = axes.text(
+                (start + end) / 2,
+                bottom + height / 2,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                parse_math=False,
+                rotation=rotation,
+                zorder=4,
+                # in front of a line that crosses the block
+                bbox={"facecolor": _colour(block), "linewidth": 0, "pad": 0.5},
+            )
+            extent = label.get_window_extent(renderer)
+            if extent.width + 6 <= width and extent.height + 6 <= room:
+                break
+            label.remove()
+
+
+def _colour(block: dict[str, Any]) -> str:
+    floating = block["dtype"].startswith(("float", "bfloat"))
+    return _COLOURS["float" if floating else "integer"]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put a whole file in place of what is there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise BenchError(
+            f"picture '{path.name}' must be in a folder that can be written to, got "
+            f"{error.strerror}: choose another"
+        ) from error

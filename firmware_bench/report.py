@@ -1,0 +1,209 @@
+"""A report as text, Markdown and JUnit XML.
+
+Formats what :func:`firmware_bench.bench.bench` found and computes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+_VERDICTS = {True: "fits", False: "DOES NOT FIT", None: "not checked"}
+_LABELS = {"ram": "RAM", "flash": "flash", "realtime_factor": "real-time factor"}
+_MARKDOWN_STEPS = 200
+"""Rows of a table; summaries and comments of a CI have a limit of bytes."""
+
+
+def to_text(report: dict[str, Any]) -> str:
+    """Format a report for a terminal."""
+    lines = [_title(report), ""]
+    lines += [f"{name:<6} {value}" for name, value in _summary(report)]
+    rows = _checks(report)
+    header = ("target", "check", "needs", "limit", "verdict", "why")
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines.append("")
+    for row in (header, *rows):
+        cells = [
+            text.rjust(width) if 1 < position < 4 else text.ljust(width)
+            for position, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines += ["", "not counted: " + "; ".join(report["not_counted"])]
+    return "\n".join(lines)
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """Format a report for a CI summary or a comment."""
+    lines = [f"## {_escape(_title(report))}", ""]
+    lines += _table(("", ""), _summary(report))
+    header = ("target", "check", "needs", "limit", "verdict", "why")
+    lines += ["", *_table(header, _checks(report)), ""]
+    steps = report["steps"]
+    lines += ["<details><summary>Steps</summary>", ""]
+    rows = [
+        (
+            str(step["index"]),
+            step["name"],
+            " + ".join(step["operators"]),
+            step["arithmetic"],
+            ", ".join(_shape(output) for output in step["outputs"]),
+            "?" if step["macs"] is None else f"{step['macs']:,}",
+            f"{step['weight_bytes']:,}",
+            f"{step['live_bytes']:,}",
+        )
+        for step in steps[:_MARKDOWN_STEPS]
+    ]
+    columns = (
+        "step",
+        "name",
+        "operators",
+        "arithmetic",
+        "output",
+        "MAC",
+        "weights, B",
+        "live, B",
+    )
+    lines += _table(columns, rows)
+    if len(steps) > _MARKDOWN_STEPS:
+        lines += ["", f"{len(steps) - _MARKDOWN_STEPS} more steps are in the JSON."]
+    lines += ["", "</details>", ""]
+    lines += ["Not counted: " + "; ".join(report["not_counted"]) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def to_junit(report: dict[str, Any]) -> str:
+    """Format the checks as JUnit XML, one suite for each target.
+
+    A check that failed is a failure,
+    one that was not made is skipped.
+    """
+    root = ElementTree.Element("testsuites", name=_printable(_title(report)))
+    for budget in report["budgets"]:
+        name = _printable(_target_name(budget))
+        checks = budget["checks"]
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=name,
+            tests=str(len(checks)),
+            failures=str(sum(check["passed"] is False for check in checks)),
+            skipped=str(sum(check["passed"] is None for check in checks)),
+            errors="0",
+        )
+        for check in checks:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=name, name=check["name"]
+            )
+            message = _printable(
+                f"needs {_amount(check, 'actual')} ({check['basis']}), "
+                f"limit {_amount(check, 'limit')} ({check['source']})"
+            )
+            if check["passed"] is None:
+                ElementTree.SubElement(case, "skipped", message=message)
+            elif not check["passed"]:
+                ElementTree.SubElement(case, "failure", message=message)
+            ElementTree.SubElement(case, "system-out").text = message
+    ElementTree.indent(root)
+    body = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _title(report: dict[str, Any]) -> str:
+    model, window = report["model"], report["window"]
+    verdict = "fits" if report["fits"] else "does not fit"
+    return _printable(f"{model['file']}, window of {window['seconds']:g} s: {verdict}")
+
+
+def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
+    model, ram, flash = report["model"], report["ram"], report["flash"]
+    compute, host = report["compute"], report["host"]
+    rows = [
+        ("file", f"{model['file_bytes']:,} B"),
+        (
+            "RAM",
+            f"{ram['arena_bytes']:,} B, {ram['schedule']} in one arena "
+            f"(lower bound {ram['lower_bound_bytes']:,}, gap {ram['gap_bytes']:,})",
+        ),
+        (
+            "flash",
+            f"{flash['total_bytes']:,} B ({flash['stored_bytes']:,} constants, "
+            f"{flash['generated_bytes']:,} generated tables, "
+            f"{flash['structure_bytes']:,} graph)",
+        ),
+        (
+            "work",
+            f"{compute['macs_per_second'] / 1e6:.2f} M multiply-accumulates per second "
+            f"of audio; per window {compute['integer_macs'] / 1e6:.2f} M in 8 bits, "
+            f"{compute['float_macs'] / 1e6:.2f} M in floats",
+        ),
+    ]
+    if compute["uncounted"]:
+        rows.append(
+            ("", "not known for " + _printable(", ".join(compute["uncounted"])))
+        )
+    if host:
+        memory = "memory not known"
+        if host["memory_bytes"] is not None:
+            memory = f"{host['memory_bytes'] / 2**20:.1f} MiB resident"
+        rows.append(
+            (
+                "host",
+                f"{1000 * host['median_seconds']:.2f} ms (median of {host['runs']}, "
+                f"one thread), {memory}, onnxruntime {host['onnxruntime']}, "
+                f"{_printable(host['machine'])}",
+            )
+        )
+    return rows
+
+
+def _checks(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            _printable(_target_name(budget)),
+            _LABELS[check["name"]],
+            _amount(check, "actual"),
+            _amount(check, "limit"),
+            _VERDICTS[check["passed"]],
+            _why(check),
+        )
+        for budget in report["budgets"]
+        for check in budget["checks"]
+    ]
+
+
+def _why(check: dict[str, Any]) -> str:
+    return _printable(f"{check['basis']}; {check['source']}")
+
+
+def _target_name(budget: dict[str, Any]) -> str:
+    return str(budget["target"]["name"]) if budget["target"] else "given limits"
+
+
+def _amount(check: dict[str, Any], key: str) -> str:
+    value = check[key]
+    if value is None:
+        return "-"
+    return f"{value:,.0f} B" if check["unit"] == "bytes" else f"{value:.3g}"
+
+
+def _shape(output: dict[str, Any]) -> str:
+    return f"{output['dtype']} {'x'.join(map(str, output['shape']))}"
+
+
+def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:
+    lines = [
+        "| " + " | ".join(_escape(cell) for cell in row) + " |"
+        for row in (header, *rows)
+    ]
+    return [lines[0], "|---" * len(header) + "|", *lines[1:]]
+
+
+def _escape(text: str) -> str:
+    # Names come from files: they must not become a table, a link or HTML.
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", _printable(text))
+
+
+def _printable(text: str) -> str:
+    """Keep what fits one line of a terminal and of XML."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

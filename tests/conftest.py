@@ -1,0 +1,21 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# two workers on two cores: more threads would only wait for each other
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real speech; without it the test is skipped, and says so."""
+    folder = os.environ.get("WAV2SMALL_DATA")
+    if not folder:
+        pytest.skip("WAV2SMALL_DATA is not set: no real speech to test with")
+    return Path(folder)
