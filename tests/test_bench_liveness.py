@@ -1,6 +1,5 @@
 import numpy as np
 import onnx
-import onnxsim
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +111,7 @@ BODY = """
 
 
 def test_against_a_naive_count_and_another_planner(tmp_path):
+    onnxsim = pytest.importorskip("onnxsim")
     model = onnx.parser.parse_model(
         f"{HEAD}\ng (float[1,1,8,8] x) => (float[1,8,1,1] y) "
         f"<{weights((4, 1, 3, 3), 'w1')}, {weights((4, 4, 3, 3), 'w2')}> {{{BODY}}}"

@@ -1,0 +1,145 @@
+import json
+import subprocess
+import sys
+from importlib import resources
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+
+from firmware_bench.bench import bench
+from firmware_bench.errors import BenchError
+from firmware_bench.target import DEFAULT_TARGETS, Figure, Target
+
+TEXT = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, time] signal) => (float[1, 3] logits) {
+  a = ReduceMean<axes=[1]>(signal)
+  c = Sub(signal, a)
+  l = ReduceL2<axes=[1]>(c)
+  logits = Concat<axis=1>(l, l, l)
+}"""
+SCHEMA = json.loads(
+    resources.files("firmware_bench").joinpath("report.schema.json").read_text()
+)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "small.onnx"
+    path.write_bytes(onnx.parser.parse_model(TEXT).SerializeToString())
+    return path
+
+
+def test_report_by_hand(model):
+    report = bench(model, ram=64100, flash=10, realtime_factor=100)
+    jsonschema.validate(report, SCHEMA)
+    json.dumps(report, allow_nan=False)
+    ram = report["ram"]
+    # signal and mean; the difference takes the place of the signal
+    assert ram["lower_bound_bytes"] == 64004 == ram["arena_bytes"] - ram["gap_bytes"]
+    assert [step["live_bytes"] for step in report["steps"]] == [64004, 64004, 64004, 16]
+    assert report["model"]["file"] == "small.onnx"
+    assert report["flash"]["stored_bytes"] == report["compute"]["macs"] == 0
+    checks = report["budgets"][0]["checks"]
+    assert [check["passed"] for check in checks] == [True, False, True]
+    assert report["fits"] is False
+    assert report["host"]["threads"] == 1 and report["host"]["runs"] == 30
+    assert "stack" in " ".join(report["not_counted"])
+
+
+def test_every_target_is_checked_alone(model):
+    own = Target("own", "cortex-m4", ram_bytes=Figure(64005, "mine", True))
+    report = bench(model, targets=[*DEFAULT_TARGETS, own], host=False)
+    jsonschema.validate(report, SCHEMA)
+    assert report["host"] is None
+    assert [budget["fits"] for budget in report["budgets"]] == [True, True, True, True]
+    assert [budget["target"]["name"] for budget in report["budgets"]][-1] == "own"
+    assert bench(model, targets=[own], window_seconds=2, host=False)["fits"] is False
+
+
+def test_the_same_report_each_time(model):
+    reports = [bench(model, targets=DEFAULT_TARGETS, host=False) for _ in range(2)]
+    assert json.dumps(reports[0]) == json.dumps(reports[1])
+
+
+def test_the_schema_refuses_something_else(model):
+    report = bench(model, host=False)
+    report["ram"]["peak"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="peak"):
+        jsonschema.validate(report, SCHEMA)
+
+
+def test_wrong_arguments(model):
+    with pytest.raises(BenchError, match="target must be one of"):
+        bench(model, targets=["nothing"])
+    with pytest.raises(BenchError, match="ram must be above 0"):
+        bench(model, ram=-1)
+
+
+def test_neither_torch_nor_the_training_package(model):
+    code = (
+        "import sys; from firmware_bench.bench import bench; bench(sys.argv[1]); "
+        "from firmware_bench import report, pictures; "
+        "print([m for m in sys.modules "
+        "if m.split('.')[0] in ('torch', 'wav2small', 'matplotlib')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory):
+    """The paper's network with random weights, in floats and in 8 bits."""
+    torch = pytest.importorskip("torch")
+    from export.quantize import QuantConfig, quantize
+    from export.to_onnx import to_onnx
+    from wav2small.students import STUDENTS
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = STUDENTS["wav2small"].build()
+    floats = to_onnx(module, window=None, example_samples=16000)
+    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    integers = quantize(floats, [noise], QuantConfig(channel_multiple=1))
+    folder = tmp_path_factory.mktemp("students")
+    paths = []
+    for name, proto in (("floats", floats), ("integers", integers)):
+        paths.append(folder / f"{name}.onnx")
+        paths[-1].write_bytes(proto.SerializeToString())
+    return [bench(path, host=False) for path in paths]
+
+
+def test_wav2small_in_8_bits(students):
+    floats, integers = students
+    maps = 13 * 499 * 26  # channels, frames of one second, mel bands
+    widest = [
+        step["live_bytes"]
+        for step in integers["steps"]
+        if [output["shape"] for output in step["outputs"]] == [[1, 13, 499, 26]]
+    ]
+    assert widest == [maps + 499 * 26, 2 * maps, 2 * maps]  # 329 KiB
+    # the float pooling tail needs two maps of 4 bytes, and the int8 one they are from
+    tokens = 250 * 169
+    assert integers["ram"]["lower_bound_bytes"] == 2 * 4 * tokens + tokens
+    assert integers["ram"]["gap_bytes"] <= 16
+    assert floats["ram"]["lower_bound_bytes"] == 2 * 4 * maps
+    assert floats["ram"]["gap_bytes"] <= 16
+
+
+def test_wav2small_work(students):
+    full = 499 * 26 * 9 * (13 + 2 * 13 * 13)
+    half = 250 * 13 * (4 * 9 * 13 * 13 + 13 * 13)
+    tokens = 2 * 250 * 169 * 169
+    front_end = 2 * 33 * 64 * 499 + 26 * 33 * 499
+    head = 3 * 169
+    for report in students:
+        compute = report["compute"]
+        assert compute["macs"] == full + half + tokens + front_end + head
+        assert 62e6 < compute["macs_per_second"] < 80e6
+    assert students[1]["compute"]["integer_macs"] == full + half + tokens

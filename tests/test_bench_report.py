@@ -1,0 +1,124 @@
+from xml.etree import ElementTree
+
+import onnx
+import pytest
+
+from firmware_bench import report as formats
+from firmware_bench.bench import bench
+from firmware_bench.target import Figure, Target
+
+TEXT = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, time] x) => (float[1, m] y) { z = Exp(x) y = CumSum(z, k) }"""
+TARGETS = [
+    Target(
+        "small",
+        "cortex-m4",
+        clock_hz=Figure(10**6, "sheet", True),
+        ram_bytes=Figure(100, "sheet", True),
+        flash_bytes=Figure(10**6, "hearsay", False),
+    ),
+    Target("large", "cortex-m55", ram_bytes=Figure(10**6, "sheet", True)),
+]
+
+
+def make(folder, name="model.onnx", node="", **options):
+    model = onnx.parser.parse_model(TEXT.replace("CumSum(z, k)", "Neg(z)"))
+    model.graph.node[0].name = node
+    path = folder / name
+    path.write_bytes(model.SerializeToString())
+    return bench(path, **options)
+
+
+@pytest.fixture
+def report(tmp_path):
+    return make(tmp_path, targets=TARGETS, host=False)
+
+
+def test_text(report):
+    text = formats.to_text(report)
+    lines = text.splitlines()
+    assert lines[0] == "model.onnx, window of 1 s: does not fit"
+    (ram,) = (line for line in lines if line.startswith("small") and " RAM " in line)
+    assert ram.split()[:6] == ["small", "RAM", "64,000", "B", "100", "B"]
+    assert "DOES NOT FIT" in ram and "sheet" in ram
+    (flash,) = (line for line in lines if line.startswith("small   flash"))
+    assert "not checked (unverified: hearsay)" in flash
+    assert lines[-1].startswith("not counted: stack")
+    assert "fits" in next(line for line in lines if line.startswith("large   RAM"))
+
+
+def test_host_and_unknown_work_are_said(tmp_path):
+    report = make(tmp_path)
+    assert "ms (median of 30, one thread)" in formats.to_text(report)
+    report["host"]["memory_bytes"] = None
+    report["compute"]["uncounted"] = ["FFT_3"]
+    text = formats.to_text(report)
+    assert "memory not known" in text and "not known for FFT_3" in text
+    assert "given limits" in text
+    report["steps"][0]["macs"] = None
+    assert "| ? |" in formats.to_markdown(report)
+
+
+def tables(markdown):
+    """Cells of every table, by a parser of our own."""
+    found = [[]]
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip() for cell in line.strip("|").split(" | ")])
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def test_markdown(report):
+    markdown = formats.to_markdown(report)
+    summary, checks, steps = tables(markdown)
+    assert len(checks) == 2 + 6 and len(steps) == 2 + 2
+    for table in (summary, checks, steps):
+        assert len({len(row) for row in table if not row[0].startswith("---")}) == 1
+    assert checks[2][:5] == ["small", "RAM", "64,000 B", "100 B", "DOES NOT FIT"]
+    assert markdown.count("<details>") == markdown.count("</details>") == 1
+
+
+def test_long_models_are_cut(report):
+    report["steps"] *= 150
+    markdown = formats.to_markdown(report)
+    assert "100 more steps are in the JSON." in markdown
+    assert len(markdown.encode()) < 64 * 1024
+
+
+def test_junit(report):
+    root = ElementTree.fromstring(formats.to_junit(report))
+    small, large = root.findall("testsuite")
+    assert small.attrib == {
+        "name": "small",
+        "tests": "3",
+        "failures": "1",
+        "skipped": "2",
+        "errors": "0",
+    }
+    by_name = {case.attrib["name"]: case for case in small}
+    failure = by_name["ram"].find("failure")
+    assert failure.attrib["message"] == (
+        "needs 64,000 B (planned arena), limit 100 B (sheet)"
+    )
+    assert by_name["flash"].find("skipped") is not None
+    assert large.attrib["failures"] == "0"
+    assert [child.tag for child in large[0]] == ["system-out"]
+
+
+def test_hostile_names_stay_text(tmp_path):
+    report = make(
+        tmp_path,
+        name="a|b<img>]]>&.onnx",
+        node="x | y\n\x1b[31m<script>",
+        targets=[Target('"<t>"\x00', "cortex-m4")],
+        host=False,
+    )
+    markdown = formats.to_markdown(report)
+    assert "<script>" not in markdown.replace(r"\<", "") and "\x1b" not in markdown
+    assert r"x \| y" in markdown
+    text = formats.to_text(report)
+    assert all(line.isprintable() for line in text.splitlines())
+    root = ElementTree.fromstring(formats.to_junit(report))
+    assert root.find("testsuite").attrib["name"] == '"<t>"?'

@@ -1,0 +1,252 @@
+"""Distillation: it learns, it repeats, and a kill costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wav2small import checkpoint
+from wav2small.adv import DIMENSIONS
+from wav2small.distill import DistillConfig, distill, epoch_batch, split_dev, step_rng
+from wav2small.errors import InputError
+from wav2small.labels import LabelStore
+from wav2small.teachers import TeacherInfo
+
+
+class Brightness:
+    """A teacher that hears level-free features of the spectrum."""
+
+    info = TeacherInfo("brightness", "1", "CC0-1.0", "none")
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        scores = []
+        for signal_ in signals:
+            power = np.abs(np.fft.rfft(signal_)) ** 2
+            share = np.cumsum(power) / power.sum()
+            scores.append([np.searchsorted(share, q) / len(power) for q in (0.3, 0.5, 0.8)])
+        return np.array(scores, np.float32)
+
+
+TEACHER = Brightness()
+FAST = {
+    "student": "wav2small-17k",
+    "epochs": 4,
+    "batch_size": 4,
+    "crop_seconds": 0.2,
+    "evaluations": 2,
+}
+
+
+def make_labels(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for item in range(16):
+        spectrum = np.fft.rfft(rng.normal(size=8000))
+        slope = rng.uniform(0, 2)
+        spectrum /= np.arange(1, len(spectrum) + 1) ** slope
+        clip = np.fft.irfft(spectrum, 8000)
+        clip *= 0.3 / np.abs(clip).max()
+        name = f"{item:02d}.wav"
+        soundfile.write(folder / name, clip, 16000)
+        scores = TEACHER.predict([clip])[0]
+        rows.append(
+            {
+                "file": name,
+                "start": 0.0,
+                "end": 0.5,
+                "arousal": float(scores[0]),
+                "dominance": float(scores[1]),
+                "valence": float(scores[2]),
+                "teacher": TEACHER.info.name,
+                "licence": TEACHER.info.licence,
+                "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+                "speaker": f"s{item // 2}",
+                "split": "test" if item >= 14 else "train",
+            }
+        )
+    store = LabelStore.create(
+        folder / "labels",
+        {"root": str(folder), "teacher": TEACHER.info.to_dict(), "config": {}},
+    )
+    store.append(rows, [])
+    return folder / "labels"
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory) -> Path:
+    return make_labels(tmp_path_factory.mktemp("audio"))
+
+
+def run(labels: Path, out: Path, *, progress=None, resume=False, **changes):
+    config = DistillConfig(**{**FAST, **changes})
+    return distill(
+        labels, out, config, teacher=TEACHER, progress=progress, resume=resume
+    )
+
+
+def weights(out: Path) -> tuple[bytes, ...]:
+    return tuple(
+        (out / name / "model.safetensors").read_bytes() for name in ("best", "last")
+    )
+
+
+def test_the_same_seed_gives_the_same_weights(labels, tmp_path):
+    best = run(labels, tmp_path / "a")
+    run(labels, tmp_path / "b")
+    run(labels, tmp_path / "c", seed=1)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+    assert best["teacher"]["name"] == "brightness"
+    assert best["licence"] == "CC0-1.0"
+    assert not (tmp_path / "a" / "clips").exists()
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(labels, tmp_path):
+    run(labels, tmp_path / "whole")
+
+    def stop(stage, done, total, figures):
+        if stage == "train" and done == total // 2 + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(labels, tmp_path / "broken", progress=stop)
+    run(labels, tmp_path / "broken", resume=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+    # a finished run has nothing left to do
+    run(labels, tmp_path / "broken", resume=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):
+    code = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        import torch
+        from test_distill import run
+        torch.set_num_threads(1)
+        run(Path(sys.argv[1]), Path(sys.argv[2]), resume=True, epochs=40, evaluations=20)
+        """
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", code, str(labels)]
+    run(labels, tmp_path / "whole", epochs=40, evaluations=20)
+    victim = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
+    last = tmp_path / "killed" / "last" / checkpoint.MANIFEST
+    while not last.exists() and victim.poll() is None:
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
+
+
+def test_it_learns_the_teacher(labels, tmp_path):
+    losses = []
+
+    def note(stage, done, total, figures):
+        if stage == "train":
+            losses.append(sum(figures[f"ccc_{name}"] for name in DIMENSIONS) / 3)
+
+    best = run(labels, tmp_path / "run", epochs=100, progress=note)
+    assert np.mean(losses[-30:]) < 0.5 < np.mean(losses[:10])
+    history = checkpoint.load(tmp_path / "run" / "last")[1]["history"]
+    assert best["metrics"]["mean"] == max(row["mean"] for row in history)
+
+
+def test_cached_teaching_needs_no_teacher(labels, tmp_path):
+    out = tmp_path / "run"
+    config = DistillConfig(**FAST, teaching="cached")
+    distill(labels, out, config)
+    assert checkpoint.load(out / "best")[1]["distill"]["teaching"] == "cached"
+
+
+def test_event_files_hold_the_losses(labels, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = DistillConfig(**FAST)
+    distill(labels, tmp_path / "run", config, teacher=TEACHER, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "logs"))
+    events.Reload()
+    assert len(events.Scalars("loss/ccc_arousal")) == 12
+    assert len(events.Scalars("dev/ccc_valence")) == 2
+
+
+def test_a_clip_that_is_gone_is_left_out(tmp_path):
+    labels = make_labels(tmp_path)
+    (tmp_path / "00.wav").unlink()
+    assert run(labels, tmp_path / "run")["unreadable"] == 1
+
+
+def test_what_does_not_fit_is_refused(labels, tmp_path):
+    out = tmp_path / "run"
+    run(labels, out)
+    with pytest.raises(InputError, match="--resume or --overwrite"):
+        run(labels, out)
+    with pytest.raises(InputError, match="own configuration"):
+        run(labels, out, resume=True, epochs=5)
+    other = Brightness()
+    other.info = TeacherInfo("brightness", "2", "CC0-1.0", "none")
+    with pytest.raises(InputError, match="teacher must be the one of the labels"):
+        distill(labels, tmp_path / "new", DistillConfig(**FAST), teacher=other)
+    with pytest.raises(InputError, match="pass --audio-root"):
+        distill(
+            labels,
+            tmp_path / "new",
+            DistillConfig(**FAST),
+            teacher=TEACHER,
+            audio_root=tmp_path,
+        )
+    with pytest.raises(InputError, match="student must be one of"):
+        run(labels, tmp_path / "other", student="x")
+
+
+def test_overwrite_begins_anew(labels, tmp_path):
+    out = tmp_path / "run"
+    run(labels, out)
+    before = weights(out)
+    config = DistillConfig(**FAST, seed=3)
+    distill(labels, out, config, teacher=TEACHER, overwrite=True)
+    assert weights(out) != before
+
+
+def test_test_rows_are_never_trained_on(labels):
+    read = LabelStore.open(labels).read()
+    for seed in range(10):
+        train, dev = split_dev(read, 0.2, seed)
+        chosen = {*train, *dev}
+        assert chosen == set(range(14))
+        speakers = read.metadata["speaker"]
+        assert not {speakers[i] for i in train} & {speakers[i] for i in dev}
+    read.metadata["split"][0] = read.metadata["split"][5] = "dev"
+    _, dev = split_dev(read, 0.2, 0)
+    assert list(dev) == [0, 5]
+    read.metadata["split"][:] = ["test"] * 16
+    with pytest.raises(InputError, match="that are not test"):
+        split_dev(read, 0.2, 0)
+
+
+def test_an_epoch_takes_each_clip_once():
+    items = np.arange(100, 130)
+    taken = np.concatenate([epoch_batch(items, 5, 0, step) for step in range(6)])
+    assert sorted(taken) == list(items)
+    again = np.concatenate([epoch_batch(items, 5, 0, step) for step in range(6, 12)])
+    assert sorted(again) == list(items)
+    assert list(again) != list(taken)
+
+
+def test_steps_have_generators_of_their_own():
+    first, second = step_rng(0, 0).random(4), step_rng(0, 1).random(4)
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(first, step_rng(0, 0).random(4))
