@@ -46,7 +46,9 @@ def test_a_crash_is_an_error(monkeypatch):
 def test_a_hang_is_an_error(monkeypatch):
     monkeypatch.setattr(isolated, "_CODE", "import time; time.sleep(60)")
     monkeypatch.setattr(isolated, "_SECONDS", 0.2)
-    with pytest.raises(BenchError, match=r"model must run within 0\.2 s, got no answer"):
+    with pytest.raises(
+        BenchError, match=r"model must run within 0\.2 s, got no answer"
+    ):
         isolated.run(serialised(), (1, 8))
 
 

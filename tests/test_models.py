@@ -1,0 +1,132 @@
+"""Finding and loading models of any form."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.to_onnx import to_onnx
+from wav2small import checkpoint, models
+from wav2small.errors import InputError
+from wav2small.students import STUDENTS
+
+RNG = np.random.default_rng(0)
+SIGNALS = [RNG.normal(size=n).astype(np.float32) for n in (640, 5000)]
+
+
+@pytest.fixture(scope="module")
+def module():
+    torch.manual_seed(0)
+    module = STUDENTS["wav2small-17k"].build()
+    with torch.no_grad():  # statistics that are not those of a fresh network
+        module(torch.from_numpy(np.stack([np.resize(s, 8000) for s in SIGNALS])))
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def run(module, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.save(
+        folder / "best",
+        {name: value.numpy() for name, value in module.state_dict().items()},
+        {"student": "wav2small-17k", "config": {"head": "covariance"}},
+    )
+    return folder
+
+
+def test_a_run_loads_as_what_was_saved(module, run):
+    loaded, config = models.load_student(run)
+    assert config["student"] == "wav2small-17k"
+    signal = torch.from_numpy(SIGNALS[1])[None]
+    torch.testing.assert_close(loaded(signal), module(signal))
+    assert models.find_checkpoint(run / "best") == run / "best"
+
+
+def test_onnx_and_checkpoint_agree(module, run, tmp_path):
+    exported = to_onnx(module, window=None, example_samples=8000)
+    onnx.save(exported, tmp_path / "model.onnx")
+    torch_scores = models.load_model(run).predict(SIGNALS)
+    onnx_scores = models.load_model(tmp_path).predict(SIGNALS)
+    assert onnx_scores.shape == (2, 3)
+    np.testing.assert_allclose(onnx_scores, torch_scores, rtol=1e-4, atol=1e-4)
+
+
+def test_a_fixed_window_takes_any_signal(module, tmp_path):
+    exported = to_onnx(module, window=4000, example_samples=4000)
+    onnx.save(exported, tmp_path / "model.onnx")
+    model = models.OnnxModel(tmp_path / "model.onnx")
+    assert model.window == 4000
+    scores = model.predict([*SIGNALS, SIGNALS[1][:4000]])
+    np.testing.assert_array_equal(scores[1], scores[2])
+
+
+def test_damage_is_said(run, tmp_path):
+    with pytest.raises(InputError, match="model must be a run, a checkpoint"):
+        models.find_checkpoint(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        models.find_onnx(tmp_path / "x.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"\x08nonsense" * 9)
+    with pytest.raises(InputError, match=r"bad\.onnx"):
+        models.OnnxModel(tmp_path / "bad.onnx")
+    weights, config = checkpoint.load(run / "best")
+    for name, change, match in (
+        ("newer", {"config": {"head": "covariance", "wings": 2}}, "wings"),
+        ("other", {"config": {"head": "attention"}}, "must be of a student"),
+        ("none", {"student": "x"}, "student must be one of"),
+    ):
+        checkpoint.save(tmp_path / name, weights, config | change)
+        with pytest.raises(InputError, match=match):
+            models.load_student(tmp_path / name)
+
+
+def test_external_data_is_refused(module, tmp_path):
+    exported = to_onnx(module, window=None, example_samples=8000)
+    onnx.save(
+        exported,
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    with pytest.raises(InputError, match="external data"):
+        models.OnnxModel(tmp_path / "model.onnx")
+
+
+def test_another_models_shape_is_refused(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, time] x) => (float[1, time] y) { y = Neg(x) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="must map 'signal'"):
+        models.OnnxModel(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", models.bundled())
+def test_bundled_models_are_whole(name):
+    module, config = models.load_student(name)
+    model = models.load_model(name)
+    assert isinstance(model, models.OnnxModel)
+    assert model.metadata["labels"] == "arousal,dominance,valence"
+    assert model.metadata["licence"] == config["licence"] == "Apache-2.0"
+    provenance = json.loads(model.metadata["provenance"])
+    digest = checkpoint.digest(models.find_checkpoint(name))
+    assert digest.startswith(provenance["checkpoint"])
+    assert (models.bundled()[name] / "README.md").stat().st_size > 500
+
+
+def test_a_model_is_bundled():
+    assert models.DEFAULT in models.bundled()
+
+
+def test_the_bundled_model_says_what_its_checkpoint_says():
+    signals = [
+        0.1 * RNG.normal(size=32000).astype(np.float32),
+        np.sin(np.arange(32000) / 5).astype(np.float32),
+    ]
+    exact = models.StudentModel(models.DEFAULT).predict(signals)
+    np.testing.assert_allclose(
+        models.load_model(models.DEFAULT).predict(signals), exact, atol=0.05
+    )

@@ -1,0 +1,68 @@
+"""Prediction over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wav2small import audio
+from wav2small.audio import Source
+from wav2small.cli import DEMO
+from wav2small.gate import SpeechGate
+from wav2small.models import DEFAULT, load_model
+from wav2small.predict import predict, windows
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 60_000), st.integers(1, 20), st.integers(1, 20), st.integers(0, 9)
+)
+def test_windows_cover_the_signal(tmp_path_factory, samples, window, hop, seed):
+    hop = min(hop, window)
+    signal = np.random.default_rng(seed).uniform(-0.5, 0.5, samples)
+    path = tmp_path_factory.mktemp("audio") / "a.wav"
+    soundfile.write(path, signal, 16000, subtype="FLOAT")
+    signal = signal.astype(np.float32)
+    covered = np.zeros(samples, bool)
+    cuts = list(windows(Source(path, "a.wav"), window / 10, hop / 10))
+    for number, (start, cut) in enumerate(cuts):
+        first = round(start * 16000)
+        assert first == number * hop * 1600
+        assert len(cut) == window * 1600 or number == len(cuts) - 1
+        np.testing.assert_array_equal(cut, signal[first : first + len(cut)])
+        assert not covered[first : first + len(cut)].all()
+        covered[first : first + len(cut)] = True
+    assert covered.all()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(DEFAULT)
+
+
+def test_speech_is_scored_and_silence_is_not(model, tmp_path):
+    clip = audio.load(sorted(DEMO.parent.glob("en_*.opus"))[0])
+    clip = np.resize(clip, 32000)
+    path = tmp_path / "mixed.wav"
+    soundfile.write(path, np.concatenate([clip, np.zeros(32000)]), 16000)
+    found = list(
+        predict(model, SpeechGate(), Source(path, "mixed.wav"), window_seconds=2.0)
+    )
+    assert [item.kind for item in found] == ["speech", "silence"]
+    assert [(item.start, item.end) for item in found] == [(0.0, 2.0), (2.0, 4.0)]
+    np.testing.assert_allclose(
+        found[0].scores, model.predict([audio.load(path, end=2.0)])[0], atol=1e-6
+    )
+    assert found[1].scores is None
+
+
+def test_a_part_of_a_file_keeps_its_times(model):
+    path = sorted(DEMO.parent.glob("en_*.opus"))[0]
+    source = Source(Path(path), path.name, start=0.5, end=1.5)
+    (item,) = predict(model, SpeechGate(), source)
+    assert (item.start, item.end) == (0.5, 1.5)
