@@ -133,7 +133,9 @@ def main() -> None:
         begun = time.perf_counter()
         rows = len(store.table())
         read = time.perf_counter() - begun
-    print(f"\nlabel store, {rows:,} rows: {written:.1f} s to write, {read:.2f} s to read")
+    print(
+        f"\nlabel store, {rows:,} rows: {written:.1f} s to write, {read:.2f} s to read"
+    )
 
 
 if __name__ == "__main__":

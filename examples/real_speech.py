@@ -85,7 +85,9 @@ def main() -> None:
             picture=out / f"{name}.png",
         )
     means = {
-        name: round(json.loads((out / f"{name}.json").read_text())["teacher"]["mean"], 4)
+        name: round(
+            json.loads((out / f"{name}.json").read_text())["teacher"]["mean"], 4
+        )
         for name in ("fp32", "int8")
     }
     print(f"mean CCC to the teacher on unseen speakers: {means}")

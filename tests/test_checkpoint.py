@@ -45,7 +45,7 @@ def test_each_of_300_flipped_bits_is_found(folder):
         broken = bytearray(data)
         broken[bit // 8] ^= 1 << bit % 8
         file.write_bytes(broken)
-        with pytest.raises(InputError, match="damaged|cannot be read"):
+        with pytest.raises(InputError, match=r"damaged|cannot be read"):
             checkpoint.load(folder)
         found += 1
         file.write_bytes(data)
@@ -55,10 +55,10 @@ def test_each_of_300_flipped_bits_is_found(folder):
 
 
 def test_missing_files_are_named(folder, tmp_path):
-    with pytest.raises(InputError, match="manifest.sha256: No such file"):
+    with pytest.raises(InputError, match=r"manifest\.sha256: No such file"):
         checkpoint.load(tmp_path)
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match="config.json: No such file"):
+    with pytest.raises(InputError, match=r"config\.json: No such file"):
         checkpoint.load(folder)
 
 

@@ -143,7 +143,9 @@ def test_evaluate_against_the_teacher(chain: Path, run: Run) -> None:
 
 
 def test_evaluate_needs_human_scores_for_human(chain: Path, run: Run) -> None:
-    code, _, error = run("evaluate", chain / "run", chain / "labels", "--against", "human")
+    code, _, error = run(
+        "evaluate", chain / "run", chain / "labels", "--against", "human"
+    )
     assert code == 1
     assert "no scores by humans" in error
 
@@ -200,7 +202,9 @@ def test_predict_over_time_as_csv(corpus: Path, run: Run) -> None:
     rows = list(csv.DictReader(output.splitlines()))
     starts = [float(row["start"]) for row in rows]
     assert starts == [0.5 * number for number in range(len(starts))]
-    assert float(rows[-1]["end"]) == pytest.approx(soundfile.info(clip).duration, abs=0.01)
+    assert float(rows[-1]["end"]) == pytest.approx(
+        soundfile.info(clip).duration, abs=0.01
+    )
 
 
 def test_predict_goes_on_after_a_bad_file(

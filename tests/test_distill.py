@@ -34,7 +34,8 @@ class Brightness:
         for signal_ in signals:
             power = np.abs(np.fft.rfft(signal_)) ** 2
             share = np.cumsum(power) / power.sum()
-            scores.append([np.searchsorted(share, q) / len(power) for q in (0.3, 0.5, 0.8)])
+            bins = len(power)
+            scores.append([np.searchsorted(share, q) / bins for q in (0.3, 0.5, 0.8)])
         return np.array(scores, np.float32)
 
 
@@ -136,7 +137,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):
         import torch
         from test_distill import run
         torch.set_num_threads(1)
-        run(Path(sys.argv[1]), Path(sys.argv[2]), resume=True, epochs=40, evaluations=20)
+        labels, out = map(Path, sys.argv[1:])
+        run(labels, out, resume=True, epochs=40, evaluations=20)
         """
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}

@@ -106,7 +106,7 @@ def test_another_models_shape_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", models.bundled())
 def test_bundled_models_are_whole(name):
-    module, config = models.load_student(name)
+    _, config = models.load_student(name)
     model = models.load_model(name)
     assert isinstance(model, models.OnnxModel)
     assert model.metadata["labels"] == "arousal,dominance,valence"

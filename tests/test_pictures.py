@@ -24,4 +24,7 @@ def test_agreement_is_drawn_with_its_figures(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "picture.png"
     draw_agreement(truth, prediction, path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert titles[1] == f"dominance: CCC {concordance_cc(*np.stack([truth, prediction])[:, :, 1]):.3f}"
+    assert (
+        titles[1]
+        == f"dominance: CCC {concordance_cc(*np.stack([truth, prediction])[:, :, 1]):.3f}"
+    )

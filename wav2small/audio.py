@@ -134,7 +134,9 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
         raise InputError("audio must be at least one path, got none: name one")
     found = [_rows(place) for place in places]
     bases = {base for base, rows in found if not all(_absolute(r.file) for r in rows)}
-    bases |= {Path(r.file).parent for _, rows in found for r in rows if _absolute(r.file)}
+    bases |= {
+        Path(r.file).parent for _, rows in found for r in rows if _absolute(r.file)
+    }
     root = Path(os.path.commonpath(bases))
     sources: dict[tuple[str, float | None, float | None], Source] = {}
     for base, rows in found:

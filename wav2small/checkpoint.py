@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import safetensors.numpy
 
 from .errors import InputError

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -33,28 +33,28 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
 
 
-class Teaching(str, Enum):
+class Teaching(StrEnum):
     """Where a crop's target comes from."""
 
     online = "online"
     cached = "cached"
 
 
-class Against(str, Enum):
+class Against(StrEnum):
     """Whose scores a model is compared with."""
 
     teacher = "teacher"
     human = "human"
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     """Arithmetic of an exported model."""
 
     fp32 = "fp32"
     int8 = "int8"
 
 
-class Table(str, Enum):
+class Table(StrEnum):
     """What can be listed."""
 
     students = "students"
@@ -329,10 +329,10 @@ def export(
     folder = find_checkpoint(run)
     module, config = load_student(folder)
     samples = round(window * SAMPLING_RATE) if window else None
-    if samples is not None and samples < module.min_samples:
+    shortest = getattr(module, "min_samples")  # noqa: B009
+    if samples is not None and samples < shortest:
         raise InputError(
-            f"window must be at least {module.min_samples / SAMPLING_RATE} s, "
-            f"got {window}"
+            f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
         )
     _, sources = audio.find(calibration or [DEMO])
     # evenly over the corpus: neighbours tend to be one speaker
@@ -577,8 +577,8 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
     else:
         from firmware_bench.target import TARGETS
 
-        for name, entry in TARGETS.items():
-            print(f"{name:<20} {entry.summary}")
+        for name, place in TARGETS.items():
+            print(f"{name:<20} {place.summary}")
 
 
 @app.command()

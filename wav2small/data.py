@@ -27,22 +27,22 @@ class Clips(Sequence[np.ndarray]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.index: list[tuple[int, int]] = json.loads(
+        self.places: list[tuple[int, int]] = json.loads(
             (folder / "clips.json").read_text()
         )
         self.samples = np.memmap(folder / "clips.int16", dtype="<i2", mode="r")
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.places)
 
     def __getitem__(self, item: int) -> np.ndarray:  # type: ignore[override]
-        offset, length = self.index[item]
+        offset, length = self.places[item]
         return self.samples[offset : offset + length].astype(np.float32) / 32768
 
     @property
     def seconds(self) -> float:
         """Length of all clips in seconds."""
-        return sum(length for _, length in self.index) / SAMPLING_RATE
+        return sum(length for _, length in self.places) / SAMPLING_RATE
 
     @classmethod
     def decode(
@@ -69,7 +69,7 @@ class Clips(Sequence[np.ndarray]):
         if (folder / "clips.json").exists():
             clips = cls(folder)
             if len(clips) == len(sources):
-                broken = [i for i, (_, n) in enumerate(clips.index) if not n]
+                broken = [i for i, (_, n) in enumerate(clips.places) if not n]
                 return clips, [(i, "could not be read") for i in broken]
         errors, index, offset = [], [], 0
         with atomic_write(folder / "clips.int16") as file:
@@ -222,7 +222,7 @@ def read_noises(folder: Path | None, *, seconds: float = 10.0) -> list[np.ndarra
     """
     if folder is None:
         return []
-    root, sources = audio.find([folder])
+    _, sources = audio.find([folder])
     noises = []
     for source in sources:
         try:

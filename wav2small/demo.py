@@ -71,7 +71,10 @@ def demo(out: Path) -> None:
         ),
         ("parameters", f"{parameters:,}"),
         ("bytes on disk", f"{(model / 'model.onnx').stat().st_size:,}"),
-        ("planned RAM", f"{measured['ram']['arena_bytes']:,} B for {WINDOW} s at a time"),
+        (
+            "planned RAM",
+            f"{measured['ram']['arena_bytes']:,} B for {WINDOW} s at a time",
+        ),
         (f"on {TARGET}", "fits" if fits else "does not fit"),
         ("report", str(report)),
         ("pictures", f"{picture}  {plan}"),

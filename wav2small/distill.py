@@ -286,7 +286,7 @@ def distill(
     def prepare(step: int) -> tuple[Tensor, Tensor]:
         rng = step_rng(config.seed, step)
         items = epoch_batch(train, config.batch_size, config.seed, step)
-        online = config.teaching == "online"
+        heard = teacher if config.teaching == "online" else None
         signals = [
             augment(
                 clips,
@@ -295,18 +295,18 @@ def distill(
                 rng,
                 config.augment,
                 noises=noises,
-                relabelled=online,
+                relabelled=heard is not None,
             )
             for item in items
         ]
-        scores = teacher.predict(signals) if online else labels.scores[items]
+        scores = heard.predict(signals) if heard else labels.scores[items]
         return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
 
     marks = {
         round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)
     }
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(prepare, start) if start < total else None
+        ahead = pool.submit(prepare, min(start, total - 1))
         for step in range(start, total):
             signal, truth = ahead.result()
             if step + 1 < total:
@@ -319,10 +319,12 @@ def distill(
             ):
                 prediction = module(signal.to(device))
             losses = score_losses(prediction.float(), truth.to(device))
-            loss = sum(
-                value * (config.l1_weight if name == "l1" else 1)
-                for name, value in losses.items()
-            )
+            loss = torch.stack(
+                [
+                    value * (config.l1_weight if name == "l1" else 1)
+                    for name, value in losses.items()
+                ]
+            ).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(trainable.values(), 5.0)

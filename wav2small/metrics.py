@@ -132,10 +132,9 @@ def bootstrap_interval(
     for _ in range(resamples):
         index = rng.integers(len(truth), size=len(truth))
         values.append(metric(truth[index], prediction[index]))
-    values = np.asarray(values)
-    values = values[~np.isnan(values)]
-    if not len(values):
+    defined = np.array([value for value in values if not np.isnan(value)])
+    if not len(defined):
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)

@@ -93,6 +93,7 @@ def predict(
         kind = gate.classify(signal)
         scores = None
         if kind == "speech":
-            scores = tuple(float(score) for score in model.predict([signal])[0])
+            arousal, dominance, valence = map(float, model.predict([signal])[0])
+            scores = arousal, dominance, valence
         end = start + len(signal) / SAMPLING_RATE
         yield Prediction(str(source.path), start, end, kind, scores)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,7 +143,7 @@ class TeacherNetwork(nn.Module):
             if frames is not None:
                 mask = frame_mask(frames, x.shape[2])[:, None, :, None].to(x.dtype)
                 x = x * mask
-            conv_1, norm_1, conv_2, norm_2 = stage
+            conv_1, norm_1, conv_2, norm_2 = stage.children()
             x = torch.relu(norm_1(conv_1(x))) * mask
             x = torch.relu(norm_2(conv_2(x))) * mask
             # ceil_mode keeps a last, half-filled cell: no signal is too short
@@ -180,7 +181,7 @@ class BundledTeacher:
         """
         weights, config = checkpoint.load(folder)
         try:
-            settings = {
+            settings: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in config["config"].items()
             }
