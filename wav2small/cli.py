@@ -415,7 +415,10 @@ def bench(
     model: Annotated[str, typer.Argument(help="ONNX, its folder or a bundled name.")],
     target: Annotated[
         list[str] | None,
-        typer.Option(help="Name or JSON file; see 'wav2small list targets'."),
+        typer.Option(
+            help="Name or JSON file, see 'wav2small list targets'; "
+            "the generic ones if neither target nor budget is given."
+        ),
     ] = None,
     window: Annotated[
         float | None, typer.Option(help="Length of the signal, s.", min=0.01)
@@ -442,13 +445,15 @@ def bench(
     from firmware_bench import report as formats
     from firmware_bench.bench import bench as run
     from firmware_bench.budget import parse_size
+    from firmware_bench.target import DEFAULT_TARGETS
 
     from .models import find_onnx
 
+    limits = ram or flash or realtime_factor
     report = run(
         find_onnx(model),
         window_seconds=window,
-        targets=target or (),
+        targets=target or (() if limits else DEFAULT_TARGETS),
         ram=parse_size(ram) if ram else None,
         flash=parse_size(flash) if flash else None,
         realtime_factor=realtime_factor,
@@ -603,7 +608,7 @@ DEMO = Path(__file__).parent / "assets" / "demo" / "manifest.csv"
 def _read_clips(
     labels: Any, rows: list[int], root: Path
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Read the clips of rows of labels; those that cannot be read are said and left out."""
+    """Read the clips of rows; those that cannot be read are said and left out."""
     from . import audio
 
     signals, kept = [], []
