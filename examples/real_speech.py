@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 from train_teacher import target
 
-from wav2small import cli
+from wav2small import audio, cli
 from wav2small.adv import DIMENSIONS
+from wav2small.evaluate import agreement
+from wav2small.labels import LabelStore
+from wav2small.models import load_model
 
 
 def write_manifest(data: Path, path: Path) -> None:
@@ -84,13 +86,37 @@ def main() -> None:
             json_file=out / f"{name}.json",
             picture=out / f"{name}.png",
         )
-    means = {
-        name: round(
-            json.loads((out / f"{name}.json").read_text())["teacher"]["mean"], 4
+    show(out, labels)
+
+
+def show(out: Path, labels: Path) -> None:
+    """Print what the run comes to on speakers that nobody has heard."""
+    store = LabelStore.open(labels)
+    read = store.read()
+    rows = [row for row, split in enumerate(read.metadata["split"]) if split == "test"]
+    signals = [
+        audio.load(store.root / read.names[row], end=float(read.ends[row]))
+        for row in rows
+    ]
+    fp32, int8 = (load_model(out / name).predict(signals) for name in ("fp32", "int8"))
+    size = (out / "int8" / "model.onnx").stat().st_size
+    print(f"\n{len(rows)} clips of unseen speakers, int8 of {size:,} bytes")
+    for title, pair in (
+        ("teacher against norms", (read.human[rows], read.scores[rows])),
+        ("fp32 against teacher", (read.scores[rows], fp32)),
+        ("int8 against teacher", (read.scores[rows], int8)),
+        ("int8 against norms", (read.human[rows], int8)),
+        ("int8 against fp32", (fp32, int8)),
+    ):
+        figures = agreement(*pair)
+        cells = " ".join(
+            "{ccc:.4f} [{ccc_interval[0]:.3f}, {ccc_interval[1]:.3f}]".format(
+                **figures[name]
+            )
+            for name in DIMENSIONS
         )
-        for name in ("fp32", "int8")
-    }
-    print(f"mean CCC to the teacher on unseen speakers: {means}")
+        print(f"{title:<22} {cells}  mean {figures['mean']:.4f}")
+    print(f"largest difference of int8 to fp32: {abs(int8 - fp32).max():.4f}")
 
 
 if __name__ == "__main__":
