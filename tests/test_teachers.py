@@ -81,7 +81,9 @@ def test_round_trip(teacher, tmp_path):
 
 
 def test_unknown_names_and_other_checkpoints_are_refused(teacher, tmp_path):
-    with pytest.raises(InputError, match="teacher must be one of bundled"):
+    with pytest.raises(
+        InputError, match="teacher must be one of bundled or an ONNX file"
+    ):
         load_teacher("x")
     checkpoint.save(tmp_path / "other", {"a": np.zeros(1)}, {"student": "x"})
     with pytest.raises(InputError, match="must be of a bundled teacher"):
@@ -115,3 +117,38 @@ def test_held_out_agreement_is_what_the_card_says(teacher, data):
     )
     stated = json.loads((ASSET / "config.json").read_text())["metrics"]["test/arousal"]
     assert concordance_cc(truth, scores[:, 0]) == pytest.approx(stated[0], abs=2e-3)
+
+
+def test_an_exported_student_can_teach(tmp_path):
+    from wav2small.models import DEFAULT, bundled, load_model
+
+    folder = bundled()[DEFAULT]
+    teacher = load_teacher(str(folder))
+    assert teacher.info.name == DEFAULT
+    assert teacher.info.licence == "Apache-2.0"
+    assert "EMO-DB" in teacher.info.training_data
+    wanted = load_model(DEFAULT).predict(SIGNALS)
+    np.testing.assert_array_equal(teacher.predict(SIGNALS), wanted)
+    same = load_teacher(str(folder / "model.onnx"))
+    assert same.info == teacher.info
+
+
+def test_a_foreign_onnx_is_of_unknown_licence(tmp_path):
+    import onnx
+
+    # as published models of this field are: hidden states beside the scores
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[batch, time] signal) => (float[batch, 1] hidden, float[batch, 3] logits)
+    <int64[1] axes = {1}, float[1, 3] w = {1.0, 2.0, 3.0}> {
+        square = Mul(signal, signal)
+        hidden = ReduceMean<axes = [1]>(square)
+        logits = MatMul(hidden, w)
+    }"""
+    path = tmp_path / "foreign.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    teacher = load_teacher(str(path))
+    assert (teacher.info.name, teacher.info.licence) == ("foreign", "unknown")
+    power = np.mean(SIGNALS[2] ** 2)
+    np.testing.assert_allclose(
+        teacher.predict([SIGNALS[2]])[0], power * np.array([1, 2, 3]), rtol=1e-5
+    )

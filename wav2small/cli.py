@@ -72,9 +72,10 @@ def annotate(
             help="Audio files, folders or manifests; last, the label folder to write.",
         ),
     ],
-    teacher: Annotated[str, typer.Option(help="See 'wav2small list teachers'.")] = (
-        "bundled"
-    ),
+    teacher: Annotated[
+        str,
+        typer.Option(help="See 'wav2small list teachers'; or an ONNX file of A/D/V."),
+    ] = "bundled",
     resume: Resume = False,
     overwrite: Overwrite = False,
     strict: Annotated[
@@ -147,6 +148,10 @@ def distill(
         Teaching,
         typer.Option(help="online: the teacher hears each crop; cached: it does not."),
     ] = Teaching.online,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="The teacher of the labels, if it is an ONNX file."),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Crops of each clip.", min=1)] = 100,
     batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
     crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 2.0,
@@ -169,6 +174,7 @@ def distill(
     with _extra("train"):
         from .distill import DistillConfig
         from .distill import distill as train
+        from .teachers import load_teacher
 
     config = DistillConfig(
         student=student,
@@ -201,6 +207,7 @@ def distill(
             resume=resume,
             overwrite=overwrite,
             tensorboard=tensorboard,
+            teacher=load_teacher(teacher) if teacher else None,
             progress=progress,
         )
     if best["unreadable"]:

@@ -126,10 +126,14 @@ class OnnxModel:
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if [i.name for i in inputs] != ["signal"] or outputs[0].shape != [1, 3]:
+        # some published models have hidden states as a further output
+        scores = {output.name: output.shape for output in outputs}
+        self.output = "logits" if "logits" in scores else outputs[0].name
+        shape = scores[self.output]
+        if [i.name for i in inputs] != ["signal"] or len(shape) != 2 or shape[1] != 3:
             raise InputError(
                 "model must map 'signal' (1, time) to 3 scores, got "
-                f"{[(i.name, i.shape) for i in inputs]}: {path}"
+                f"{[(i.name, i.shape) for i in inputs]} and {scores}: {path}"
             )
         time = inputs[0].shape[1]
         self.window: int | None = time if isinstance(time, int) else None
@@ -143,7 +147,7 @@ class OnnxModel:
                 signal = np.resize(signal, self.window)
             scores.append(
                 self.session.run(
-                    None, {"signal": np.asarray(signal, np.float32)[None]}
+                    [self.output], {"signal": np.asarray(signal, np.float32)[None]}
                 )[0][0]
             )
         return np.stack(scores)

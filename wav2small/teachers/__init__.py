@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -63,18 +64,24 @@ TEACHERS: dict[str, Callable[[], Teacher]] = {"bundled": _bundled}
 
 
 def load_teacher(name: str) -> Teacher:
-    """Load a teacher by its name.
+    """Load a teacher by its name, or from an ONNX file.
 
     Args:
-        name: a key of :data:`TEACHERS`
+        name: a key of :data:`TEACHERS`, an ONNX file
+            or a folder that holds ``model.onnx``
 
     Raises:
         InputError: if there is no such teacher
 
     """
-    if name not in TEACHERS:
-        raise InputError(
-            f"teacher must be one of {', '.join(TEACHERS)}, got '{name}': "
-            "see 'wav2small list teachers'"
-        )
-    return TEACHERS[name]()
+    if name in TEACHERS:
+        return TEACHERS[name]()
+    path = Path(name)
+    if path.suffix == ".onnx" or (path / "model.onnx").is_file():
+        from .onnx import OnnxTeacher
+
+        return OnnxTeacher(path / "model.onnx" if path.is_dir() else path)
+    raise InputError(
+        f"teacher must be one of {', '.join(TEACHERS)} or an ONNX file, got '{name}': "
+        "see 'wav2small list teachers'"
+    )
