@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import subprocess
 import sys
@@ -253,14 +252,6 @@ def test_needs_no_torch() -> None:
 
 
 # real data
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("WAV2SMALL_DATA")
-    if not folder:
-        pytest.skip("WAV2SMALL_DATA is not set: no real speech to test on")
-    return Path(folder)
 
 
 def held_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 
 from export.to_onnx import to_onnx
 from wav2small import audio, checkpoint, models
+from wav2small.adv import DIMENSIONS
 from wav2small.cli import DEMO
 from wav2small.errors import InputError
+from wav2small.evaluate import agreement
 from wav2small.students import STUDENTS
+from wav2small.teachers import load_teacher
 
 RNG = np.random.default_rng(0)
 SIGNALS = [RNG.normal(size=n).astype(np.float32) for n in (640, 5000)]
@@ -128,3 +132,16 @@ def test_the_bundled_model_says_what_its_checkpoint_says():
     np.testing.assert_allclose(
         models.load_model(models.DEFAULT).predict(signals), exact, atol=0.05
     )
+
+
+def test_the_bundled_model_follows_its_teacher_on_unseen_speakers(data):
+    with (data / "emodb" / "metadata.csv").open(newline="") as file:
+        names = [r["file"] for r in csv.DictReader(file) if r["split"] == "test"]
+    signals = [audio.load(data / "emodb" / name) for name in names]
+    teacher = load_teacher("bundled")
+    truth = np.concatenate([teacher.predict([signal]) for signal in signals])
+    int8 = models.load_model(models.DEFAULT).predict(signals)
+    fp32 = models.StudentModel(models.DEFAULT).predict(signals)
+    assert agreement(truth, int8)["mean"] >= 0.80
+    kept = agreement(fp32, int8)
+    assert min(kept[name]["ccc"] for name in DIMENSIONS) >= 0.99
