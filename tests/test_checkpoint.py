@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,20 @@ def test_extra_tensors_are_asked_for_by_name(folder):
         checkpoint.load(folder, extra="other")
 
 
+def test_listed_files_must_be_of_their_format(folder):
+    manifest = folder / "manifest.sha256"
+    for name in ("model.safetensors", "config.json"):
+        before, listed = (folder / name).read_bytes(), manifest.read_text()
+        old = hashlib.sha256(before).hexdigest()
+        (folder / name).write_bytes(b"junk")
+        new = hashlib.sha256(b"junk").hexdigest()
+        manifest.write_text(listed.replace(old, new))
+        with pytest.raises(InputError, match="must hold safetensors and JSON"):
+            checkpoint.load(folder)
+        (folder / name).write_bytes(before)
+        manifest.write_text(listed)
+
+
 def test_saving_replaces_the_whole(folder):
     checkpoint.save(folder, {"c": np.zeros(1)}, {})
     weights, config = checkpoint.load(folder)
@@ -92,8 +108,6 @@ def test_a_half_written_successor_is_ignored(folder):
 
 
 def test_digest_is_that_of_the_weights(folder):
-    import hashlib
-
     wanted = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert checkpoint.digest(folder) == wanted
     (folder / "manifest.sha256").write_text("nothing\n")

@@ -56,6 +56,15 @@ def test_clips_are_decoded_once(files, tmp_path):
     assert [item for item, _ in errors] == [2]
 
 
+def test_clips_of_other_sources_are_decoded_again(files, tmp_path):
+    Clips.decode(files, tmp_path / "clips")
+    # as many sources, but not the same ones
+    clips, _ = Clips.decode(files[::-1], tmp_path / "clips")
+    assert [len(clip) for clip in clips] == [0, 8000, 16000]
+    clips, _ = Clips.decode([(files[0][0], 0.0, 0.5)] * 3, tmp_path / "clips")
+    assert [len(clip) for clip in clips] == [8000] * 3
+
+
 def test_a_part_of_a_file(files, tmp_path):
     path = files[0][0]
     clips, _ = Clips.decode([(path, 0.25, 0.5)], tmp_path / "clips")

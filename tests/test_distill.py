@@ -113,19 +113,21 @@ def test_the_same_seed_gives_the_same_weights(labels, tmp_path):
     assert not (tmp_path / "a" / "clips").exists()
 
 
-def test_an_interrupted_run_ends_as_an_unbroken_one(labels, tmp_path):
-    run(labels, tmp_path / "whole")
+# with seed 1 the best checkpoint is from before the stop, and must stay the best
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_interrupted_run_ends_as_an_unbroken_one(labels, tmp_path, seed):
+    run(labels, tmp_path / "whole", seed=seed, evaluations=4)
 
     def stop(stage, done, total, figures):
         if stage == "train" and done == total // 2 + 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(labels, tmp_path / "broken", progress=stop)
-    run(labels, tmp_path / "broken", resume=True)
+        run(labels, tmp_path / "broken", progress=stop, seed=seed, evaluations=4)
+    run(labels, tmp_path / "broken", resume=True, seed=seed, evaluations=4)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
     # a finished run has nothing left to do
-    run(labels, tmp_path / "broken", resume=True)
+    run(labels, tmp_path / "broken", resume=True, seed=seed, evaluations=4)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
 
 
@@ -141,7 +143,9 @@ def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):
         run(labels, out, resume=True, epochs=40, evaluations=20)
         """
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    # the child takes the package from where this process has it
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": paths}
     command = [sys.executable, "-c", code, str(labels)]
     run(labels, tmp_path / "whole", epochs=40, evaluations=20)
     victim = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
@@ -214,6 +218,57 @@ def test_what_does_not_fit_is_refused(labels, tmp_path):
         run(labels, tmp_path / "other", student="x")
 
 
+def test_a_run_keeps_to_its_labels(labels, tmp_path):
+    def stop(stage, done, total, figures):
+        if stage == "train" and done == total // 2 + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(labels, tmp_path / "run", progress=stop)
+    other = LabelStore.open(make_labels(tmp_path))
+    changed = other.read().scores[0] + 0.1
+    rows = other.table().to_pylist()
+    rows[0] |= dict(zip(DIMENSIONS, map(float, changed), strict=True))
+    manifest = {"root": str(tmp_path), "teacher": TEACHER.info.to_dict(), "config": {}}
+    other = LabelStore.create(other.folder, manifest, overwrite=True)
+    other.append(rows, [])
+    with pytest.raises(InputError, match="resumed with its own labels"):
+        run(other.folder, tmp_path / "run", resume=True)
+
+
+def test_an_early_stop_leaves_no_audio_for_other_labels(labels, tmp_path):
+    def stop(stage, done, total, figures):
+        if stage == "train":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(labels, tmp_path / "run", progress=stop)
+    other = make_labels(tmp_path)
+    for path in tmp_path.glob("*.wav"):
+        soundfile.write(path, soundfile.read(path)[0][::-1] ** 3, 16000)
+    run(other, tmp_path / "run")
+    run(other, tmp_path / "fresh")
+    assert weights(tmp_path / "run") == weights(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_audio_must_be_left_to_train_and_to_choose_with(part, tmp_path):
+    labels = make_labels(tmp_path)
+    read = LabelStore.open(labels).read()
+    for item in split_dev(read, DistillConfig().dev_share, 0)[part]:
+        (tmp_path / read.names[item]).unlink()
+    with pytest.raises(InputError, match="must have audio for training"):
+        run(labels, tmp_path / "run")
+
+
+def test_cuda_must_be_here(labels, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device must be cpu"):
+        distill(labels, tmp_path / "run", DistillConfig(**FAST), device="cuda")
+
+
 def test_overwrite_begins_anew(labels, tmp_path):
     out = tmp_path / "run"
     run(labels, out)
@@ -248,7 +303,21 @@ def test_an_epoch_takes_each_clip_once():
     assert list(again) != list(taken)
 
 
+def test_an_epoch_never_takes_a_clip_twice():
+    taken = np.concatenate([epoch_batch(np.arange(29), 5, 0, n) for n in range(5)])
+    assert len(set(taken)) == 25
+
+
 def test_steps_have_generators_of_their_own():
     first, second = step_rng(0, 0).random(4), step_rng(0, 1).random(4)
     assert not np.allclose(first, second)
     np.testing.assert_array_equal(first, step_rng(0, 0).random(4))
+
+
+def test_an_undefined_score_is_never_the_best(labels, tmp_path, monkeypatch):
+    import wav2small.distill as module
+
+    scores = iter([float("nan")] * 3 + [0.5] * 3 + [float("nan")] * 3)
+    monkeypatch.setattr(module, "concordance_cc", lambda *_: next(scores))
+    best = run(labels, tmp_path / "run", evaluations=3)
+    assert best["metrics"]["mean"] == 0.5

@@ -88,6 +88,14 @@ def test_damage_is_said(run, tmp_path):
             models.load_student(tmp_path / name)
 
 
+def test_a_signal_may_be_too_short():
+    model = models.load_model(models.DEFAULT)
+    assert np.isfinite(model.predict([SIGNALS[0][:64]])).all()
+    for samples in (0, 1, 63):
+        with pytest.raises(InputError, match="at least 64 samples"):
+            model.predict([SIGNALS[0][:samples]])
+
+
 def test_external_data_is_refused(module, tmp_path):
     exported = to_onnx(module, window=None, example_samples=8000)
     onnx.save(
@@ -97,7 +105,7 @@ def test_external_data_is_refused(module, tmp_path):
         location="weights.bin",
         size_threshold=0,
     )
-    with pytest.raises(InputError, match="external data"):
+    with pytest.raises(InputError, match="must hold its own weights"):
         models.OnnxModel(tmp_path / "model.onnx")
 
 

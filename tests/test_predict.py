@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wav2small import audio
 from wav2small.audio import Source
 from wav2small.cli import DEMO
+from wav2small.errors import InputError
 from wav2small.gate import SpeechGate
 from wav2small.models import DEFAULT, load_model
 from wav2small.predict import predict, windows
@@ -22,6 +23,8 @@ from wav2small.predict import predict, windows
 @given(
     st.integers(1, 60_000), st.integers(1, 20), st.integers(1, 20), st.integers(0, 9)
 )
+# the last full window ends with the signal: nothing is left to give
+@example(samples=8000, window=2, hop=1, seed=0)
 def test_windows_cover_the_signal(tmp_path_factory, samples, window, hop, seed):
     hop = min(hop, window)
     signal = np.random.default_rng(seed).uniform(-0.5, 0.5, samples)
@@ -66,3 +69,23 @@ def test_a_part_of_a_file_keeps_its_times(model):
     source = Source(Path(path), path.name, start=0.5, end=1.5)
     (item,) = predict(model, SpeechGate(), source)
     assert (item.start, item.end) == (0.5, 1.5)
+
+
+@pytest.mark.parametrize("hop", [0.0, 1e-6, -0.1, 0.3])
+def test_a_hop_that_skips_or_stands_still_is_refused(tmp_path, hop):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16000), 16000)
+    with pytest.raises(InputError, match="hop must be at least a sample"):
+        list(windows(Source(path, "a.wav"), 0.2, hop))
+
+
+def test_noise_is_not_scored(tmp_path):
+    class Never:
+        def predict(self, signals):
+            raise AssertionError("what is not speech must not be scored")
+
+    noise = 0.1 * np.random.default_rng(0).normal(size=48000)
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, noise, 16000)
+    found = list(predict(Never(), SpeechGate(), Source(path, "n"), window_seconds=1.0))
+    assert [(item.kind, item.scores) for item in found] == [("non-speech", None)] * 3

@@ -116,7 +116,12 @@ def load(
         raise InputError(
             f"checkpoint must hold {name}: {folder}: it cannot be resumed from"
         )
-    return safetensors.numpy.load(data[name]), json.loads(data[CONFIG])
+    try:
+        return safetensors.numpy.load(data[name]), json.loads(data[CONFIG])
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(
+            f"checkpoint must hold safetensors and JSON: {folder}: {error}"
+        ) from error
 
 
 def digest(folder: Path) -> str:

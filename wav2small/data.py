@@ -27,9 +27,9 @@ class Clips(Sequence[np.ndarray]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.places: list[tuple[int, int]] = json.loads(
-            (folder / "clips.json").read_text()
-        )
+        index = json.loads((folder / "clips.json").read_text())
+        self.sources: list[list[str | float | None]] = index["sources"]
+        self.places: list[tuple[int, int]] = index["places"]
         self.samples = np.memmap(folder / "clips.int16", dtype="<i2", mode="r")
 
     def __len__(self) -> int:
@@ -54,6 +54,8 @@ class Clips(Sequence[np.ndarray]):
     ) -> tuple[Clips, list[tuple[int, str]]]:
         """Decode clips into a folder, or find them there from an earlier call.
 
+        They are found again only where the sources are the same.
+
         Args:
             sources: path, start and end (seconds) of each clip
             folder: where ``clips.int16`` and ``clips.json`` go
@@ -66,12 +68,15 @@ class Clips(Sequence[np.ndarray]):
 
         """
         folder.mkdir(parents=True, exist_ok=True)
+        named = [[str(path), start, end] for path, start, end in sources]
         if (folder / "clips.json").exists():
             clips = cls(folder)
-            if len(clips) == len(sources):
+            if clips.sources == named:
                 broken = [i for i, (_, n) in enumerate(clips.places) if not n]
                 return clips, [(i, "could not be read") for i in broken]
         errors, index, offset = [], [], 0
+        # an index must never stand beside the samples of other sources
+        (folder / "clips.json").unlink(missing_ok=True)
         with atomic_write(folder / "clips.int16") as file:
             for number, (path, start, end) in enumerate(sources):
                 length = 0
@@ -91,7 +96,7 @@ class Clips(Sequence[np.ndarray]):
             if not offset:  # an empty file cannot be mapped
                 file.write(bytes(2))
         with atomic_write(folder / "clips.json") as file:
-            file.write(json.dumps(index).encode())
+            file.write(json.dumps({"sources": named, "places": index}).encode())
         return cls(folder), errors
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import shutil
@@ -39,7 +40,8 @@ class DistillConfig:
     ``cached``: the crop keeps the score of its clip."""
 
     epochs: int = 100
-    """Passes over the clips; each pass takes one crop of every clip."""
+    """Passes over the clips; each pass takes a crop of every clip,
+    but for those that do not fill the last batch."""
 
     batch_size: int = 16
     """Crops per step."""
@@ -230,6 +232,12 @@ def distill(
     train, dev = split_dev(labels, config.dev_share, config.seed)
     train = np.array([item for item in train if item not in bad])
     dev = np.array([item for item in dev if item not in bad])
+    if not len(train) or len(dev) < 2:
+        raise InputError(
+            "labels must have audio for training and for 2 development rows, got "
+            f"{len(train)} and {len(dev)} that can be read below {root}: "
+            "pass --audio-root"
+        )
     noises = read_noises(noise)
     samples = round(config.crop_seconds * SAMPLING_RATE)
 
@@ -252,7 +260,11 @@ def distill(
         "distill": asdict(config),
         "teacher": store.teacher,
         "licence": store.teacher["licence"],
-        "labels": {"clips": len(clips), "hours": round(clips.seconds / 3600, 3)},
+        "labels": {
+            "clips": len(clips),
+            "hours": round(clips.seconds / 3600, 3),
+            "sha256": _identity(labels),
+        },
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
     history: list[dict[str, float]] = []
@@ -265,6 +277,11 @@ def distill(
                 f"run must be resumed with its own configuration: {last}: "
                 "pass the same options or --overwrite"
             )
+        if any(saved[key] != described[key] for key in ("teacher", "labels")):
+            raise InputError(
+                f"run must be resumed with its own labels: {last}: "
+                "pass the same labels or --overwrite"
+            )
         state, _ = checkpoint.load(last, extra="training")
         _load(average, weights)
         _load(module, {k[7:]: v for k, v in state.items() if k.startswith("module/")})
@@ -276,7 +293,7 @@ def distill(
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
         history, start = saved["history"], saved["step"]
-        best = max(row["mean"] for row in history)
+        best = max(map(_quality, history))
     writer = None
     if tensorboard:
         from torch.utils.tensorboard import SummaryWriter
@@ -345,7 +362,8 @@ def distill(
                     name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
                     for axis, name in enumerate(DIMENSIONS)
                 }
-                row["mean"] = float(np.nanmean(list(row.values())))
+                defined = [value for value in row.values() if not math.isnan(value)]
+                row["mean"] = float(np.mean(defined)) if defined else math.nan
                 row["step"] = step + 1
                 history.append(row)
                 if writer:
@@ -353,8 +371,8 @@ def distill(
                         writer.add_scalar(f"dev/ccc_{name}", row[name], step)
                 described |= {"step": step + 1, "history": history, "metrics": row}
                 weights = _arrays(average)
-                if row["mean"] > best or best == -math.inf:
-                    best = row["mean"]
+                if _quality(row) > best:
+                    best = _quality(row)
                     checkpoint.save(run / "best", weights, described)
                 state = {f"module/{k}": v for k, v in _arrays(module).items()}
                 for name, parameter in trainable.items():
@@ -367,6 +385,11 @@ def distill(
         writer.close()
     shutil.rmtree(run / "clips", ignore_errors=True)
     return checkpoint.load(run / "best")[1] | {"unreadable": len(errors)}
+
+
+def _quality(row: dict[str, float]) -> float:
+    """Mean concordance; below every other where it is not defined."""
+    return -1.0 if math.isnan(row["mean"]) else row["mean"]
 
 
 def _schedule(step: int, total: int, warmup: float) -> float:
@@ -394,6 +417,16 @@ def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
 
 def _load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:
     module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+
+
+def _identity(labels: Labels) -> str:
+    """Return the SHA-256 of what a run takes from its labels."""
+    split, speaker = labels.metadata["split"], labels.metadata["speaker"]
+    rows = [labels.names, labels.sha256, split, speaker]
+    digest = hashlib.sha256(json.dumps(rows).encode())
+    for table in (labels.starts, labels.ends, labels.scores):
+        digest.update(np.ascontiguousarray(table).tobytes())
+    return digest.hexdigest()
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

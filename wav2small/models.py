@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets" / "models"
 
+MIN_SAMPLES = 64
+"""Least number of samples that every student scores."""
+
 DEFAULT = "wav2small"
 """The bundled model that is used where none is named."""
 
@@ -140,9 +143,19 @@ class OnnxModel:
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals; a fixed window crops or repeats them to its length."""
+        """Score signals; a fixed window crops or repeats them to its length.
+
+        Raises:
+            InputError: if a signal has fewer than 64 samples
+
+        """
         scores = []
         for signal in signals:
+            if len(signal) < MIN_SAMPLES:
+                raise InputError(
+                    f"signal must have at least {MIN_SAMPLES} samples at 16 kHz, "
+                    f"got {len(signal)}"
+                )
             if self.window:
                 signal = np.resize(signal, self.window)
             scores.append(

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import audio
 from .adv import SAMPLING_RATE
+from .errors import InputError
 from .evaluate import Model
 from .gate import SpeechGate
 
@@ -46,10 +47,17 @@ def windows(
 
     Raises:
         AudioError: as of :func:`wav2small.audio.stream`
+        InputError: if window or hop are less than a sample,
+            or the hop is above the window
 
     """
     window = round(window_seconds * SAMPLING_RATE)
     hop = round(hop_seconds * SAMPLING_RATE)
+    if not 1 <= hop <= window:
+        raise InputError(
+            "hop must be at least a sample and at most the window of "
+            f"{window_seconds:g} s, got {hop_seconds:g} s: change it"
+        )
     first = round((source.start or 0.0) * SAMPLING_RATE)
     held = np.zeros(0, np.float32)
     position, seen = 0, 0
