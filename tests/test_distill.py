@@ -273,9 +273,11 @@ def test_overwrite_begins_anew(labels, tmp_path):
     out = tmp_path / "run"
     run(labels, out)
     before = weights(out)
+    (out / "notes.txt").write_text("mine")
     config = DistillConfig(**FAST, seed=3)
     distill(labels, out, config, teacher=TEACHER, overwrite=True)
     assert weights(out) != before
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_test_rows_are_never_trained_on(labels):

@@ -195,7 +195,9 @@ def distill(
     checkpoint.recover(last)
     checkpoint.recover(run / "best")
     if overwrite:
-        shutil.rmtree(run, ignore_errors=True)
+        # only what a run makes: the folder may hold files of the user's own
+        for name in ("best", "last", "clips", "logs"):
+            shutil.rmtree(run / name, ignore_errors=True)
     elif last.exists() and not resume:
         raise InputError(f"run exists: {run}: pass --resume or --overwrite")
     if device.startswith("cuda") and not torch.cuda.is_available():
