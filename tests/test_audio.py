@@ -626,3 +626,11 @@ def test_manifest_with_absolute_paths(tmp_path):
     root, sources = audio.find([table])
     assert root == tmp_path
     assert [source.name for source in sources] == ["a/x.wav", "b/y.wav"]
+
+
+def test_beginning_is_that_of_the_segment(tmp_path):
+    signal = np.linspace(-0.5, 0.5, 16000, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", signal, 16000, subtype="FLOAT")
+    source = audio.Source(tmp_path / "a.wav", "a.wav", start=0.25, end=0.75)
+    np.testing.assert_array_equal(audio.beginning(source, 0.1), signal[4000:5600])
+    np.testing.assert_array_equal(audio.beginning(source, 9.0), signal[4000:12000])

@@ -413,6 +413,25 @@ def stream(
     return _blocks(Path(path), block_seconds, start, end)
 
 
+def beginning(source: Source, seconds: float) -> np.ndarray:
+    """Read at most the first seconds of a source.
+
+    Args:
+        source: recording or segment
+        seconds: the most that is read
+
+    Returns:
+        array of shape ``(time,)``, float32 at 16 kHz
+
+    Raises:
+        AudioError: as of :func:`stream`
+
+    """
+    start = source.start or 0.0
+    blocks = stream(source.path, start=start, end=source.end, block_seconds=seconds)
+    return next(blocks, np.zeros(0, np.float32))
+
+
 def load(
     path: Path,
     *,

@@ -348,7 +348,7 @@ def export(
     with _bar("read") as advance:
         for number, source in enumerate(sources):
             try:
-                signals.append(next(audio.stream(source.path, block_seconds=10)))
+                signals.append(audio.beginning(source, 10.0))
             except audio.AudioError as error:
                 _say(f"warning: {error}")
             advance(number + 1, len(sources))
@@ -581,10 +581,7 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
             metadata = OnnxModel(path).metadata
             print(
                 f"{name:<20} {path.stat().st_size:>9,} bytes  "
-                f"{metadata['licence']:<12} any length at {SAMPLING_RATE} Hz"
-                if metadata["window"] == "any"
-                else f"{name:<20} {path.stat().st_size:>9,} bytes  "
-                f"{metadata['licence']:<12} {metadata['window']} s"
+                f"{metadata['licence']:<12} window: {metadata['window']}"
             )
     else:
         from firmware_bench.target import TARGETS

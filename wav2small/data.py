@@ -231,7 +231,7 @@ def read_noises(folder: Path | None, *, seconds: float = 10.0) -> list[np.ndarra
     noises = []
     for source in sources:
         try:
-            noises.append(next(audio.stream(source.path, block_seconds=seconds)))
+            noises.append(audio.beginning(source, seconds))
         except audio.AudioError:
             continue
-    return [noise for noise in noises if np.mean(noise**2) > 1e-10]
+    return [noise for noise in noises if len(noise) and np.mean(noise**2) > 1e-10]

@@ -32,16 +32,18 @@ def demo(out: Path) -> None:
     picture, plan = out / "agreement.png", out / "memory.png"
     report = out / "report.json"
 
-    _show("annotate", cli.DEMO, labels)
+    _show("annotate", cli.DEMO, labels, "--overwrite")
     cli.annotate([cli.DEMO, labels], overwrite=True)
-    _show("distill", labels, run, "--epochs", 45, "--crop", 1.5)
+    _show("distill", labels, run, "--epochs", 45, "--crop", 1.5, "--overwrite")
     cli.distill(labels, run, epochs=45, crop=1.5, overwrite=True)
-    _show("export", run, model, "--calibration", cli.DEMO)
+    _show("export", run, model, "--calibration", cli.DEMO, "--overwrite")
     cli.export(str(run), model, calibration=[cli.DEMO], overwrite=True)
-    _show("evaluate", model, labels, "--split", "test", "--picture", picture)
-    figures = out / "evaluation.json"
+    figures, page = out / "evaluation.json", out / "report.md"
+    files: tuple[object, ...] = ("--json", figures, "--picture", picture)
+    _show("evaluate", model, labels, "--split", "test", *files)
     cli.evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
-    _show("bench", model, "--target", TARGET, "--window", WINDOW, "--json", report)
+    files = ("--json", report, "--markdown", page, "--picture", plan)
+    _show("bench", model, "--target", TARGET, "--window", WINDOW, *files)
     fits = True
     try:
         cli.bench(
@@ -49,7 +51,7 @@ def demo(out: Path) -> None:
             target=[TARGET],
             window=WINDOW,
             json_file=report,
-            markdown=out / "report.md",
+            markdown=page,
             picture=plan,
         )
     except typer.Exit:
