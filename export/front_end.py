@@ -1,0 +1,397 @@
+"""Integer log-mel front end: from 16-bit samples to the int8 map of a model.
+
+The float graph before the first QuantizeLinear is recognised by its operators
+and turned into integer constants;
+:func:`log_mel` is the arithmetic, step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper
+
+from . import topology
+from .errors import ExportError
+from .rescale import shift_right
+from .topology import Topology
+
+FRACTION = 16
+"""Bits of a logarithm to base 2 after the point."""
+
+LOG_TABLE = np.rint(np.log2(1 + np.arange(257) / 256) * 2**FRACTION).astype(np.int64)
+"""``log2(1 + i / 256)`` in steps of ``2 ** -FRACTION``."""
+
+_CENTRED = 8
+"""Bits of a sample after the point once the mean is removed."""
+_TWIDDLE = 15
+"""Bits of a windowed twiddle factor after the point."""
+_SPECTRUM = 31
+"""Bits of a spectral value, sign apart."""
+_MEL = 16
+"""Bits of a mel weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrontEnd:
+    """Constants of the integer log-mel front end."""
+
+    hop_length: int
+    """Samples from one frame to the next."""
+
+    padding: tuple[int, int]
+    """Zeros before and after the signal, in samples."""
+
+    power_floor: int | None
+    """Power that is added to the signal's before it is scaled to unit power,
+    in steps of ``2 ** -8`` of a squared 16-bit step;
+    None if the signal is not normalised."""
+
+    cosine: np.ndarray
+    """Windowed cosines ``(bins, window_length)``, int16, 1 is ``2 ** 15``."""
+
+    sine: np.ndarray
+    """Windowed negative sines, same form."""
+
+    spectrum_shift: int
+    """Bits that a sum of products is shifted right by."""
+
+    mel: np.ndarray
+    """Mel weights ``(mels, bins)``, uint16 in int64."""
+
+    log_offset: int
+    """What a logarithm of a mel sum lies above that of the mel power,
+    in steps of ``2 ** -16``."""
+
+    log_floor: int
+    """Smallest logarithm of a mel power, in steps of ``2 ** -16``."""
+
+    multiplier: int
+    """Rescaling of a logarithm to the int8 step, over ``2 ** shift``."""
+
+    offset: int
+    """What is added after the multiplication; holds the zero point."""
+
+    shift: int
+    """Bits that the sum is shifted right by."""
+
+    @property
+    def window_length(self) -> int:
+        """Samples in a frame."""
+        return self.cosine.shape[1]
+
+
+def extract(model: ModelProto, graph: Topology, quantize: int) -> FrontEnd:
+    """Read the front end that ends at a QuantizeLinear.
+
+    Raises:
+        ExportError: if it is not a log-mel of the signal
+
+    """
+    return _Extractor(model, graph, quantize).extract()
+
+
+class _Extractor:
+    def __init__(self, model: ModelProto, graph: Topology, quantize: int) -> None:
+        (self.source,) = (value.name for value in model.graph.input)
+        self.graph = graph
+        self.quantize = quantize
+        self.last = quantize
+
+    def _fail(self, expected: str) -> NoReturn:
+        node = self.graph.nodes[self.last]
+        raise ExportError(
+            f"front end must be the log-mel of a signal, got {topology.label(node)} "
+            f"where {expected}: export a student with its own front end"
+        )
+
+    def _node(self, name: str, *operators: str) -> NodeProto:
+        """Node that makes a tensor, which must be one of these operators."""
+        index = self.graph.producer.get(name)
+        if index is None:
+            self._fail(f"{' or '.join(operators)} is expected before it")
+        self.last = index
+        if self.graph.nodes[index].op_type not in operators:
+            self._fail(f"{' or '.join(operators)} is expected")
+        return self.graph.nodes[index]
+
+    def _scalar(self, name: str) -> float | None:
+        value = self.graph.array(name)
+        return (
+            float(value.reshape(())) if value is not None and value.size == 1 else None
+        )
+
+    def extract(self) -> FrontEnd:
+        slope, intercept, name = self._affine(self.graph.nodes[self.quantize].input[0])
+        clip = self._node(name, "Clip", "Max")
+        floor = self._scalar(clip.input[1])
+        if floor is None or floor <= 0:
+            self._fail("a floor above 0 is expected")
+        mel_convolution = self._node(clip.input[0], "Conv")
+        mel = self.graph.array(mel_convolution.input[1])
+        if mel is None or mel.ndim != 3 or mel.shape[2] != 1 or (mel < 0).any():
+            self._fail("a 1x1 convolution with mel weights is expected")
+        total = self._node(mel_convolution.input[0], "Add")
+        parts = [self._square(name) for name in total.input]
+        kernels, inputs, hops = zip(*parts, strict=True)
+        if len(set(inputs)) != 1 or len(set(hops)) != 1:
+            self._fail("two convolutions of the same signal are expected")
+        signal, padding = self._signal(inputs[0])
+        power_floor = self._normalisation(signal)
+        return _constants(
+            kernels=kernels,
+            hop_length=hops[0],
+            padding=padding,
+            power_floor=power_floor,
+            mel=mel[:, :, 0],
+            floor=floor,
+            slope=slope,
+            intercept=intercept,
+            scale=self._scalar(self.graph.nodes[self.quantize].input[1]) or 1.0,
+            zero_point=int(self._scalar(self.graph.nodes[self.quantize].input[2]) or 0),
+        )
+
+    def _affine(self, name: str) -> tuple[float, float, str]:
+        """Slope and intercept on the natural logarithm, and what that is taken of."""
+        slope, intercept = 1.0, 0.0
+        layout: list[str] = []
+        while True:
+            node = self._node(
+                name, "Add", "Div", "Log", "Mul", "Sub", "Transpose", "Unsqueeze"
+            )
+            if node.op_type == "Log":
+                if layout != ["Unsqueeze", "Transpose"]:
+                    self._fail("a map (1, 1, frames, mels) is expected after it")
+                return slope, intercept, node.input[0]
+            name = node.input[0]
+            if node.op_type in ("Transpose", "Unsqueeze"):
+                layout.append(node.op_type)
+                continue
+            constant = self._scalar(node.input[1])
+            if constant is None or (node.op_type == "Div" and constant == 0):
+                self._fail("a constant number is expected")
+            # what was found so far is applied after this node
+            if node.op_type == "Add":
+                intercept += slope * constant
+            elif node.op_type == "Sub":
+                intercept -= slope * constant
+            elif node.op_type == "Mul":
+                slope *= constant
+            else:
+                slope /= constant
+
+    def _square(self, name: str) -> tuple[np.ndarray, str, int]:
+        """Kernel, input and hop of a convolution that is squared."""
+        square = self._node(name, "Mul")
+        if square.input[0] != square.input[1]:
+            self._fail("a square is expected")
+        node = self._node(square.input[0], "Conv")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        kernel = self.graph.array(node.input[1])
+        if (
+            kernel is None
+            or kernel.ndim != 3
+            or kernel.shape[1] != 1
+            or len(node.input) > 2
+            or any(attributes.get("pads", []))
+            or np.abs(kernel).max() > 1 + 1e-6
+        ):
+            self._fail("a windowed Fourier kernel is expected")
+        return kernel[:, 0], node.input[0], attributes.get("strides", [1])[0]
+
+    def _signal(self, name: str) -> tuple[str, tuple[int, int]]:
+        """Tensor before zeros are added and it is unsqueezed, and the zeros."""
+        name = self._node(name, "Unsqueeze").input[0]
+        index = self.graph.producer.get(name)
+        if index is None or self.graph.nodes[index].op_type != "Pad":
+            return name, (0, 0)
+        node = self._node(name, "Pad")
+        pads = self.graph.array(node.input[1])
+        value = self._scalar(node.input[2]) if len(node.input) > 2 else 0.0
+        mode = {a.name: helper.get_attribute_value(a) for a in node.attribute}.get(
+            "mode", b"constant"
+        )
+        if pads is None or len(pads) != 4 or pads[0] or pads[2] or value:
+            self._fail("zeros before and after the signal are expected")
+        if mode != b"constant":
+            self._fail("zeros before and after the signal are expected")
+        return node.input[0], (int(pads[1]), int(pads[3]))
+
+    def _normalisation(self, name: str) -> float | None:
+        """Power that is added before the root, None if there is no normalisation."""
+        if name == self.source:
+            return None
+        divided = self._node(name, "Div")
+        root = self._node(divided.input[1], "Sqrt")
+        floored = self._node(root.input[0], "Add")
+        power_floor = self._scalar(floored.input[1])
+        mean = self._node(floored.input[0], "ReduceMean")
+        square = self._node(mean.input[0], "Mul")
+        centred = self._node(divided.input[0], "Sub")
+        average = self._node(centred.input[1], "ReduceMean")
+        if (
+            power_floor is None
+            or list(square.input) != [divided.input[0]] * 2
+            or [centred.input[0], average.input[0]] != [self.source] * 2
+        ):
+            self._fail("the normalisation to zero mean and unit power is expected")
+        return power_floor
+
+
+def _constants(
+    *,
+    kernels: tuple[np.ndarray, ...],
+    hop_length: int,
+    padding: tuple[int, int],
+    power_floor: float | None,
+    mel: np.ndarray,
+    floor: float,
+    slope: float,
+    intercept: float,
+    scale: float,
+    zero_point: int,
+) -> FrontEnd:
+    """Turn the numbers of a float front end into integers."""
+    cosine, sine = (
+        np.clip(np.rint(kernel * 2**_TWIDDLE), -(2**15), 2**15 - 1).astype(np.int16)
+        for kernel in kernels
+    )
+    # a spectral value is at most the sum of the window, times full scale
+    window = np.hypot(*kernels).sum(axis=1).max()
+    largest = window * 2.0 ** (16 + _CENTRED)  # the mean is removed: twice full scale
+    spectrum_shift = max(0, math.frexp(largest)[1] + _TWIDDLE - _SPECTRUM)
+    mel_bits = _MEL - math.frexp(float(mel.max()))[1]
+    weights = np.rint(np.ldexp(mel.astype(np.float64), mel_bits)).astype(np.int64)
+    weights = np.minimum(weights, 2**_MEL - 1)
+    # power in the signal's unit is the mel sum times 2 ** -log_bits
+    log_bits = mel_bits + 2 * (15 + _CENTRED + _TWIDDLE - spectrum_shift)
+    # one step of a logarithm to base 2 in steps of the int8 tensor
+    factor = slope * math.log(2) / 2**FRACTION / scale
+    offset = intercept / scale + zero_point
+    shift = 30 - math.frexp(factor)[1]
+    return FrontEnd(
+        hop_length=hop_length,
+        padding=padding,
+        power_floor=(
+            None if power_floor is None else round(power_floor * 2 ** (2 * 15 + 8))
+        ),
+        cosine=cosine,
+        sine=sine,
+        spectrum_shift=spectrum_shift,
+        mel=weights,
+        log_offset=log_bits * 2**FRACTION,
+        log_floor=round(math.log2(floor) * 2**FRACTION),
+        multiplier=round(math.ldexp(factor, shift)),
+        offset=round(math.ldexp(offset, shift)),
+        shift=shift,
+    )
+
+
+def samples(signal: np.ndarray) -> np.ndarray:
+    """Signal as 16-bit samples.
+
+    Args:
+        signal: ``(time,)``, int16, or float where 1 is full scale
+
+    """
+    signal = np.asarray(signal)
+    if signal.dtype == np.int16:
+        return signal.astype(np.int64)
+    scaled = np.rint(signal.astype(np.float64) * 2**15)
+    return np.clip(scaled, -(2**15), 2**15 - 1).astype(np.int64)
+
+
+def log2(value: int) -> int:
+    """Logarithm of a positive integer in steps of ``2 ** -16``.
+
+    The bits after the leading one are cut to 24,
+    the first 8 look up the table, the other 16 interpolate.
+    """
+    exponent = value.bit_length() - 1
+    if exponent >= 24:
+        rest = (value >> (exponent - 24)) - 2**24
+    else:
+        rest = (value << (24 - exponent)) - 2**24
+    place, part = rest >> 16, rest & 0xFFFF
+    low, high = int(LOG_TABLE[place]), int(LOG_TABLE[place + 1])
+    return (exponent << FRACTION) + low + (((high - low) * part + 2**15) >> 16)
+
+
+def _log2_array(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """:func:`log2` of ``high * 2 ** 32 + low``, all at once."""
+    # 56 bits are plenty for the 24 that count, and int64 holds them.
+    excess = np.maximum(np.frexp(high.astype(np.float64))[1].astype(np.int64) - 24, 0)
+    values = (high << (32 - excess)) + (low >> excess)
+    exponent = np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
+    # a value just below a power of two rounds up to it in float
+    exponent -= values < (np.int64(1) << exponent)
+    rest = np.where(
+        exponent >= 24,
+        values >> np.maximum(exponent - 24, 0),
+        values << np.maximum(24 - exponent, 0),
+    )
+    place, part = (rest >> 16) & 0xFF, rest & 0xFFFF
+    lower, upper = LOG_TABLE[place], LOG_TABLE[place + 1]
+    mantissa = lower + (((upper - lower) * part + 2**15) >> 16)
+    return ((exponent + excess) << FRACTION) + mantissa
+
+
+def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
+    """Compute the int8 log-mel map of a signal.
+
+    Args:
+        constants: of the front end
+        signal: ``(time,)``, int16 or float
+
+    Returns:
+        map ``(1, 1, frames, mels)``, int8
+
+    Raises:
+        ExportError: if the signal is shorter than a window
+
+    """
+    x = samples(signal)
+    count = len(x)
+    before, after = constants.padding
+    if count == 0 or count + before + after < constants.window_length:
+        raise ExportError(
+            f"signal must have at least {constants.window_length - before - after} "
+            f"samples, got {count}: give a longer one"
+        )
+    total = int(x.sum())
+    mean = 0
+    gain = 0  # logarithm of the power that a sample is divided by
+    if constants.power_floor is not None:
+        mean = ((total << (_CENTRED + 1)) + count) // (2 * count)
+        energy = 2**8 * (count * int((x * x).sum()) - total**2)
+        energy += constants.power_floor * count**2
+        gain = log2(energy) - 2 * log2(count) - (8 + 2 * 15) * 2**FRACTION
+    centred = np.pad((x << _CENTRED) - mean, (before, after))
+    frames = np.lib.stride_tricks.sliding_window_view(centred, constants.window_length)[
+        :: constants.hop_length
+    ].astype(np.float64)
+    # Integers below 2 ** 53 stay exact in double precision, which is faster.
+    spectrum = [
+        shift_right(
+            (frames @ kernel.T.astype(np.float64)).astype(np.int64),
+            constants.spectrum_shift,
+        )
+        for kernel in (constants.cosine, constants.sine)
+    ]
+    power = spectrum[0] ** 2 + spectrum[1] ** 2
+    # in two halves, whose weighted sums fit 64 bits
+    low = (power & 0xFFFFFFFF) @ constants.mel.T
+    high = (power >> 32) @ constants.mel.T + (low >> 32)
+    low &= 0xFFFFFFFF
+    heard = (high > 0) | (low > 0)
+    logarithm = np.full(heard.shape, constants.log_floor)
+    logarithm[heard] = np.maximum(
+        _log2_array(high[heard], low[heard]) - constants.log_offset - gain,
+        constants.log_floor,
+    )
+    scaled = logarithm * constants.multiplier + constants.offset
+    integers = shift_right(scaled, constants.shift)
+    return np.clip(integers, -128, 127).astype(np.int8)[None, None]
