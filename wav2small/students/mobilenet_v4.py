@@ -5,9 +5,10 @@ arXiv 2404.10518, the tables of MNv4-Conv-S and MNv4-Conv-M.
 Against the published 3,774,024 and 9,715,512 parameters
 the first convolution has one input channel in place of three
 (2 * 9 * 32 = 576 weights less)
-and the last layer three outputs in place of 1000
-(997 * 1281 = 1,277,157 less):
-2,496,291 and 8,437,779.
+the last layer three outputs in place of 1000
+(997 * 1281 = 1,277,157 less)
+and the layer before it a bias in place of batch normalisation (1,280 less):
+2,495,011 and 8,436,499.
 
 The paper of Wav2Small quotes 3.12 M for its "MobileNetV4-S"
 and does not say what they are made of.
@@ -26,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .layers import ConvNorm, LogMelMap, Sequence, masked_mean
@@ -179,8 +181,7 @@ class MobileNetV4(nn.Module):
         output: ``(batch, 3)``, arousal, dominance, valence
 
     With ``lengths`` a padded signal scores as it does alone
-    (in evaluation mode: in training, batch normalisation sees the batch,
-    which must then hold two signals or more).
+    (in evaluation mode: in training, batch normalisation sees the batch).
     Each signal is normalised to zero mean and unit power,
     so its level carries no information.
 
@@ -209,7 +210,9 @@ class MobileNetV4(nn.Module):
                 layer = _Bottleneck(channels, row)
             self.trunk.append(layer)
             channels = row.outputs
-        self.hidden = ConvNorm(channels, 1280, activation=nn.ReLU())
+        # Without the original's batch normalisation: after the pooling it would see
+        # one value for each signal, and training would lean on the batch.
+        self.hidden = nn.Linear(channels, 1280)
         self.dropout = nn.Dropout(config.dropout)
         self.adv = nn.Linear(1280, 3)
         # Start near the middle of the scale, where a loss of the mean is least
@@ -219,5 +222,5 @@ class MobileNetV4(nn.Module):
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Score signals."""
         x, frames = self.trunk(*self.front_end(signal, lengths))
-        x, _ = self.hidden(masked_mean(x, frames), None)
-        return self.adv(self.dropout(x.flatten(1)))
+        x = torch.relu(self.hidden(masked_mean(x, frames).flatten(1)))
+        return self.adv(self.dropout(x))
