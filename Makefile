@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench interop clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ lint: install  ## Check style and types
 
 bench: install  ## Time fp32 against int8, the input pipeline and the label store
 	$(BIN)/python examples/bench.py
+
+interop: install  ## Run the bundled models in old onnxruntimes and in WebAssembly
+	$(BIN)/python examples/old_runtimes.py
 
 clean:  ## Remove the environment and what runs made
 	rm -rf .venv runs

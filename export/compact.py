@@ -2,8 +2,9 @@
 
 Names, annotations and repeated constants go;
 the frozen kernels of a Fourier transform are written as the formula they are,
-mostly empty matrices (mel filters) as their few values
-and blocks in a frame of zeros as the block.
+mostly empty matrices (mel filters) as their few values,
+blocks in a frame of zeros as the block
+and integers of 4 bits two to a byte.
 :func:`expand_constants` is the way back.
 """
 
@@ -16,11 +17,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+    version_converter,
+)
 
 from . import topology
 from .errors import ExportError
 from .topology import opset
+
+FOUR_BIT_OPSET = 21
+"""First version of the operators with a 4-bit type for weights;
+before it, packed bytes are taken apart by the graph itself."""
 
 _BARRIERS = {
     "DequantizeLinear",
@@ -53,6 +65,8 @@ def compact(model: ModelProto) -> ModelProto:
     """
     model = expand_constants(model)
     graph = model.graph
+    if opset(model) >= FOUR_BIT_OPSET:
+        _use_four_bit_type(graph)
     _shrink_constants(graph)
     _merge(graph)
     _remove_unused(graph)
@@ -66,9 +80,30 @@ def compact(model: ModelProto) -> ModelProto:
             sorted(graph.initializer, key=lambda tensor: tensor.name),
         ),
         opset_imports=[helper.make_opsetid("", opset(model))],
-        ir_version=model.ir_version,
     )
+    # the oldest that knows the operators: old runtimes refuse a newer one
+    slim.ir_version = helper.find_min_ir_version_for(slim.opset_import)
     return topology.load(slim)
+
+
+def convert_opset(model: ModelProto, version: int) -> ModelProto:
+    """Write a model in a later version of the operators.
+
+    Raises:
+        ExportError: if the model is invalid or an operator has no such version
+
+    """
+    if opset(model) >= version:
+        return model
+    try:
+        converted = version_converter.convert_version(expand_constants(model), version)
+    except Exception as error:  # the converter has no common base class
+        raise ExportError(
+            f"model must be one that opset {version} can express, got "
+            f"{topology.one_line(error)}: keep opset {opset(model)}"
+        ) from error
+    converted.ir_version = helper.find_min_ir_version_for(converted.opset_import)
+    return compact(converted)
 
 
 def expand_constants(model: ModelProto) -> ModelProto:
@@ -195,6 +230,8 @@ def _shrink_constants(graph: onnx.GraphProto) -> None:
             if tensor.name in kernels:
                 writer = _fourier_kernel(value, tensor.name)
             writer = writer or _sparse(value, tensor.name)
+        if value.dtype == np.int8:
+            writer = _packed(value, tensor.name)
         if writer is None and value.dtype in (np.float32, np.int8) and value.ndim:
             writer = _padded(value, tensor.name)
         if writer is None:
@@ -264,6 +301,69 @@ def _sparse(value: np.ndarray, name: str) -> _Writer | None:
     writer.node("Reshape", filled, writer.constant(np.array(value.shape, np.int64)))
     writer.finish(name)
     return writer if writer.byte_size() < value.nbytes // 2 else None
+
+
+def _use_four_bit_type(graph: onnx.GraphProto) -> None:
+    """Give dequantised int8 constants whose values allow it the type int4."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    zeros: list[TensorProto] = []
+    for tensor in graph.initializer:
+        nodes = readers.get(tensor.name, [])
+        if tensor.data_type != TensorProto.INT8 or any(
+            node.op_type != "DequantizeLinear" or node.input[0] != tensor.name
+            for node in nodes
+        ):
+            continue
+        value = numpy_helper.to_array(tensor)
+        if not _fits_four_bits(value):
+            continue
+        tensor.CopyFrom(
+            helper.make_tensor(
+                tensor.name, TensorProto.INT4, value.shape, value.reshape(-1)
+            )
+        )
+        for node in nodes:
+            if len(node.input) > 2:
+                (zero,) = (t for t in graph.initializer if t.name == node.input[2])
+                node.input[2] = f"{tensor.name}/zero"
+                values = numpy_helper.to_array(zero).reshape(-1)
+                zeros.append(
+                    helper.make_tensor(
+                        node.input[2], TensorProto.INT4, zero.dims, values
+                    )
+                )
+    graph.initializer.extend(zeros)
+
+
+def _fits_four_bits(value: np.ndarray) -> bool:
+    return value.size >= 1024 and bool(value.min() >= -8 and value.max() <= 7)
+
+
+def _packed(value: np.ndarray, name: str) -> _Writer | None:
+    """Store integers of 4 bits two to a byte."""
+    if not _fits_four_bits(value):
+        return None
+    flat = np.append(value.reshape(-1), np.zeros(value.size % 2, np.int8)) + 8
+    low, high = np.split(flat.astype(np.uint8), 2)
+    writer = _Writer(name)
+    both = writer.constant(low | high << 4)
+    four = writer.constant(np.array(4, np.uint8))
+    upper = writer.node("BitShift", both, four, direction="RIGHT")
+    shifted = writer.node("BitShift", both, four, direction="LEFT")
+    lower = writer.node("BitShift", shifted, four, direction="RIGHT")
+    bits = writer.node("Concat", lower, upper, axis=0)
+    if value.size % 2:
+        start, stop = writer.constant(np.array([0])), np.array([value.size])
+        bits = writer.node("Slice", bits, start, writer.constant(stop))
+    wide = writer.node("Cast", bits, to=TensorProto.INT32)
+    signed = writer.node("Sub", wide, writer.constant(np.array(8, np.int32)))
+    narrow = writer.node("Cast", signed, to=TensorProto.INT8)
+    writer.node("Reshape", narrow, writer.constant(np.array(value.shape, np.int64)))
+    writer.finish(name)
+    return writer
 
 
 def _padded(value: np.ndarray, name: str) -> _Writer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -152,6 +153,10 @@ class Topology:
         """Value of an initializer, None if there is none of this name."""
         tensor = self.initializers.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def size(self, name: str) -> int:
+        """Number of values of an initializer."""
+        return math.prod(self.initializers[name].dims)
 
     def parents(self, index: int) -> list[int]:
         """Nodes whose outputs this node reads."""
