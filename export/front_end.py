@@ -27,7 +27,7 @@ LOG_TABLE = np.rint(np.log2(1 + np.arange(257) / 256) * 2**FRACTION).astype(np.i
 
 _CENTRED = 8
 """Bits of a sample after the point once the mean is removed."""
-_TWIDDLE = 15
+_TWIDDLE = 20
 """Bits of a windowed twiddle factor after the point."""
 _SPECTRUM = 31
 """Bits of a spectral value, sign apart."""
@@ -51,7 +51,7 @@ class FrontEnd:
     None if the signal is not normalised."""
 
     cosine: np.ndarray
-    """Windowed cosines ``(bins, window_length)``, int16, 1 is ``2 ** 15``."""
+    """Windowed cosines ``(bins, window_length)``, int32, 1 is ``2 ** 20``."""
 
     sine: np.ndarray
     """Windowed negative sines, same form."""
@@ -256,7 +256,7 @@ def _constants(
 ) -> FrontEnd:
     """Turn the numbers of a float front end into integers."""
     cosine, sine = (
-        np.clip(np.rint(kernel * 2**_TWIDDLE), -(2**15), 2**15 - 1).astype(np.int16)
+        np.rint(kernel.astype(np.float64) * 2**_TWIDDLE).astype(np.int32)
         for kernel in kernels
     )
     # a spectral value is at most the sum of the window, times full scale

@@ -21,39 +21,25 @@ AUDONNX_FILE = "model.yaml"
 """Name of the description that ``audonnx.load`` reads."""
 
 
-def write(
-    model: ModelProto,
-    folder: Path,
-    *,
-    metadata: Mapping[str, str],
-    labels: Sequence[str],
-    overwrite: bool = False,
-) -> Path:
-    """Write a model into a folder of its own.
+def pack(
+    model: ModelProto, *, metadata: Mapping[str, str], labels: Sequence[str]
+) -> bytes:
+    """Serialise a model with what it says of itself.
 
-    A write that is killed leaves the old files or the new ones,
-    never a part of one.
     The same arguments give the same bytes.
 
     Args:
         model: ONNX model with one output
-        folder: folder, made if it is not there
         metadata: what the file shall say of itself,
             for instance sampling rate, range, window, licence
         labels: names of the scores, in their order;
             added to the metadata as ``labels``
-        overwrite: replace a model that is there
-
-    Returns:
-        path of the ONNX file
 
     Raises:
-        ExportError: if there is a model already,
-            the model has external data or is not valid,
+        ExportError: if the model has external data or is not valid,
             or labels or metadata cannot be stored
 
     """
-    folder = Path(folder)
     for label in labels:
         # They go into YAML, which must stay plain text.
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", label):
@@ -83,10 +69,34 @@ def write(
     entries = {**metadata, "labels": ",".join(labels)}
     for key in sorted(entries):
         packed.metadata_props.add(key=key, value=entries[key])
+    return topology.load(packed).SerializeToString(deterministic=True)
+
+
+def write(
+    data: bytes, folder: Path, *, labels: Sequence[str], overwrite: bool = False
+) -> Path:
+    """Write a packed model into a folder of its own.
+
+    A write that is killed leaves the old files or the new ones,
+    never a part of one.
+
+    Args:
+        data: what :func:`pack` made
+        folder: folder, made if it is not there
+        labels: names of the scores, in their order
+        overwrite: replace a model that is there
+
+    Returns:
+        path of the ONNX file
+
+    Raises:
+        ExportError: if there is a model already
+            or the folder cannot be written
+
+    """
+    folder = Path(folder)
     files = {
-        folder / MODEL_FILE: topology.load(packed).SerializeToString(
-            deterministic=True
-        ),
+        folder / MODEL_FILE: data,
         folder / AUDONNX_FILE: _audonnx_yaml(labels).encode(),
     }
     for path in files:

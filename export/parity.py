@@ -70,6 +70,13 @@ class ParityReport:
             for entry in self.executions.values()
         )
 
+    @property
+    def least_concordance_cc(self) -> float:
+        """Smallest concordance of all; NaN if one is not defined."""
+        return float(
+            np.min([entry.concordance_cc for entry in self.executions.values()])
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """All figures in JSON types; NaN and Inf become None."""
 

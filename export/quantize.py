@@ -22,8 +22,9 @@ from a tensor's name to its :class:`Scale`:
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from . import topology
 from .calibrate import activation_ranges
-from .compact import compact, expand_constants
+from .compact import compact, convert_opset, expand_constants
 from .errors import ExportError
 from .padding import pad_channels
 from .topology import Topology
@@ -78,6 +79,7 @@ SUPPORTED = sorted(
 """Operators that a model may consist of."""
 
 _LOW, _HIGH = -128, 127
+_FOUR_BIT_LIMIT = 7
 
 
 class Scale(NamedTuple):
@@ -107,11 +109,28 @@ class QuantConfig:
     onnxruntime runs multiples of 16 twice as fast;
     1 leaves them and needs the least activation memory."""
 
+    four_bit_layers: int = 0
+    """How many layers, those with the most weights, get 4 bits.
+    Two of their weights share a byte in the file."""
+
+    opset: Literal[17, 21] = 17
+    """Version of the ONNX operators.
+    17 runs everywhere; 21 has a 4-bit type of its own (onnxruntime 1.18)."""
+
     def __post_init__(self) -> None:
+        if self.four_bit_layers < 0:
+            raise ExportError(
+                f"four_bit_layers must be at least 0, got {self.four_bit_layers}: "
+                "0 gives every layer weight_bits"
+            )
         if self.channel_multiple < 1:
             raise ExportError(
                 f"channel_multiple must be at least 1, got {self.channel_multiple}: "
                 "1 leaves the channels as they are"
+            )
+        if self.opset not in (17, 21):
+            raise ExportError(
+                f"opset must be 17 or 21, got {self.opset}: 17 runs everywhere"
             )
         if self.weight_bits not in (7, 8):
             raise ExportError(
@@ -121,7 +140,7 @@ class QuantConfig:
 
     @property
     def weight_limit(self) -> int:
-        """Largest absolute value of a quantised weight."""
+        """Largest absolute value of a quantised weight, but for 4-bit layers."""
         return 2 ** (self.weight_bits - 1) - 1
 
 
@@ -184,12 +203,63 @@ def quantize(
 
     """
     config = config or QuantConfig()
+    model, parts = prepare(model, config)
+    return write(model, parts, measure(model, parts, calibration_signals), config)
+
+
+def prepare(
+    model: ModelProto, config: QuantConfig | None = None
+) -> tuple[ModelProto, Plan]:
+    """Bring a float model into the form that is measured, tuned and written.
+
+    Args:
+        model: float ONNX model, input ``(1, time)``
+        config: configuration, the default one if None
+
+    Returns:
+        model with stored constants and padded channels, and its plan
+
+    Raises:
+        ExportError: if an operator is not supported or nothing can be quantised
+
+    """
+    config = config or QuantConfig()
     model = expand_constants(model)
     learned = [layer.node for layer in plan(model).layers]
     model = pad_channels(model, learned, config.channel_multiple)
-    parts = plan(model)
-    scales = measure(model, parts, calibration_signals)
-    return write(model, parts, scales, config)
+    return model, plan(model)
+
+
+def fit(
+    model: ModelProto,
+    plan: Plan,
+    scales: Mapping[str, Scale],
+    max_bytes: int,
+    config: QuantConfig | None = None,
+) -> QuantConfig:
+    """Give as few layers 4 bits as bring a model under a size.
+
+    Args:
+        model: float model that the plan was made for
+        plan: plan of that model
+        scales: scale of each of ``plan.measured``
+        max_bytes: largest size of the written model, without metadata
+        config: configuration to start from, the default one if None
+
+    Returns:
+        configuration with the fewest ``four_bit_layers`` that fit,
+        or with as many as there are layers if none does
+
+    """
+    config = config or QuantConfig()
+
+    def fits(count: int) -> bool:
+        written = write(model, plan, scales, replace(config, four_bit_layers=count))
+        return written.ByteSize() <= max_bytes
+
+    counts = range(config.four_bit_layers, len(plan.layers))
+    found = bisect.bisect_left(counts, True, key=fits)
+    return replace(config, four_bit_layers=config.four_bit_layers + found)
 
 
 def plan(model: ModelProto) -> Plan:
@@ -435,11 +505,37 @@ def weight_scale(
     others = tuple(index for index in range(weight.ndim) if index != axis)
     largest = np.abs(weight).max(axis=others).astype(np.float64)
     step = largest / limit
+    if limit <= _FOUR_BIT_LIMIT:
+        # with so few steps it pays to clip the largest weights
+        step = _least_squares(np.moveaxis(weight, axis, 0), step, limit)
     if bias is not None:
         # A channel of next to no weights would need a larger bias than int32 has.
         step = np.maximum(step, np.abs(bias) / (input_scale * 2**30))
     step[step <= np.finfo(np.float32).tiny] = 1.0
     return Scale(step.astype(np.float32))
+
+
+def _least_squares(rows: np.ndarray, step: np.ndarray, limit: int) -> np.ndarray:
+    """Of some shares of each row's step the one with the least squared error."""
+    rows = rows.reshape(len(rows), -1).astype(np.float64)
+    step = np.where(step > 0, step, 1.0)
+    shares = np.linspace(0.5, 1, 26)
+    errors = []
+    for share in shares:
+        scale = (step * share)[:, None]
+        rounded = np.clip(np.rint(rows / scale), -limit, limit) * scale
+        errors.append(np.square(rounded - rows).sum(axis=1))
+    return step * shares[np.argmin(errors, axis=0)]
+
+
+def weight_limits(model: ModelProto, plan: Plan, config: QuantConfig) -> dict[str, int]:
+    """Largest absolute integer of each planned weight."""
+    graph = Topology(model)
+    sizes = {layer.weight: graph.size(layer.weight) for layer in plan.layers}
+    largest = sorted(sizes, key=lambda name: -sizes[name])
+    return dict.fromkeys(sizes, config.weight_limit) | dict.fromkeys(
+        largest[: config.four_bit_layers], _FOUR_BIT_LIMIT
+    )
 
 
 def write(
@@ -482,6 +578,7 @@ class _Writer:
         self.graph = Topology(self.model)
         self.nodes: list[NodeProto] = []
         self.scales = dict(scales)
+        self.limits = weight_limits(model, plan, config)
         for name in plan.measured:
             if name not in scales:
                 raise ExportError(
@@ -524,7 +621,7 @@ class _Writer:
         graph = self.model.graph
         del graph.node[:]
         graph.node.extend(self.nodes)
-        return compact(self.model)
+        return convert_opset(compact(self.model), self.config.opset)
 
     def _folded_rectifiers(self) -> dict[int, int]:
         """Nodes whose rectifier the range expresses, and that rectifier.
@@ -577,7 +674,7 @@ class _Writer:
         weight = self.graph.array(layer.weight)
         assert weight is not None
         outputs = weight.shape[layer.axis]
-        limit = self.config.weight_limit
+        limit = self.limits[layer.weight]
         prefix = f"{node.output[0]}/layer"
         bias = self.graph.array(node.input[2]) if len(node.input) > 2 else None
         input_scale = None

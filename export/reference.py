@@ -7,10 +7,11 @@ Code that gives the same integers is right, whatever its speed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from onnx import ModelProto
@@ -157,33 +158,65 @@ def _windows(
 
 @_compute.register
 def _(operator: graph.Convolution, step: _Step, x: np.ndarray) -> np.ndarray:
-    # Integers below 2 ** 53 stay exact in double precision, which is faster.
-    windows = _windows(
-        step.centred(x).astype(np.float64),
-        operator.weight.shape[2:],
-        operator.strides,
-        operator.pads,
-        0,
-    )
-    batch, _, height, width = windows.shape[:4]
+    outputs, _, height, width = operator.weight.shape
     groups = operator.groups
-    outputs = len(operator.weight)
-    columns = windows.transpose(0, 2, 3, 1, 4, 5).reshape(
-        batch * height * width, groups, -1
+    # Integers that stay exact in floating point, which multiplies faster.
+    dtype = _exact_float(operator.weight)
+    top, left, bottom, right = operator.pads
+    padded = np.pad(
+        step.centred(x).astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right))
     )
-    weight = operator.weight.reshape(groups, outputs // groups, -1).astype(np.float64)
-    sums = np.matmul(columns.transpose(1, 0, 2), weight.transpose(0, 2, 1))
-    sums = sums.transpose(1, 0, 2).reshape(batch, height, width, outputs)
+    rows = _places(padded.shape[2], height, operator.strides[0])
+    columns = _places(padded.shape[3], width, operator.strides[1])
+    batch = len(x)
+    padded = padded.reshape(batch, groups, -1, *padded.shape[2:])
+    padded = np.ascontiguousarray(padded.transpose(1, 0, 3, 4, 2))
+    weight = operator.weight.astype(dtype).reshape(
+        groups, outputs // groups, -1, height, width
+    )
+    shape = (groups, batch, len(rows), len(columns), outputs // groups)
+    sums = np.zeros(shape, dtype)
+    for row in range(height):
+        for column in range(width):
+            part = padded[
+                :,
+                :,
+                row : row + rows.stop : rows.step,
+                column : column + columns.stop : columns.step,
+            ]
+            taps = weight[..., row, column].transpose(0, 2, 1)
+            if groups == 1:
+                sums += part @ taps[:, None, None]
+            else:
+                sums += np.einsum("gbhwi,gio->gbhwo", part, taps)
+    sums = sums.transpose(1, 2, 3, 0, 4).reshape(*shape[1:4], outputs)
     result = step.finish(sums.astype(np.int64), operator.rescale, operator.bias)
     return result.transpose(0, 3, 1, 2)
+
+
+def _exact_float(weight: np.ndarray) -> np.dtype[Any]:
+    """Float type that holds every sum of int8 inputs times these weights exactly."""
+    rows = np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
+    return np.dtype(np.float32 if 255 * rows.max(initial=0) < 2**24 else np.float64)
+
+
+def _places(length: int, kernel: int, stride: int) -> range:
+    """Where the window of a convolution may begin."""
+    if length < kernel:
+        raise ExportError(
+            f"map must have at least {kernel} rows and columns, got {length}: "
+            "give a longer signal"
+        )
+    return range(0, length - kernel + 1, stride)
 
 
 @_compute.register
 def _(operator: graph.Linear, step: _Step, x: np.ndarray) -> np.ndarray:
     weight = operator.weight.T
     centred = step.centred(x)
-    if step.sources[0].dtype == "int8":  # exact in double precision, and faster
-        sums = (centred.astype(np.float64) @ weight.astype(np.float64)).astype(np.int64)
+    if step.sources[0].dtype == "int8":
+        dtype = _exact_float(operator.weight)
+        sums = (centred.astype(dtype) @ weight.astype(dtype)).astype(np.int64)
     else:
         sums = centred @ weight.astype(np.int64)
     return step.finish(sums, operator.rescale, operator.bias)
@@ -278,13 +311,12 @@ def _(
             f"{len(score)}: cut it"
         )
     pool = PoolState(value.shape[1:])
-    for row, logarithm in zip(value, score, strict=True):
-        pool.push(row, logarithm)
+    pool.push(value, score)
     return pool.result()
 
 
 class PoolState:
-    """Softmax pooling frame by frame.
+    """Softmax pooling as frames come in.
 
     The running reference of the weights is a whole power of two,
     so that a new one is a shift.
@@ -296,30 +328,39 @@ class PoolState:
         self.numerator = np.zeros(shape, np.int64)
         self.denominator = np.zeros(shape, np.int64)
 
-    def push(self, value: np.ndarray, logarithm: np.ndarray) -> None:
-        """Add a frame.
+    def push(self, values: np.ndarray, logarithms: np.ndarray) -> None:
+        """Add frames; one at a time or all at once, the result is the same.
 
         Args:
-            value: integers to be averaged
-            logarithm: logarithm to base 2 of their weights,
-                in steps of ``2 ** -16``
+            values: integers to be averaged, ``(frames, ...)``
+            logarithms: logarithm to base 2 of their weights,
+                in steps of ``2 ** -16``, same shape
 
         """
-        needed = -((-logarithm) >> 16)
+        needed = -((-logarithms) >> 16)
         if self.started:
-            needed = np.maximum(needed, self.reference)
-            drop = np.minimum(needed - self.reference, 62)
-            self.numerator = shift_right(self.numerator, drop)
-            self.denominator = shift_right(self.denominator, drop)
-        self.started = True
-        self.reference = needed
-        below = (needed << 16) - logarithm
+            needed[0] = np.maximum(needed[0], self.reference)
+        else:
+            self.reference = needed[0].copy()
+            self.started = True
+        needed = np.maximum.accumulate(needed, axis=0)
+        below = (needed << 16) - logarithms
         place, part = (below >> 8) & 0xFF, below & 0xFF
         high, low = EXP_TABLE[place], EXP_TABLE[place + 1]
-        weight = high - (((high - low) * part + 2**7) >> 8)
-        weight = shift_right(weight, np.minimum(below >> 16, 62))
-        self.numerator = self.numerator + weight * value
-        self.denominator = self.denominator + weight
+        weights = high - (((high - low) * part + 2**7) >> 8)
+        weights = shift_right(weights, np.minimum(below >> 16, 62))
+        # frames from one new reference to the next are added up together
+        steps = np.diff(needed, axis=0, prepend=self.reference[None])
+        changes = np.flatnonzero(steps.reshape(len(steps), -1).any(axis=1))
+        bounds = sorted({0, *changes.tolist(), len(steps)})
+        for start, stop in itertools.pairwise(bounds):
+            drop = np.minimum(steps[start], 62)
+            self.numerator = shift_right(self.numerator, drop)
+            self.denominator = shift_right(self.denominator, drop)
+            weight = weights[start:stop]
+            self.numerator += (weight * values[start:stop]).sum(axis=0)
+            self.denominator += weight.sum(axis=0)
+        self.reference = needed[-1]
 
     def result(self) -> np.ndarray:
         """Weighted mean of the frames so far."""

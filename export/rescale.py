@@ -69,7 +69,7 @@ class Rescale:
 def shift_right(integers: np.ndarray, bits: int | np.ndarray) -> np.ndarray:
     """Divide integers by a power of two, rounding to the nearest, halves up."""
     bits = np.asarray(bits, np.int64)
-    half = np.where(bits > 0, np.int64(1) << np.maximum(bits - 1, 0), np.int64(0))
+    half = (np.int64(1) << bits) >> 1
     return (np.asarray(integers, np.int64) + half) >> bits
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -20,6 +20,8 @@ from .errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from export.compare import Layered
+
 app = typer.Typer(
     name="wav2small",
     help="Tiny speech-emotion models for hearing aids.",
@@ -31,6 +33,13 @@ app = typer.Typer(
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
+
+
+_FORMS = (
+    "ONNX, its folder, a run, a checkpoint or a bundled name; "
+    "checkpoint:NAME for the weights of a bundled model, exact:NAME for an ONNX "
+    "without optimisations, reference:NAME for its integers."
+)
 
 
 class Teaching(StrEnum):
@@ -316,19 +325,41 @@ def export(
             "bundled synthetic speech if not given."
         ),
     ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            help="Limit of the file, e.g. 60KiB; large layers get 4 bits to keep it."
+        ),
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of quantisation-aware tuning; if not given, "
+            "300 where rounding alone loses too much.",
+            min=0,
+        ),
+    ] = None,
+    opset: Annotated[
+        int, typer.Option(help="ONNX operators: 17, or 21 with a 4-bit type.")
+    ] = 17,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw what the bytes are for (PNG).")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
     with _extra("train"):
         import torch
 
-        from export.to_onnx import to_onnx
+        from export.pipeline import ExportConfig
+        from export.pipeline import export as make
+    import onnx
     import onnxruntime
 
-    from export import parity
+    from export import package
     from export.calibrate import cut
-    from export.package import write
-    from export.quantize import QuantConfig, quantize
+    from export.quantize import QuantConfig
+    from firmware_bench.budget import parse_size
 
     from . import __version__, audio, checkpoint
     from .models import find_checkpoint, load_student
@@ -341,14 +372,19 @@ def export(
         raise InputError(
             f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
         )
+    if (out / package.MODEL_FILE).exists() and not overwrite:
+        raise InputError(
+            f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
+            "choose another folder or --overwrite"
+        )
     _, sources = audio.find(calibration or [DEMO])
     # evenly over the corpus: neighbours tend to be one speaker
-    sources = sources[:: max(1, len(sources) // 128)]
+    sources = sources[:: -(-len(sources) // 128)]
     signals: list[np.ndarray] = []
     with _bar("read") as advance:
         for number, source in enumerate(sources):
             try:
-                signals.append(audio.beginning(source, 10.0))
+                signals.append(audio.beginning(source, 3.0))
             except audio.AudioError as error:
                 _say(f"warning: {error}")
             advance(number + 1, len(sources))
@@ -358,63 +394,140 @@ def export(
         raise InputError(
             f"calibration must be at least 4 clips, got {len(signals)}: name more audio"
         )
-    # every other clip measures the ranges, the rest tests the result
+    provenance = {
+        "student": config["student"],
+        "teacher": config["teacher"]["name"],
+        "revision": config["teacher"]["revision"],
+        "training_data": config["teacher"]["training_data"],
+        "checkpoint": checkpoint.digest(folder),
+        "wav2small": __version__,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+    }
     _say("exporting")
-    model = to_onnx(module, window=samples, example_samples=2 * SAMPLING_RATE)
-    limits = {"max_error": 1e-3, "min_concordance_cc": 0.9999}
-    if precision is Precision.int8:
-        model = quantize(model, signals[::2], QuantConfig())
-        limits = {"max_error": 0.05, "min_concordance_cc": 0.99}
-
-    def reference(signal: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return module(torch.from_numpy(signal)[None]).numpy()[0]
-
-    report = parity.compare(reference, model, signals[1::2], **limits)
-    path = write(
-        model,
-        out,
-        metadata={
-            "sampling_rate": str(SAMPLING_RATE),
-            "range": "0..1",
-            "window": str(window) if window else "any",
-            "normalisation": "per signal, inside",
-            "licence": config["licence"],
-            "provenance": json.dumps(
-                {
-                    "student": config["student"],
-                    "teacher": config["teacher"]["name"],
-                    "revision": config["teacher"]["revision"],
-                    "training_data": config["teacher"]["training_data"],
-                    "checkpoint": checkpoint.digest(folder)[:16],
-                    "wav2small": __version__,
-                },
-                separators=(",", ":"),
+    with _bars() as advance_named:
+        made = make(
+            module,
+            signals,
+            ExportConfig(
+                int8=precision is Precision.int8,
+                window=samples,
+                max_bytes=parse_size(max_bytes) if max_bytes else None,
+                tune_steps=tune,
+                quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
             ),
-        },
-        labels=DIMENSIONS,
-        overwrite=overwrite,
-    )
+            metadata={
+                "sampling_rate": str(SAMPLING_RATE),
+                "range": "0..1",
+                "window": str(window) if window else "any",
+                "normalisation": "per signal, inside",
+                "licence": config["licence"],
+                "provenance": json.dumps(provenance, separators=(",", ":")),
+            },
+            labels=DIMENSIONS,
+            progress=advance_named,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
     result = {
         "precision": precision.value,
-        "bytes": path.stat().st_size,
-        "parity": report.to_dict(),
-        "versions": {
-            "onnxruntime": onnxruntime.__version__,
-            "torch": torch.__version__,
-        },
+        "clips": len(signals),
+        **made.to_dict(),
+        "versions": versions,
     }
-    _write(out / "export.json", json.dumps(result, indent=2, default=str))
-    _say(f"{path.stat().st_size} bytes")
-    for name, figures in report.to_dict()["executions"].items():
-        ccc = " ".join(f"{value:.4f}" for value in figures["concordance_cc"])
+    _write(out / "export.json", json.dumps(result, indent=2))
+    _write(out / "export.md", made.to_markdown())
+    if picture:
+        with _extra("report"):
+            from export.pictures import draw_budget
+
+            draw_budget(made.parts, picture, made.size.limit if made.size else None)
+        print(picture)
+    _say(f"{len(made.data):,} bytes")
+    for name, entry in made.parity.executions.items():
+        ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
         _say(
-            f"{name} execution against torch, {len(signals[1::2])} clips: "
-            f"max error {figures['max_error']:.4f}, CCC {ccc}"
+            f"{name} execution against torch, {made.parity.signals} clips: "
+            f"max error {entry.max_error:.4f}, CCC {ccc}"
         )
-    print(path)
-    if not report.passed:
-        _fail(f"parity failed: {path}: see {out / 'export.json'}")
+    if made.agreement:
+        _say(
+            "onnxruntime against the integer graph: largest difference of a score "
+            f"{max(made.agreement.score_error.values()):.5f}"
+        )
+    if made.failures:
+        _fail(
+            f"model must pass every check, failed {'; '.join(made.failures)}: "
+            f"nothing was written but {out / 'export.md'}"
+        )
+    print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help=_FORMS)],
+    second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--audio", help="Speech; bundled synthetic speech if not given."),
+    ] = None,
+    clips: Annotated[int, typer.Option(help="Most clips, spread evenly.", min=1)] = 32,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
+) -> None:
+    """Show where two forms of a model part, layer by layer."""
+    from export.compare import compare_layers, to_markdown
+
+    from . import audio
+
+    models = [_layers(name) for name in (first, second)]
+    _, found = audio.find(sources or [DEMO])
+    signals = []
+    for source in found[:: max(1, len(found) // clips)][:clips]:
+        try:
+            signals.append(audio.beginning(source, 5.0))
+        except audio.AudioError as error:
+            _say(f"warning: {error}")
+    with _bar("compare") as advance:
+        comparison = compare_layers(models[0], models[1], signals, advance)
+    print(to_markdown(comparison, DIMENSIONS))
+    if json_file:
+        _write(
+            json_file,
+            json.dumps({"a": first, "b": second, **comparison.to_dict()}, indent=2),
+        )
+    if picture:
+        with _extra("report"):
+            from export.pictures import draw_comparison
+
+            draw_comparison(comparison, picture)
+        print(picture)
+
+
+def _layers(name: str) -> Layered:
+    """Model whose layers can be looked at."""
+    from export import topology
+    from export.compare import OnnxLayers, ReferenceLayers
+
+    from .models import find_checkpoint, find_onnx, load_student
+
+    form, _, rest = name.partition(":")
+    if form == "reference":
+        return ReferenceLayers(topology.load(find_onnx(rest)))
+    if form == "exact":
+        return OnnxLayers(topology.load(find_onnx(rest)), "exact")
+    if form != "checkpoint":
+        try:
+            return OnnxLayers(topology.load(find_onnx(name)))
+        except InputError:
+            rest = name
+    folder = find_checkpoint(rest)
+    with _extra("train"):
+        from export.to_onnx import to_onnx
+    module, _ = load_student(folder)
+    return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
 
 
 @app.command()
@@ -637,6 +750,27 @@ def _read_clips(
 
 def _scores_line(figures: dict[str, float]) -> str:
     return " ".join(f"{name[0].upper()} {figures[name]:.3f}" for name in DIMENSIONS)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after the other; yields a function of title, done and total."""
+    current: tuple[str, ExitStack, Callable[..., None]] | None = None
+
+    def advance(title: str, done: int, total: int) -> None:
+        nonlocal current
+        if current is None or current[0] != title:
+            if current:
+                current[1].close()
+            stack = ExitStack()
+            current = title, stack, stack.enter_context(_bar(title))
+        current[2](done, total)
+
+    try:
+        yield advance
+    finally:
+        if current:
+            current[1].close()
 
 
 @contextmanager

@@ -1,0 +1,240 @@
+"""From a student to a checked file: export, quantise, tune, compare, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto
+
+from . import agreement, package, parity, size
+from .agreement import AgreementReport
+from .parity import ParityReport
+from .quantize import QuantConfig, fit, measure, prepare, write
+from .size import Part, SizeCheck
+from .to_onnx import to_onnx
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ENOUGH = 0.999
+"""Concordance to the float model with which a model is left untuned."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done and how much there is."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What :func:`export` does."""
+
+    int8: bool = True
+    """Whether the model is quantised."""
+
+    window: int | None = None
+    """Length of every signal in samples, None for any length."""
+
+    max_bytes: int | None = None
+    """Largest size of the file, None for any.
+    The layers with the most weights get 4 bits until it is kept."""
+
+    tune_steps: int | None = None
+    """Steps of quantisation-aware tuning;
+    None for as many as are usual, if a concordance falls below :data:`ENOUGH`."""
+
+    quantisation: QuantConfig = field(default_factory=QuantConfig)
+    """How weights and activations are rounded."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model and what was found out about it."""
+
+    data: bytes
+    """The ONNX file."""
+
+    parity: ParityReport
+    """Scores against the module's."""
+
+    agreement: AgreementReport | None
+    """onnxruntime against the integer graph; None for a float model."""
+
+    parts: tuple[Part, ...]
+    """What the bytes are for."""
+
+    size: SizeCheck | None
+    """Size against the limit; None without one."""
+
+    quantisation: QuantConfig | None
+    """How it was quantised; None for a float model."""
+
+    tuned_steps: int
+    """Steps of tuning that went into it."""
+
+    @property
+    def failures(self) -> list[str]:
+        """What the file fails; nothing if it may be shipped."""
+        found = []
+        if not self.parity.passed:
+            found.append("parity with the float model")
+        if self.agreement is not None and not self.agreement.passed:
+            found.append("agreement of onnxruntime with the integer graph")
+        if self.size is not None and not self.size.fits:
+            found.append(f"size: {self.size.bytes:,} of {self.size.limit:,} bytes")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures in JSON types."""
+        return {
+            "bytes": len(self.data),
+            "max_bytes": self.size.limit if self.size else None,
+            "four_bit_layers": (
+                self.quantisation.four_bit_layers if self.quantisation else None
+            ),
+            "tuned_steps": self.tuned_steps,
+            "parity": self.parity.to_dict(),
+            "agreement": self.agreement.to_dict() if self.agreement else None,
+            "parts": [
+                {"name": part.name, "kind": part.kind, "bytes": part.bytes}
+                for part in self.parts
+            ],
+            "failures": self.failures,
+        }
+
+    def to_markdown(self) -> str:
+        """All figures as a page."""
+        lines = [
+            "# Export",
+            "",
+            f"{len(self.data):,} bytes"
+            + (f" of at most {self.size.limit:,}" if self.size else "")
+            + (f"; fails {', '.join(self.failures)}" if self.failures else "; passes"),
+            "",
+            f"## Scores against the student's, {self.parity.signals} clips",
+            "",
+            "| execution | largest difference | CCC |",
+            "|---|--:|---|",
+        ]
+        for name, entry in self.parity.executions.items():
+            ccc = " ".join(f"{value:.5f}" for value in entry.concordance_cc)
+            lines.append(f"| {name} | {entry.max_error:.5f} | {ccc} |")
+        lines += ["", "## Bytes", "", size.to_markdown(self.parts)]
+        if self.agreement is not None:
+            lines += [
+                f"## onnxruntime against the integer graph, "
+                f"{self.agreement.signals} clips",
+                "",
+                "Each layer on the inputs that onnxruntime had for it.",
+                "",
+                agreement.to_markdown(self.agreement),
+            ]
+        return "\n".join(lines)
+
+
+def export(
+    module: nn.Module,
+    signals: Sequence[np.ndarray],
+    config: ExportConfig,
+    *,
+    metadata: Mapping[str, str],
+    labels: Sequence[str],
+    progress: Progress | None = None,
+) -> Export:
+    """Export a student and find out how good the file is.
+
+    Every other signal measures the ranges and tunes the weights,
+    the rest tests the result.
+
+    Args:
+        module: module that maps ``(1, time)`` to ``(1, 3)``
+        signals: speech, each of shape ``(samples,)``, at 16 kHz, at least 4
+        config: what to do
+        metadata: what the file shall say of itself
+        labels: names of the scores, in their order
+        progress: called as it goes on
+
+    Returns:
+        the file's bytes and all figures; a model that fails is a result
+
+    Raises:
+        ExportError: if the module, a signal or the metadata cannot be used
+
+    """
+    import torch
+
+    def reference(signal: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(signal)[None]).numpy()[0]
+
+    def report(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(what, done, total) if progress else None
+
+    calibration, held_out = signals[::2], signals[1::2]
+    module.eval()
+    model = to_onnx(module, window=config.window, example_samples=32000)
+    tuned, found, quantisation = 0, None, None
+    if not config.int8:
+        compared = parity.compare(
+            reference, model, held_out, max_error=1e-3, min_concordance_cc=0.9999
+        )
+    else:
+        overhead = len(package.pack(model, metadata=metadata, labels=labels))
+        overhead -= model.ByteSize()
+        model, compared, quantisation, tuned = _quantize(
+            model, reference, calibration, held_out, config, overhead, report("tune")
+        )
+        found = agreement.agree(model, signals, report("compare"))
+    data = package.pack(model, metadata=metadata, labels=labels)
+    return Export(
+        data=data,
+        parity=compared,
+        agreement=found,
+        parts=tuple(size.byte_budget(data)),
+        size=size.check(data, config.max_bytes) if config.max_bytes else None,
+        quantisation=quantisation,
+        tuned_steps=tuned,
+    )
+
+
+def _quantize(
+    model: ModelProto,
+    reference: Callable[[np.ndarray], np.ndarray],
+    calibration: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+    config: ExportConfig,
+    overhead: int,
+    progress: Callable[[int, int], None],
+) -> tuple[ModelProto, ParityReport, QuantConfig, int]:
+    """Quantised model, its parity, how it was quantised and steps of tuning."""
+    from .tune import TuneConfig, tune
+
+    quantisation = config.quantisation
+    prepared, plan = prepare(model, quantisation)
+    scales = measure(prepared, plan, calibration)
+    if config.max_bytes:
+        room = config.max_bytes - overhead
+        quantisation = fit(prepared, plan, scales, room, quantisation)
+
+    def compare(candidate: ModelProto) -> ParityReport:
+        return parity.compare(reference, candidate, held_out, max_error=0.05)
+
+    rounded = write(prepared, plan, scales, quantisation)
+    plain = compare(rounded)
+    steps = config.tune_steps
+    if steps is None:
+        steps = 0 if plain.least_concordance_cc >= ENOUGH else TuneConfig().steps
+    if not steps:
+        return rounded, plain, quantisation, 0
+    trained, trained_scales = tune(
+        prepared,
+        plan,
+        scales,
+        calibration,
+        TuneConfig(steps=steps),
+        quantisation,
+        progress,
+    )
+    rounded = write(trained, plan, trained_scales, quantisation)
+    return rounded, compare(rounded), quantisation, steps
