@@ -72,12 +72,15 @@ class AgreementReport:
     score_error: dict[str, float]
     """Largest difference of a score from signal to end, by way of execution."""
 
+    score_limit: float
+    """Largest difference of a score that passes."""
+
     @property
     def passed(self) -> bool:
         """Whether every layer and score keeps its limit."""
         layers = [entry for found in self.layers.values() for entry in found]
         return all(entry.passed for entry in layers) and all(
-            error <= LARGEST_SCORE_ERROR for error in self.score_error.values()
+            error <= self.score_limit for error in self.score_error.values()
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +97,7 @@ class AgreementReport:
                 "differing_without_weights": MOST_DIFFERING_PAIRS,
                 "differing_log_mel": MOST_DIFFERING_FRONT_END,
                 "int32": LARGEST_FLOAT_ERROR,
-                "score_error": LARGEST_SCORE_ERROR,
+                "score_error": self.score_limit,
             },
             "passed": self.passed,
         }
@@ -137,6 +140,8 @@ def agree(
     source: IntegerGraph | ModelProto | bytes | str | Path,
     signals: Sequence[np.ndarray],
     progress: Callable[[int, int], None] | None = None,
+    *,
+    score_limit: float = LARGEST_SCORE_ERROR,
 ) -> AgreementReport:
     """Compare onnxruntime with the integer graph.
 
@@ -149,6 +154,7 @@ def agree(
         source: exported int8 model
         signals: signals, each of shape ``(samples,)``
         progress: called with the signals done and their number
+        score_limit: largest difference of a score that passes
 
     Returns:
         report; a disagreement is a result, not an error
@@ -209,6 +215,7 @@ def agree(
             for execution, found in counts.items()
         },
         score_error=score_error,
+        score_limit=score_limit,
     )
 
 

@@ -25,9 +25,9 @@ FRACTION = 16
 LOG_TABLE = np.rint(np.log2(1 + np.arange(257) / 256) * 2**FRACTION).astype(np.int64)
 """``log2(1 + i / 256)`` in steps of ``2 ** -FRACTION``."""
 
-_CENTRED = 8
+_CENTRED = 11
 """Bits of a sample after the point once the mean is removed."""
-_TWIDDLE = 20
+_TWIDDLE = 18
 """Bits of a windowed twiddle factor after the point."""
 _SPECTRUM = 31
 """Bits of a spectral value, sign apart."""
@@ -51,7 +51,7 @@ class FrontEnd:
     None if the signal is not normalised."""
 
     cosine: np.ndarray
-    """Windowed cosines ``(bins, window_length)``, int32, 1 is ``2 ** 20``."""
+    """Windowed cosines ``(bins, window_length)``, int32, 1 is ``2 ** 18``."""
 
     sine: np.ndarray
     """Windowed negative sines, same form."""

@@ -157,6 +157,11 @@ class HardSwish(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Relu(Operator):
+    """Maximum of 0 and an int32 tensor; the scale stays."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sum(Operator):
     """Sum of two tensors; both are rescaled and the sum is rounded once."""
 

@@ -27,6 +27,7 @@ from .graph import (
     Mean,
     Operator,
     Product,
+    Relu,
     Reshape,
     SoftmaxPool,
     Sum,
@@ -571,9 +572,12 @@ class _Reader:
             if len(limits) != 2 or any(limit is None for limit in limits):
                 self._fail(index, "a clip with two constant limits")
             attributes = dict(zip(("low", "high"), limits, strict=True))
+        if source.dtype == "int32" and node.op_type == "Relu":
+            self._moved(index, Relu)
+            return
         if source.dtype == "int32":
             if node.op_type != "HardSwish":
-                self._fail(index, "a HardSwish where it is fed with more than 8 bits")
+                self._fail(index, "Relu or HardSwish where it is fed with more than 8 bits")
             tensor, nodes = self._target(node.output[0], source.bound, [index])
             factor = source.scale**2 / 6 / tensor.scale
             largest = source.bound * min(6, source.bound + 3) / source.scale**2

@@ -253,6 +253,11 @@ def _(operator: graph.HardSwish, step: _Step, x: np.ndarray) -> np.ndarray:
 
 
 @_compute.register
+def _(operator: graph.Relu, step: _Step, x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0)
+
+
+@_compute.register
 def _(operator: graph.Sum, step: _Step, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     left, right = operator.multipliers
     centred = step.centred(a, 0), step.centred(b, 1)

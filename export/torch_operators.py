@@ -201,7 +201,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Squeeze": _squeeze,
     "Sub": lambda a, x, y: x - y,
     "Tanh": lambda a, x: x.tanh(),
-    "Transpose": lambda a, x: x.permute(a.get("perm", range(x.ndim)[::-1])),
+    "Transpose": lambda a, x: x.permute(a.get("perm", tuple(range(x.ndim))[::-1])),
     "Unsqueeze": _unsqueeze,
 }
 """Function of each operator."""

@@ -193,12 +193,12 @@ class _Trained:
         Refuses a model in which the signals of a batch touch each other.
         """
         with torch.no_grad():
-            values = self._run_float(batch)
+            values = self.run_float(batch)
             together = values[self.output]
             for name in (self.output, *self.compared):
                 self.variance[name] = values[name].var() + 1e-9
             alone = torch.cat(
-                [self._run_float(signal[None])[self.output] for signal in batch]
+                [self.run_float(signal[None])[self.output] for signal in batch]
             )
         if together.shape != alone.shape or not torch.allclose(
             together, alone, atol=1e-3, rtol=1e-3
@@ -208,7 +208,7 @@ class _Trained:
                 "other scores: export it without a fixed batch"
             )
 
-    def _run_float(self, batch: Tensor) -> dict[str, Tensor]:
+    def run_float(self, batch: Tensor) -> dict[str, Tensor]:
         values = {**self.constants, self.input: batch}
         for index in (*self.front, *self.body):
             self._run_node(index, values)
@@ -222,11 +222,27 @@ class _Trained:
     def loss(self, batch: Tensor, layer_weight: float) -> Tensor:
         """Squared error of scores and layers over their variance in float."""
         with torch.no_grad():
-            target = self._run_float(batch)
-            names = {self.input, *self.constants}
-            names.update(
-                name for index in self.front for name in self.graph.nodes[index].output
-            )
+            target = self.run_float(batch)
+        values = self.run_rounded(target)
+        error = {
+            name: (values[name] - target[name]).square().mean() / self.variance[name]
+            for name in (self.output, *self.compared)
+        }
+        layers = torch.stack([error[name] for name in self.compared])
+        return error[self.output] + layer_weight * layers.mean()
+
+    def run_rounded(self, target: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute every tensor as the exported file will.
+
+        Args:
+            target: every tensor in float;
+                what no learned layer comes before is taken from it
+
+        """
+        names = {self.input, *self.constants}
+        names.update(
+            name for index in self.front for name in self.graph.nodes[index].output
+        )
         values = {name: target[name] for name in names}
         for name in self.plan.activations:
             if name in values:
@@ -241,12 +257,7 @@ class _Trained:
             for name in self.graph.nodes[index].output:
                 if name in self.plan.activations:
                     values[name] = self._round_activation(name, values[name])
-        error = {
-            name: (values[name] - target[name]).square().mean() / self.variance[name]
-            for name in (self.output, *self.compared)
-        }
-        layers = torch.stack([error[name] for name in self.compared])
-        return error[self.output] + layer_weight * layers.mean()
+        return values
 
     def _round_activation(self, name: str, x: Tensor) -> Tensor:
         source = self.plan.activations[name]

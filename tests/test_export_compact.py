@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from export import topology
-from export.compact import compact, expand_constants
+from export.compact import compact, convert_opset, expand_constants
 from export.errors import ExportError
 
 
@@ -175,3 +175,59 @@ def test_branch_is_refused():
     )
     with pytest.raises(ExportError, match="plain graph, got a sub-graph in If 'y'"):
         compact(whole)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays.arrays(
+        np.int8,
+        st.tuples(st.integers(30, 50), st.integers(35, 40)),
+        elements=st.integers(-8, 7),
+    ),
+    st.sampled_from([17, 21]),
+)
+def test_four_bits_take_half_a_byte_and_come_back(value, opset):
+    whole = model(
+        "g (float[1] x) => (float[N, M] y)"
+        " { c = DequantizeLinear<axis=0>(w, s) y = Mul(x, c) }",
+        opset=opset,
+        w=value,
+        s=np.linspace(0.1, 1, len(value), dtype=np.float32),
+    )
+    small = compact(whole)
+    assert small.ByteSize() < whole.ByteSize() - 0.5 * value.size + 420
+    x = np.array([1.5], np.float32)
+    np.testing.assert_array_equal(run(small, x), run(whole, x))
+
+
+def test_five_bits_are_left_alone():
+    value = np.full((40, 40), 8, np.int8)
+    whole = model(
+        "g (float[1] x, float s) => (float[N, M] y)"
+        " { c = DequantizeLinear(w, s) y = Mul(x, c) }",
+        w=value,
+    )
+    assert not any(node.op_type == "BitShift" for node in compact(whole).graph.node)
+
+
+def test_later_opset_computes_the_same():
+    whole = model(
+        "g (float[2, 3] x) => (float[2] y) { y = ReduceMean<axes=[1], keepdims=0>(x) }"
+    )
+    later = convert_opset(whole, 21)
+    assert topology.opset(later) == 21 and topology.opset(whole) == 17
+    assert convert_opset(later, 17) is later
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(run(later, x), run(whole, x))
+
+
+def test_the_format_is_as_old_as_the_operators_allow():
+    new = model("g (float[1] x) => (float[1] y) { y = Add(x, x) }")
+    new.ir_version = 10
+    assert compact(new).ir_version == 8
+
+
+def test_an_opset_that_the_model_cannot_have():
+    old = model("g (float[1, 2] x) => (float[1, 2] y) { y = Add(x, x) }")
+    with pytest.raises(ExportError, match="must be one that opset 9999 can express"):
+        convert_opset(old, 9999)

@@ -6,6 +6,12 @@ import pytest
 from export import package
 from export.errors import ExportError
 
+
+def write(model, folder, *, metadata, labels, overwrite=False):
+    data = package.pack(model, metadata=metadata, labels=labels)
+    return package.write(data, folder, labels=labels, overwrite=overwrite)
+
+
 LABELS = ("arousal", "dominance", "valence")
 METADATA = {"sampling_rate": "16000", "range": "0..1", "licence": "Apache-2.0"}
 
@@ -24,7 +30,7 @@ def model():
 
 
 def test_audonnx_loads_it(model, tmp_path):
-    path = package.write(model, tmp_path / "m", metadata=METADATA, labels=LABELS)
+    path = write(model, tmp_path / "m", metadata=METADATA, labels=LABELS)
     assert path == tmp_path / "m" / "model.onnx"
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.yaml"]
     loaded = audonnx.load(str(path.parent))
@@ -37,7 +43,7 @@ def test_audonnx_loads_it(model, tmp_path):
 
 
 def test_metadata(model, tmp_path):
-    path = package.write(model, tmp_path, metadata=METADATA, labels=LABELS)
+    path = write(model, tmp_path, metadata=METADATA, labels=LABELS)
     stored = onnx.load(path)
     onnx.checker.check_model(stored, full_check=True)
     assert {entry.key: entry.value for entry in stored.metadata_props} == {
@@ -48,8 +54,8 @@ def test_metadata(model, tmp_path):
 
 def test_same_bytes_whatever_the_order(model, tmp_path):
     turned = dict(reversed(METADATA.items()))
-    first = package.write(model, tmp_path / "1", metadata=METADATA, labels=LABELS)
-    second = package.write(model, tmp_path / "2", metadata=turned, labels=LABELS)
+    first = write(model, tmp_path / "1", metadata=METADATA, labels=LABELS)
+    second = write(model, tmp_path / "2", metadata=turned, labels=LABELS)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -57,15 +63,15 @@ def test_same_bytes_whatever_the_order(model, tmp_path):
 def test_no_overwriting_unless_asked(model, tmp_path, name):
     (tmp_path / name).write_text("old")
     with pytest.raises(ExportError, match=f"{name}' must not exist, got a file"):
-        package.write(model, tmp_path, metadata={}, labels=LABELS)
+        write(model, tmp_path, metadata={}, labels=LABELS)
     assert [p.name for p in tmp_path.iterdir()] == [name]
-    package.write(model, tmp_path, metadata={}, labels=LABELS, overwrite=True)
+    write(model, tmp_path, metadata={}, labels=LABELS, overwrite=True)
     assert len(list(tmp_path.iterdir())) == 2
     assert audonnx.load(str(tmp_path)).labels("logits") == list(LABELS)
 
 
 def test_interrupted_write_leaves_the_old_file(model, tmp_path, monkeypatch):
-    package.write(model, tmp_path, metadata={}, labels=LABELS)
+    write(model, tmp_path, metadata={}, labels=LABELS)
     old = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def fail(_):
@@ -73,38 +79,38 @@ def test_interrupted_write_leaves_the_old_file(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(package.os, "fsync", fail)
     with pytest.raises(ExportError, match="writable folder, got disk full"):
-        package.write(model, tmp_path, metadata=METADATA, labels=LABELS, overwrite=True)
+        write(model, tmp_path, metadata=METADATA, labels=LABELS, overwrite=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
 
 
 def test_folder_that_is_a_file(model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="must be a writable folder"):
-        package.write(model, tmp_path / "file", metadata={}, labels=LABELS)
+        write(model, tmp_path / "file", metadata={}, labels=LABELS)
 
 
 @pytest.mark.parametrize("label", ["", "a b", "!!python/object", "a]\nb: [", "1st"])
 def test_labels_are_words(model, tmp_path, label):
     with pytest.raises(ExportError, match="labels must be words"):
-        package.write(model, tmp_path, metadata={}, labels=("a", "b", label))
+        write(model, tmp_path, metadata={}, labels=("a", "b", label))
 
 
 def test_number_of_labels(model, tmp_path):
     with pytest.raises(ExportError, match=r"shape \[1, 3\], got 2"):
-        package.write(model, tmp_path, metadata={}, labels=("a", "b"))
+        write(model, tmp_path, metadata={}, labels=("a", "b"))
 
 
 @pytest.mark.parametrize("entry", [{"window": 3}, {"": "x"}, {3: "x"}])
 def test_metadata_is_text(model, tmp_path, entry):
     with pytest.raises(ExportError, match="metadata must map text to text"):
-        package.write(model, tmp_path, metadata=entry, labels=LABELS)
+        write(model, tmp_path, metadata=entry, labels=LABELS)
 
 
 def test_two_outputs(model, tmp_path):
     model.graph.output.add().CopyFrom(model.graph.output[0])
     model.graph.output[1].name = "mean"
     with pytest.raises(ExportError, match="one output, got 2"):
-        package.write(model, tmp_path, metadata={}, labels=LABELS)
+        write(model, tmp_path, metadata={}, labels=LABELS)
 
 
 def test_external_data(model, tmp_path):
@@ -112,5 +118,5 @@ def test_external_data(model, tmp_path):
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="w.bin")
     with pytest.raises(ExportError, match="external data for 'w'"):
-        package.write(model, tmp_path, metadata={}, labels=LABELS)
+        write(model, tmp_path, metadata={}, labels=LABELS)
     assert not list(tmp_path.iterdir())

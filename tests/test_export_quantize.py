@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from speech import clips, exported
 
 from export import parity, topology
 from export.compact import expand_constants
@@ -13,25 +15,15 @@ from export.quantize import (
     QuantConfig,
     Scale,
     activation_scale,
+    fit,
     measure,
     plan,
+    prepare,
     quantize,
     weight_scale,
     write,
 )
-from export.to_onnx import to_onnx
 from export.topology import Topology
-from wav2small.students import STUDENTS
-
-
-def clips(count, seed):
-    """Noise of some colour under a tone of some pitch."""
-    generator = np.random.default_rng(seed)
-    for _ in range(count):
-        time = np.arange(generator.integers(2000, 6000)) / 16000
-        tone = np.sin(2 * np.pi * generator.uniform(80, 4000) * time)
-        noise = np.convolve(generator.standard_normal(len(time)), [1, 0.9], "same")
-        yield (tone + generator.uniform(0.01, 1) * noise).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=["wav2small", "wav2small-17k"])
@@ -47,20 +39,6 @@ def pair(request):
     """Float and int8 model of each kind of student."""
     model = exported(request.param)
     return request.param, model, quantize(model, clips(4, 0))
-
-
-def exported(name):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = STUDENTS[name].build().train()
-        for part in module.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.momentum = None  # plain average over the batches
-        with torch.no_grad():
-            for seed in range(3):
-                batch = [torch.from_numpy(clip[:2000]) for clip in clips(6, seed)]
-                module(torch.stack(batch))
-    return to_onnx(module, window=None, example_samples=4000)
 
 
 def convolution_model(body, *, opset=17, outputs="float[N, C, T] y", **constants):
@@ -505,3 +483,70 @@ def test_weight_bits(bits):
 def test_channel_multiple():
     with pytest.raises(ExportError, match="channel_multiple must be at least 1, got 0"):
         QuantConfig(channel_multiple=0)
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+def test_four_bit_layers_are_the_largest(student, opset):
+    config = QuantConfig(four_bit_layers=2, opset=opset)
+    small, whole = (quantize(student, clips(4, 0), c) for c in (config, None))
+    graph = Topology(expand_constants(small))
+    assert topology.opset(small) == opset
+    sizes, four = [], []
+    for node in graph.nodes:
+        if node.op_type == "DequantizeLinear":
+            value = graph.array(node.input[0])
+            if value is not None and value.ndim > 1:
+                sizes.append(value.size)
+                if np.abs(value.astype(int)).max() <= 7:
+                    four.append(value.size)
+    assert sorted(four) == sorted(sizes)[-2:]
+    saved = whole.ByteSize() - small.ByteSize()
+    if four[0] > 1e4:  # else channels of zeros were left out already
+        assert saved > 0.45 * sum(four)
+
+
+def test_opset_21_has_a_type_of_four_bits(student):
+    config = QuantConfig(four_bit_layers=11, opset=21)
+    model = quantize(student, clips(4, 0), config)
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    assert onnx.TensorProto.INT4 in types
+    older = quantize(student, clips(4, 0), replace(config, opset=17))
+    assert model.ir_version == 10 and older.ir_version == 8
+    signals = list(clips(3, 2))
+    np.testing.assert_allclose(
+        parity.scores(model, signals), parity.scores(older, signals), atol=1e-5
+    )
+
+
+def test_a_clipped_step_is_better_than_the_largest_weight():
+    weight = np.random.default_rng(0).standard_normal((8, 500)).astype(np.float32)
+    step = weight_scale(weight, 0, 7).scale[:, None]
+    plain = np.abs(weight).max(axis=1, keepdims=True) / 7
+    errors = [
+        np.square(np.clip(np.rint(weight / s), -7, 7) * s - weight).sum(axis=1)
+        for s in (step, plain)
+    ]
+    assert (errors[0] < 0.9 * errors[1]).all()
+
+
+@pytest.mark.parametrize("room", [0.999, 0.75, 0.1])
+def test_fit_takes_as_few_layers_as_it_can(student, room):
+    model, parts = prepare(student)
+    scales = measure(model, parts, clips(4, 0))
+
+    def size(count):
+        config = QuantConfig(four_bit_layers=count)
+        return write(model, parts, scales, config).ByteSize()
+
+    limit = round(room * size(0))
+    found = fit(model, parts, scales, limit).four_bit_layers
+    assert found > 0
+    assert size(found - 1) > limit
+    assert size(found) <= limit or found == len(parts.layers)
+
+
+def test_settings_that_do_not_exist():
+    with pytest.raises(ExportError, match="four_bit_layers must be at least 0, got -1"):
+        QuantConfig(four_bit_layers=-1)
+    with pytest.raises(ExportError, match="opset must be 17 or 21, got 18"):
+        QuantConfig(opset=18)

@@ -342,6 +342,13 @@ def export(
     opset: Annotated[
         int, typer.Option(help="ONNX operators: 17, or 21 with a 4-bit type.")
     ] = 17,
+    tflite: Annotated[
+        bool,
+        typer.Option(
+            "--tflite",
+            help="Write model.tflite as well: int8 log-mel in, for the window or 1 s.",
+        ),
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Draw what the bytes are for (PNG).")
     ] = None,
@@ -372,6 +379,8 @@ def export(
         raise InputError(
             f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
         )
+    if tflite and precision is not Precision.int8:
+        raise typer.BadParameter("--tflite needs --precision int8")
     if (out / package.MODEL_FILE).exists() and not overwrite:
         raise InputError(
             f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
@@ -404,6 +413,14 @@ def export(
         "torch": torch.__version__,
         "onnx": onnx.__version__,
     }
+    metadata = {
+        "sampling_rate": str(SAMPLING_RATE),
+        "range": "0..1",
+        "window": str(window) if window else "any",
+        "normalisation": "per signal, inside",
+        "licence": config["licence"],
+        "provenance": json.dumps(provenance, separators=(",", ":")),
+    }
     _say("exporting")
     with _bars() as advance_named:
         made = make(
@@ -416,14 +433,7 @@ def export(
                 tune_steps=tune,
                 quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
             ),
-            metadata={
-                "sampling_rate": str(SAMPLING_RATE),
-                "range": "0..1",
-                "window": str(window) if window else "any",
-                "normalisation": "per signal, inside",
-                "licence": config["licence"],
-                "provenance": json.dumps(provenance, separators=(",", ":")),
-            },
+            metadata=metadata,
             labels=DIMENSIONS,
             progress=advance_named,
         )
@@ -461,6 +471,20 @@ def export(
             f"nothing was written but {out / 'export.md'}"
         )
     print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
+    if tflite:
+        with _extra("tflite"):
+            from export.tflite import count_frames, write_tflite
+        from export.reader import read
+
+        from .files import atomic_write
+
+        graph = read(made.data)
+        content = write_tflite(
+            graph, count_frames(graph, samples or SAMPLING_RATE), metadata
+        )
+        with atomic_write(out / "model.tflite") as file:
+            file.write(content)
+        print(out / "model.tflite")
 
 
 @app.command()
