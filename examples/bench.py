@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from export.quantize import quantize
+from export.quantize import QuantConfig, quantize
 from export.to_onnx import to_onnx
 from wav2small import audio
 from wav2small.cli import DEMO
@@ -71,7 +71,11 @@ def main() -> None:
     for name in ("wav2small", "wav2small-17k"):
         module = trained if name == "wav2small" else STUDENTS[name].build()
         model = to_onnx(module, window=None, example_samples=32000)
-        small = quantize(model, clips[:16])
+        # the bundled layout: 4 bits for the two pooling matrices
+        four_bit_layers = 2 if name == "wav2small" else 0
+        small = quantize(
+            model, clips[:16], QuantConfig(four_bit_layers=four_bit_layers)
+        )
         runs = [session(m.SerializeToString()) for m in (model, small)]
         for seconds in (1, 4):
             signal = np.resize(clips[0], seconds * 16000)[None]

@@ -77,7 +77,14 @@ def main() -> None:
         calibration=calibration,
         overwrite=True,
     )
-    cli.export(str(run), int8, calibration=calibration, overwrite=True)
+    cli.export(
+        str(run),
+        int8,
+        calibration=calibration,
+        max_bytes="60KiB",
+        tune=300,
+        overwrite=True,
+    )
     for name, model in (("fp32", fp32), ("int8", int8)):
         cli.evaluate(
             str(model),

@@ -577,7 +577,7 @@ class _Reader:
             return
         if source.dtype == "int32":
             if node.op_type != "HardSwish":
-                self._fail(index, "Relu or HardSwish where it is fed with more than 8 bits")
+                self._fail(index, "Relu or HardSwish, fed with more than 8 bits")
             tensor, nodes = self._target(node.output[0], source.bound, [index])
             factor = source.scale**2 / 6 / tensor.scale
             largest = source.bound * min(6, source.bound + 3) / source.scale**2

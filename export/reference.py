@@ -29,7 +29,7 @@ Rounding = Literal["integer", "float"]
 EXP_TABLE = np.rint(2.0 ** (16 - np.arange(257) / 256)).astype(np.int64)
 """``2 ** (-i / 256)`` in steps of ``2 ** -16``."""
 
-MOST_FRAMES = 2**17
+MOST_FRAMES = 2**17 - 1
 """Frames that softmax pooling can add up in 64 bits."""
 
 
@@ -78,14 +78,25 @@ class ReferenceModel:
         sources = [tensors[name] for name in operator.inputs]
         target = tensors[operator.output]
         step = _Step(sources, target, self.rounding)
-        return _compute(operator, step, *(values[name] for name in operator.inputs))
+        inputs = [values[name] for name in operator.inputs]
+        try:
+            return _compute(operator, step, *inputs)
+        except ExportError:
+            raise
+        except ValueError as error:  # lengths that depend on the signal's
+            shapes = ", ".join(str(value.shape) for value in inputs)
+            raise ExportError(
+                f"shapes must fit, got {shapes} for {self.graph.label(operator)}: "
+                "give a signal of the length that the model was made for"
+            ) from error
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """Score signals."""
         output = self.graph.tensors[self.graph.output]
+        zero_point = np.int64(output.zero_point)
         return np.stack(
             [
-                (self.run(signal)[output.name] * output.scale)
+                ((self.run(signal)[output.name] - zero_point) * output.scale)
                 .reshape(-1)
                 .astype(np.float32)
                 for signal in signals

@@ -40,18 +40,23 @@ class Rescale:
 
         Raises:
             ExportError: if the factor is not in (0, 2 ** 23)
+                or the integers do not fit 64 bits
 
         """
         factor = np.asarray(factor, np.float32)
+        if not (np.isfinite(factor).all() and (factor > 0).all() and factor.size):
+            raise _ratio_error(factor)
+        if not largest < 2.0**63:
+            raise ExportError(
+                f"sums must be below 2 ** 63, got up to {largest:.3g}: "
+                "quantise the model again"
+            )
         before = max(0, math.frexp(max(1.0, largest))[1] - _BITS)
         mantissa, exponent = np.frexp(factor.astype(np.float64) * 2.0**before)
         multiplier = np.rint(mantissa * 2**24).astype(np.int64)
         shift = 24 - exponent.astype(np.int64)
-        if not (np.isfinite(factor).all() and (factor > 0).all() and (shift > 0).all()):
-            raise ExportError(
-                f"scales must stand in ratios above 0 and below 2 ** 23, got {factor}: "
-                "quantise the model again"
-            )
+        if (shift < 1).any():
+            raise _ratio_error(factor)
         # a factor so small loses bits that no sum of 38 bits can make felt
         excess = np.maximum(0, shift - 62)
         return cls(factor, multiplier >> np.minimum(excess, 63), shift - excess, before)
@@ -64,6 +69,14 @@ class Rescale:
         integers = shift_right(np.asarray(integers, np.int64), self.before)
         half = np.int64(1) << (self.shift - 1)
         return (integers * self.multiplier + half) >> self.shift
+
+
+def _ratio_error(factor: np.ndarray) -> ExportError:
+    low, high = (factor.min(), factor.max()) if factor.size else (0, 0)
+    return ExportError(
+        f"scales must stand in ratios above 0 and below 2 ** 23, got {low} to {high}: "
+        "quantise the model again"
+    )
 
 
 def shift_right(integers: np.ndarray, bits: int | np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import audformat
 import audonnx
 import numpy as np
+import onnx
 import pytest
 import soundfile
 
@@ -114,6 +116,70 @@ def test_export_does_not_overwrite(chain: Path, run: Run) -> None:
     assert code == 1
     assert error.count("error:") == 1
     assert "overwrite" in error
+
+
+def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
+    out = chain / "small"
+    code, output, error = run(
+        "export", chain / "run", out, "--max-bytes", "17.5KiB", "--opset", 21,
+        "--calibration", corpus, "--picture", chain / "bytes.png", "--tflite",
+        "--tune", 30,
+    )  # fmt: skip
+    assert code == 0, error
+    assert output.splitlines() == [
+        str(chain / "bytes.png"), str(out / "model.onnx"), str(out / "model.tflite")
+    ]  # fmt: skip
+    report = json.loads((out / "export.json").read_text())
+    assert report["bytes"] == (out / "model.onnx").stat().st_size <= 17.5 * 1024
+    assert report["four_bit_layers"] > 0 and report["tuned_steps"] == 30
+    assert report["agreement"]["passed"] and report["failures"] == []
+    assert sum(part["bytes"] for part in report["parts"]) == report["bytes"]
+    assert "onnxruntime against the integer graph" in (out / "export.md").read_text()
+    metadata = {
+        entry.key: entry.value for entry in onnx.load(out / "model.onnx").metadata_props
+    }
+    provenance = json.loads(metadata["provenance"])
+    weights = chain / "run" / "best" / "model.safetensors"
+    assert provenance["checkpoint"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert metadata["labels"] == "arousal,dominance,valence"
+    assert {"torch", "onnx", "wav2small"} <= set(provenance)
+
+
+def test_a_limit_that_cannot_be_kept(chain: Path, corpus: Path, run: Run) -> None:
+    out = chain / "tiny"
+    code, _, error = run(
+        "export", chain / "run", out, "--max-bytes", "5KiB", "--tune", 0,
+        "--calibration", corpus,
+    )  # fmt: skip
+    assert code == 1
+    assert error.count("error:") == 1 and "of 5,120 bytes" in error
+    assert not (out / "model.onnx").exists()
+    assert "size: " in json.loads((out / "export.json").read_text())["failures"][-1]
+
+
+def test_compare(chain: Path, corpus: Path, run: Run) -> None:
+    figures, picture = chain / "compare.json", chain / "compare.png"
+    code, output, _ = run(
+        "compare", chain / "run", chain / "int8", "--audio", corpus, "--clips", 4,
+        "--json", figures, "--picture", picture,
+    )  # fmt: skip
+    assert code == 0
+    assert "| Convolution 9 |" in output and "| valence |" in output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    found = json.loads(figures.read_text())
+    assert found["signals"] == 4 and found["layers"][0]["largest"] > 0
+    code, output, _ = run(
+        "compare", f"reference:{chain / 'int8'}", f"exact:{chain / 'int8'}",
+        "--audio", corpus, "--clips", 2,
+    )  # fmt: skip
+    assert code == 0
+    assert "No layer falls below 20 dB" in output
+    code, _, error = run("compare", "wav2small", "nowhere")
+    assert code == 1 and "nowhere" in error
+    code, output, _ = run(
+        "compare", "checkpoint:wav2small", "wav2small", "--clips", 2, "--audio", corpus
+    )
+    assert code == 0
 
 
 def test_export_of_a_fixed_window(chain: Path, corpus: Path, run: Run) -> None:
@@ -229,6 +295,8 @@ def test_predict_goes_on_after_a_bad_file(
         (["annotate", str(DEMO), "out", "--teacher", "x"], 1, "teacher must be one of"),
         (["distill", "nowhere", "run"], 1, "nowhere"),
         (["export", "nowhere", "out"], 1, "nowhere"),
+        (["export", "x", "out", "--tflite", "--precision", "fp32"], 2, "--tflite"),
+        (["export", "wav2small", "out", "--opset", "18"], 1, "17 or 21"),
         (["bench", "nowhere"], 1, "nowhere"),
         (["predict", "nowhere"], 1, "nowhere"),
         (["predict", str(DEMO), "--model", "x"], 1, "model must be"),

@@ -355,6 +355,8 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
+    if tflite and precision is not Precision.int8:
+        raise typer.BadParameter("--tflite needs --precision int8")
     with _extra("train"):
         import torch
 
@@ -379,8 +381,6 @@ def export(
         raise InputError(
             f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
         )
-    if tflite and precision is not Precision.int8:
-        raise typer.BadParameter("--tflite needs --precision int8")
     if (out / package.MODEL_FILE).exists() and not overwrite:
         raise InputError(
             f"'{out}' must not hold a model, got {package.MODEL_FILE}: "

@@ -36,8 +36,17 @@ def demo(out: Path) -> None:
     cli.annotate([cli.DEMO, labels], overwrite=True)
     _show("distill", labels, run, "--epochs", 45, "--crop", 1.5, "--overwrite")
     cli.distill(labels, run, epochs=45, crop=1.5, overwrite=True)
-    _show("export", run, model, "--calibration", cli.DEMO, "--overwrite")
-    cli.export(str(run), model, calibration=[cli.DEMO], overwrite=True)
+    sizes = out / "bytes.png"
+    limits: tuple[object, ...] = ("--max-bytes", "60KiB", "--picture", sizes)
+    _show("export", run, model, "--calibration", cli.DEMO, *limits, "--overwrite")
+    cli.export(
+        str(run),
+        model,
+        calibration=[cli.DEMO],
+        max_bytes="60KiB",
+        picture=sizes,
+        overwrite=True,
+    )
     figures, page = out / "evaluation.json", out / "report.md"
     files: tuple[object, ...] = ("--json", figures, "--picture", picture)
     _show("evaluate", model, labels, "--split", "test", *files)
@@ -79,7 +88,7 @@ def demo(out: Path) -> None:
         ),
         (f"on {TARGET}", "fits" if fits else "does not fit"),
         ("report", str(report)),
-        ("pictures", f"{picture}  {plan}"),
+        ("pictures", f"{picture}  {sizes}  {plan}"),
         ("run time", f"{time.monotonic() - begun:.0f} s"),
     ]
     print()
