@@ -67,6 +67,15 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     )
 
 
+def _average_pool(a: Attributes, x: Tensor) -> Tensor:
+    function = {1: functional.avg_pool1d, 2: functional.avg_pool2d}[x.ndim - 2]
+    size, strides = a["kernel_shape"], a.get("strides", 1)
+    y = function(_padded(a, x, 0.0), size, strides)
+    if any(a.get("pads", [])) and not a.get("count_include_pad", 0):
+        y = y / function(_padded(a, torch.ones_like(x), 0.0), size, strides)
+    return y
+
+
 def _batch_norm(a: Attributes, x: Tensor, *parameters: Tensor) -> Tensor:
     weight, bias, mean, variance = parameters
     return functional.batch_norm(
@@ -162,9 +171,7 @@ def _hard_sigmoid(a: Attributes, x: Tensor) -> Tensor:
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
-    "AveragePool": lambda a, x: functional.avg_pool2d(
-        _padded(a, x, 0.0), a["kernel_shape"], a.get("strides", 1)
-    ),
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": _clip,

@@ -22,7 +22,12 @@ CASES = {
     "Abs": [({}, [floats(2, 3)])],
     "Add": [({}, [floats(2, 3), floats(3)])],
     "AveragePool": [
-        ({"kernel_shape": [2, 3], "strides": [2, 1]}, [floats(1, 2, 6, 7)])
+        ({"kernel_shape": [2, 3], "strides": [2, 1]}, [floats(1, 2, 6, 7)]),
+        ({"kernel_shape": [4], "pads": [3, 0]}, [floats(1, 2, 9)]),
+        (
+            {"kernel_shape": [4], "pads": [3, 0], "count_include_pad": 1},
+            [floats(1, 2, 9)],
+        ),
     ],
     "BatchNormalization": [
         (
