@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
@@ -118,7 +118,9 @@ class _Extractor:
             self._fail(f"{' or '.join(operators)} is expected")
         return self.graph.nodes[index]
 
-    def _scalar(self, name: str) -> float | None:
+    def _scalar(self, node: NodeProto, position: int) -> float | None:
+        """Number that a node has as an input, None if it is none or not constant."""
+        name = node.input[position] if position < len(node.input) else ""
         value = self.graph.array(name)
         return (
             float(value.reshape(())) if value is not None and value.size == 1 else None
@@ -127,21 +129,36 @@ class _Extractor:
     def extract(self) -> FrontEnd:
         slope, intercept, name = self._affine(self.graph.nodes[self.quantize].input[0])
         clip = self._node(name, "Clip", "Max")
-        floor = self._scalar(clip.input[1])
-        if floor is None or floor <= 0:
+        floor = self._scalar(clip, 1)
+        if floor is None or not 0 < floor < math.inf or any(clip.input[2:]):
             self._fail("a floor above 0 is expected")
         mel_convolution = self._node(clip.input[0], "Conv")
         mel = self.graph.array(mel_convolution.input[1])
-        if mel is None or mel.ndim != 3 or mel.shape[2] != 1 or (mel < 0).any():
+        if (
+            mel is None
+            or mel.ndim != 3
+            or mel.shape[2] != 1
+            or not ((mel >= 0) & (mel < math.inf)).all()
+            or not mel.any()
+            or self._hop(mel_convolution) != 1
+        ):
             self._fail("a 1x1 convolution with mel weights is expected")
         total = self._node(mel_convolution.input[0], "Add")
         parts = [self._square(name) for name in total.input]
         kernels, inputs, hops = zip(*parts, strict=True)
-        if len(set(inputs)) != 1 or len(set(hops)) != 1:
+        if (
+            len(set(inputs)) != 1
+            or len(set(hops)) != 1
+            or kernels[0].shape != kernels[1].shape
+            or len(kernels[0]) != mel.shape[1]
+        ):
             self._fail("two convolutions of the same signal are expected")
         signal, padding = self._signal(inputs[0])
+        if max(padding) > kernels[0].shape[1]:
+            self._fail("zeros of at most a window are expected")
         power_floor = self._normalisation(signal)
-        return _constants(
+        quantize = self.graph.nodes[self.quantize]
+        constants = _constants(
             kernels=kernels,
             hop_length=hops[0],
             padding=padding,
@@ -150,9 +167,12 @@ class _Extractor:
             floor=floor,
             slope=slope,
             intercept=intercept,
-            scale=self._scalar(self.graph.nodes[self.quantize].input[1]) or 1.0,
-            zero_point=int(self._scalar(self.graph.nodes[self.quantize].input[2]) or 0),
+            scale=self._scalar(quantize, 1) or 1.0,
+            zero_point=int(self._scalar(quantize, 2) or 0),
         )
+        if constants is None:
+            self._fail("a logarithm in the range of its quantisation is expected")
+        return constants
 
     def _affine(self, name: str) -> tuple[float, float, str]:
         """Slope and intercept on the natural logarithm, and what that is taken of."""
@@ -168,10 +188,16 @@ class _Extractor:
                 return slope, intercept, node.input[0]
             name = node.input[0]
             if node.op_type in ("Transpose", "Unsqueeze"):
+                if self._axes(node) not in ([0, 2, 1], [1]):
+                    self._fail("a map (1, 1, frames, mels) is expected")
                 layout.append(node.op_type)
                 continue
-            constant = self._scalar(node.input[1])
-            if constant is None or (node.op_type == "Div" and constant == 0):
+            constant = self._scalar(node, 1)
+            if (
+                constant is None
+                or not math.isfinite(constant)
+                or (node.op_type == "Div" and constant == 0)
+            ):
                 self._fail("a constant number is expected")
             # what was found so far is applied after this node
             if node.op_type == "Add":
@@ -189,34 +215,65 @@ class _Extractor:
         if square.input[0] != square.input[1]:
             self._fail("a square is expected")
         node = self._node(square.input[0], "Conv")
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         kernel = self.graph.array(node.input[1])
+        hop_length = self._hop(node)
         if (
             kernel is None
             or kernel.ndim != 3
             or kernel.shape[1] != 1
-            or len(node.input) > 2
-            or any(attributes.get("pads", []))
-            or np.abs(kernel).max() > 1 + 1e-6
+            or hop_length is None
+            or not (np.abs(kernel) <= 1 + 1e-6).all()
+            or not kernel.any()
         ):
             self._fail("a windowed Fourier kernel is expected")
-        return kernel[:, 0], node.input[0], attributes.get("strides", [1])[0]
+        return kernel[:, 0], node.input[0], hop_length
+
+    def _hop(self, node: NodeProto) -> int | None:
+        """Step of a convolution, None if it is more than kernel and step."""
+        attributes = _attributes(node)
+        strides = attributes.get("strides", [1])
+        plain = (
+            not any(node.input[2:])
+            and not any(attributes.get("pads", []))
+            and attributes.get("dilations", [1]) == [1]
+            and attributes.get("group", 1) == 1
+            and attributes.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+            and len(strides) == 1
+            and strides[0] > 0
+        )
+        return strides[0] if plain else None
+
+    def _axes(self, node: NodeProto) -> list[int] | None:
+        """Axes that a node gets as an attribute or as an input."""
+        attributes = _attributes(node)
+        axes = attributes.get("perm", attributes.get("axes"))
+        if axes is None and len(node.input) > 1:
+            axes = self.graph.array(node.input[1])
+        return None if axes is None else [int(axis) for axis in np.ravel(axes)]
 
     def _signal(self, name: str) -> tuple[str, tuple[int, int]]:
         """Tensor before zeros are added and it is unsqueezed, and the zeros."""
-        name = self._node(name, "Unsqueeze").input[0]
+        unsqueeze = self._node(name, "Unsqueeze")
+        if self._axes(unsqueeze) != [1]:
+            self._fail("a signal (1, 1, time) is expected")
+        name = unsqueeze.input[0]
         index = self.graph.producer.get(name)
         if index is None or self.graph.nodes[index].op_type != "Pad":
             return name, (0, 0)
         node = self._node(name, "Pad")
         pads = self.graph.array(node.input[1])
-        value = self._scalar(node.input[2]) if len(node.input) > 2 else 0.0
-        mode = {a.name: helper.get_attribute_value(a) for a in node.attribute}.get(
-            "mode", b"constant"
-        )
-        if pads is None or len(pads) != 4 or pads[0] or pads[2] or value:
-            self._fail("zeros before and after the signal are expected")
-        if mode != b"constant":
+        value = self._scalar(node, 2) if any(node.input[2:]) else 0.0
+        mode = _attributes(node).get("mode", b"constant")
+        if (
+            pads is None
+            or len(pads) != 4
+            or pads[0]
+            or pads[2]
+            or min(pads) < 0
+            or value != 0
+            or mode != b"constant"
+            or any(node.input[3:])
+        ):
             self._fail("zeros before and after the signal are expected")
         return node.input[0], (int(pads[1]), int(pads[3]))
 
@@ -227,18 +284,27 @@ class _Extractor:
         divided = self._node(name, "Div")
         root = self._node(divided.input[1], "Sqrt")
         floored = self._node(root.input[0], "Add")
-        power_floor = self._scalar(floored.input[1])
+        power_floor = self._scalar(floored, 1)
         mean = self._node(floored.input[0], "ReduceMean")
         square = self._node(mean.input[0], "Mul")
         centred = self._node(divided.input[0], "Sub")
         average = self._node(centred.input[1], "ReduceMean")
+        means = (mean, average)
         if (
             power_floor is None
+            # so small that it would be 0, or too large for a sum of 64 bits
+            or not 2.0**-38 <= power_floor <= 1
+            or any(self._axes(node) not in ([1], [-1]) for node in means)
+            or any(not _attributes(node).get("keepdims", 1) for node in means)
             or list(square.input) != [divided.input[0]] * 2
             or [centred.input[0], average.input[0]] != [self.source] * 2
         ):
             self._fail("the normalisation to zero mean and unit power is expected")
         return power_floor
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
 
 
 def _constants(
@@ -253,8 +319,8 @@ def _constants(
     intercept: float,
     scale: float,
     zero_point: int,
-) -> FrontEnd:
-    """Turn the numbers of a float front end into integers."""
+) -> FrontEnd | None:
+    """Turn the numbers of a float front end into integers, None if they do not fit."""
     cosine, sine = (
         np.rint(kernel.astype(np.float64) * 2**_TWIDDLE).astype(np.int32)
         for kernel in kernels
@@ -271,7 +337,12 @@ def _constants(
     # one step of a logarithm to base 2 in steps of the int8 tensor
     factor = slope * math.log(2) / 2**FRACTION / scale
     offset = intercept / scale + zero_point
+    if not (math.isfinite(factor) and math.isfinite(offset)):
+        return None
     shift = 30 - math.frexp(factor)[1]
+    # logarithms have less than 26 bits
+    if factor == 0 or not 1 <= shift <= 62 or abs(offset) >= 2.0 ** (62 - shift):
+        return None
     return FrontEnd(
         hop_length=hop_length,
         padding=padding,
@@ -339,6 +410,15 @@ def _log2_array(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return ((exponent + excess) << FRACTION) + mantissa
 
 
+def _products(frames: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Exact sums of products ``(frames, bins)``."""
+    weights = np.abs(kernel.astype(np.int64)).sum(axis=1).max()
+    # Integers below 2 ** 53 stay exact in double precision, which is faster.
+    exact = weights * 2 ** (16 + _CENTRED) < 2**53
+    dtype = np.float64 if exact else np.int64
+    return (frames.astype(dtype) @ kernel.T.astype(dtype)).astype(np.int64)
+
+
 def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
     """Compute the int8 log-mel map of a signal.
 
@@ -372,13 +452,9 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
     centred = np.pad((x << _CENTRED) - mean, (before, after))
     frames = np.lib.stride_tricks.sliding_window_view(centred, constants.window_length)[
         :: constants.hop_length
-    ].astype(np.float64)
-    # Integers below 2 ** 53 stay exact in double precision, which is faster.
+    ]
     spectrum = [
-        shift_right(
-            (frames @ kernel.T.astype(np.float64)).astype(np.int64),
-            constants.spectrum_shift,
-        )
+        shift_right(_products(frames, kernel), constants.spectrum_shift)
         for kernel in (constants.cosine, constants.sine)
     ]
     power = spectrum[0] ** 2 + spectrum[1] ** 2

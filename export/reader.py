@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from . import front_end, topology
 from .compact import expand_constants
@@ -52,7 +52,50 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
             or no log-mel front end
 
     """
-    return _Reader(expand_constants(topology.load(source))).read()
+    model = topology.load(source)
+    if topology.opset(model) < _OLDEST_OPSET:
+        raise ExportError(
+            f"model must have opset {_OLDEST_OPSET} or later, got "
+            f"{topology.opset(model)}: export it again"
+        )
+    _check_constants(model)
+    # what overflows in the constants is refused where it is used
+    with np.errstate(all="ignore"):
+        return _Reader(_expanded(model)).read()
+
+
+def _check_constants(model: ModelProto) -> None:
+    """Refuse constants that have fewer or more bytes than their shape needs."""
+    for tensor in model.graph.initializer:
+        try:
+            numpy_helper.to_array(tensor)
+        except Exception as error:  # of many kinds, by the type of the tensor
+            raise ExportError(
+                f"constant '{tensor.name}' must have the bytes of its shape "
+                f"{list(tensor.dims)}, got {topology.one_line(error)}: export it again"
+            ) from error
+
+
+def _expanded(model: ModelProto) -> ModelProto:
+    try:
+        return expand_constants(model)
+    except ExportError:
+        raise
+    except Exception as error:  # onnxruntime's have no common base class
+        raise ExportError(
+            f"constants must be made by nodes that run, got "
+            f"{topology.one_line(error)}: export the model again"
+        ) from error
+
+
+_OLDEST_OPSET = 13
+"""Before it, Softmax and the reductions are other functions."""
+
+_BIAS_ERROR = 0.05
+"""Most steps of the output that rounding a bias to the step of a sum may cost."""
+
+_LARGEST_SCALE = 2.0**60
+"""Scales up to it, and from its inverse on, have products that float32 holds."""
 
 
 _POINTWISE: dict[str, Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = {
@@ -147,7 +190,7 @@ class _Reader:
 
     # -- helpers ---------------------------------------------------------
 
-    def _fail(self, index: int, expected: str) -> None:
+    def _fail(self, index: int, expected: str) -> NoReturn:
         node = self.nodes[index]
         raise ExportError(
             f"node must be {expected}, got {topology.label(node)}: "
@@ -155,11 +198,23 @@ class _Reader:
         )
 
     def _check(self) -> None:
-        if len(self.model.graph.input) != 1 or len(self.model.graph.output) != 1:
+        graph = self.model.graph
+        if len(graph.input) != 1 or len(graph.output) != 1:
             raise ExportError(
-                f"model must have one input and one output, got "
-                f"{len(self.model.graph.input)} and {len(self.model.graph.output)}: "
-                "export it with the signal alone"
+                f"model must have one input and one output, got {len(graph.input)} and "
+                f"{len(graph.output)}: export it with the signal alone"
+            )
+        signal = graph.input[0].type.tensor_type
+        sizes = [dim.dim_value for dim in signal.shape.dim]
+        # an open length counts as 0
+        if (
+            signal.elem_type != TensorProto.FLOAT
+            or len(sizes) != 2
+            or sizes[0] not in (0, 1)
+        ):
+            raise ExportError(
+                f"input '{graph.input[0].name}' must be float32 of shape (1, time), "
+                f"got type {signal.elem_type} and {sizes}: export it again"
             )
         if not any(node.op_type == "QuantizeLinear" for node in self.nodes):
             raise ExportError(
@@ -173,6 +228,9 @@ class _Reader:
         before = self.graph.upstream([first])
         constants = front_end.extract(self.model, self.graph, first)
         scale, zero_point = self._activation_parameters(first)
+        name = self.nodes[first].input[0]
+        if len(self.graph.consumers[name]) != 1 or name in self.graph.outputs:
+            self._fail(first, "all that reads the log-mel")
         tensor = self._add(
             self.nodes[first].output[0],
             self.nodes[first].input[0],
@@ -203,6 +261,11 @@ class _Reader:
             bound = scale * max(127 - zero_point, 128 + zero_point)
             dtype: Literal["int8", "int32"] = "int8"
         else:
+            if not bound < _LARGEST_SCALE:
+                raise ExportError(
+                    f"tensor '{stands_for}' must hold numbers below 2 ** 60, got up to "
+                    f"{bound:.3g}: quantise the model again"
+                )
             scale, dtype = fixed_scale(bound), "int32"
         shape = self.shapes.get(stands_for, ())
         tensor = Tensor(name, dtype, scale, zero_point, shape, bound)
@@ -217,12 +280,14 @@ class _Reader:
         zero = self.graph.array(node.input[2]) if len(node.input) > 2 else None
         if scale is None or scale.size != 1 or zero is None or zero.size != 1:
             self._fail(index, "a quantisation with one constant scale and zero point")
-        assert scale is not None and zero is not None
         if zero.dtype != np.int8:
             self._fail(index, f"a quantisation to int8 and not {zero.dtype}")
         value = float(scale.reshape(()))
-        if not (math.isfinite(value) and value > 0):
-            self._fail(index, f"a quantisation with a scale above 0 and not {value}")
+        if not 1 / _LARGEST_SCALE <= value <= _LARGEST_SCALE:
+            self._fail(
+                index,
+                f"a quantisation with a scale in 2 ** -60 .. 2 ** 60 and not {value}",
+            )
         return value, int(zero.reshape(()))
 
     def _target(
@@ -247,6 +312,20 @@ class _Reader:
         self.done.update(covered)
         return tensor, tuple(sorted(covered))
 
+    def _rescale(
+        self, index: int, factor: np.ndarray | np.floating | float, largest: float
+    ) -> Rescale:
+        try:
+            return Rescale.of(factor, largest)
+        except ExportError as error:
+            self._fail(index, f"quantised with other scales ({error})")
+
+    def _rank(self, index: int, position: int = 0) -> int:
+        rank = len(self._tensor(index, position).shape)
+        if not rank:
+            self._fail(index, "fed with a tensor of known rank")
+        return rank
+
     def _tensor(self, index: int, position: int = 0) -> Tensor:
         name = self.nodes[index].input[position]
         if name not in self.names:
@@ -264,11 +343,10 @@ class _Reader:
         axes = self._attributes(node).get("axes")
         if axes is None and len(node.input) > 1:
             axes = self.graph.array(node.input[1])
-        if axes is None:
+        if axes is None or not np.size(axes):
             self._fail(index, "a reduction with constant axes")
-        assert axes is not None
-        rank = len(self._tensor(index).shape)
-        return tuple(sorted(int(axis) % rank for axis in axes))
+        rank = self._rank(index)
+        return tuple(sorted({int(axis) % rank for axis in axes}))
 
     # -- constants and casts ---------------------------------------------
 
@@ -284,13 +362,12 @@ class _Reader:
         zero = self.graph.array(node.input[2]) if len(node.input) > 2 else None
         if scale is None or self._attributes(node).get("block_size", 0):
             self._fail(index, "weights with one constant scale for each output")
-        assert scale is not None
+        if str(integers.dtype) not in ("int4", "int8", "int16", "int32"):
+            self._fail(index, f"signed weights and not {integers.dtype}")
         if zero is not None and np.any(zero.astype(np.int32) != 0):
             self._fail(index, "weights with zero points of 0")
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
-            self._fail(index, "weights with scales above 0")
-        if integers.dtype.kind not in "iV" and "int4" not in str(integers.dtype):
-            self._fail(index, f"signed weights and not {integers.dtype}")
+        if not ((scale >= 1 / _LARGEST_SCALE) & (scale <= _LARGEST_SCALE)).all():
+            self._fail(index, "weights with scales in 2 ** -60 .. 2 ** 60")
         axis = int(self._attributes(node).get("axis", 1)) % max(1, integers.ndim)
         self.constants[node.output[0]] = _Constant(
             integers.astype(np.int32), scale.astype(np.float32), axis, index
@@ -306,9 +383,10 @@ class _Reader:
         constant = self.constants.get(node.input[1])
         if constant is None:
             self._fail(index, "a layer with constant integer weights")
-        assert constant is not None
+        if constant.integers.ndim < 2 or not constant.integers.size:
+            self._fail(index, "a layer with a matrix or kernels of weights")
         outputs = constant.integers.shape[axis]
-        if np.abs(constant.integers).max(initial=0) > 128:
+        if constant.integers.min() < -128 or constant.integers.max() > 127:
             self._fail(index, "a layer with weights of at most 8 bits")
         if constant.scale.ndim and (
             constant.scale.shape != (outputs,) or constant.axis != axis
@@ -339,15 +417,22 @@ class _Reader:
         if bias in self.constants:
             entry = self.constants[bias]
             covered.append(entry.node)
+            if entry.integers.shape != (len(weight),) or entry.scale.shape not in (
+                (),
+                (len(weight),),
+            ):
+                self._fail(index, "a layer with a constant bias for each output")
             real = entry.integers * entry.scale.astype(np.float64)
             # rounding differs in the last bit from one library to the next
             same = np.allclose(entry.scale, step, rtol=1e-6, atol=0)
             integer = entry.integers.astype(np.int64) if same else None
         elif bias:
             array = self.graph.array(bias)
-            if array is None or array.size != len(weight):
+            if array is None or (array.shape[-1:], array.size) != (
+                (len(weight),),
+                len(weight),
+            ):
                 self._fail(index, "a layer with a constant bias for each output")
-            assert array is not None
             real, integer = array.astype(np.float64).reshape(-1), None
         largest = max(127 - source.zero_point, 128 + source.zero_point)
         if source.dtype == "int32":
@@ -358,13 +443,21 @@ class _Reader:
         if tensor.dtype == "int32":
             integer = np.rint(real / tensor.scale).astype(np.int64)
         elif integer is None:
-            integer = np.rint(real / step.astype(np.float64)).astype(np.int64)
+            steps = np.rint(real / step.astype(np.float64))
+            if not np.abs(steps).max() < 2.0**62:
+                self._fail(index, "a layer whose sums fit 32 bits")
+            integer = steps.astype(np.int64)
+            lost = np.abs(real - steps * step).max() / tensor.scale
+            if lost > _BIAS_ERROR:
+                self._fail(
+                    index, f"a layer whose bias keeps its value ({lost:.2g} steps off)"
+                )
         sums = float(total.max()) + (
             float(np.abs(integer).max()) if tensor.dtype == "int8" else 0
         )
         if source.dtype == "int8" and sums >= 2**31:
             self._fail(index, "a layer whose sums fit 32 bits")
-        rescale = Rescale.of(step / np.float32(tensor.scale), sums)
+        rescale = self._rescale(index, step / np.float32(tensor.scale), sums)
         return tensor, nodes, integer, rescale
 
     def _read_Conv(self, index: int, node: NodeProto) -> None:
@@ -378,6 +471,15 @@ class _Reader:
             or self._tensor(index).dtype != "int8"
         ):
             self._fail(index, "a plain convolution of an int8 map in two dimensions")
+        strides, pads = self._window(index, weight.shape[2:])
+        groups = attributes.get("group", 1)
+        channels = self._channels(index)
+        if (
+            groups < 1
+            or len(weight) % groups
+            or channels not in (None, weight.shape[1] * groups)
+        ):
+            self._fail(index, f"a convolution of {channels} channels")
         bias = node.input[2] if len(node.input) > 2 else ""
         tensor, nodes, integer, rescale = self._layer(
             index, constant, weight, node.output[0], bias, []
@@ -390,11 +492,36 @@ class _Reader:
                 weight.astype(np.int8),
                 integer,
                 rescale,
-                tuple(attributes.get("strides", [1, 1])),
-                tuple(attributes.get("pads", [0] * 4)),
-                attributes.get("group", 1),
+                strides,
+                pads,
+                groups,
             )
         )
+
+    def _channels(self, index: int) -> int | None:
+        """Channels of the map that a node reads, None if they are open."""
+        size = self._tensor(index).shape[1]
+        return size if isinstance(size, int) else None
+
+    def _window(
+        self, index: int, kernel: tuple[int, ...]
+    ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Strides and borders of a window that moves over a map."""
+        attributes = self._attributes(self.nodes[index])
+        strides = tuple(attributes.get("strides", [1, 1]))
+        pads = tuple(attributes.get("pads", [0] * 4))
+        if (
+            self._rank(index) != 4
+            or len(strides) != 2
+            or len(pads) != 4
+            or min(strides) < 1
+            or not all(
+                0 <= pad < size for pad, size in zip(pads, kernel * 2, strict=True)
+            )
+            or tuple(attributes.get("kernel_shape", kernel)) != kernel
+        ):
+            self._fail(index, "a window over a map, its border smaller than itself")
+        return (strides[0], strides[1]), (pads[0], pads[1], pads[2], pads[3])
 
     def _linear(
         self, index: int, axis: int, output: str, bias: str, covered: list[int]
@@ -437,9 +564,9 @@ class _Reader:
         readers = self.graph.consumers.get(output, [])
         if len(readers) == 1 and self.nodes[readers[0]].op_type == "Add":
             (reader,) = readers
-            (other,) = [name for name in self.nodes[reader].input if name != output]
-            if self.graph.array(other) is not None:
-                bias, covered = other, [reader]
+            others = [name for name in self.nodes[reader].input if name != output]
+            if len(others) == 1 and self.graph.array(others[0]) is not None:
+                bias, covered = others[0], [reader]
                 output = self.nodes[reader].output[0]
         self._linear(index, 1, output, bias, covered)
 
@@ -452,7 +579,11 @@ class _Reader:
         node = self.nodes[index]
         source = self._tensor(index)
         tensor, nodes = self._target(node.output[0], source.bound, [index])
-        if (tensor.scale, tensor.zero_point) != (source.scale, source.zero_point):
+        if (tensor.dtype, tensor.scale, tensor.zero_point) != (
+            source.dtype,
+            source.scale,
+            source.zero_point,
+        ):
             self._fail(index, "followed by the scale that it is fed with")
         self.operators.append(kind((source.name,), tensor.name, nodes, *parameters))
 
@@ -467,20 +598,17 @@ class _Reader:
             or self._tensor(index).dtype != "int8"
         ):
             self._fail(index, "a plain maximum of an int8 map in two dimensions")
-        self._moved(
-            index,
-            MaxPool,
-            tuple(attributes["kernel_shape"]),
-            tuple(attributes.get("strides", [1, 1])),
-            tuple(attributes.get("pads", [0] * 4)),
-        )
+        kernel = tuple(attributes["kernel_shape"])
+        self._moved(index, MaxPool, kernel, *self._window(index, kernel))
 
     def _read_Transpose(self, index: int, node: NodeProto) -> None:
-        rank = len(self._tensor(index).shape)
-        axes = self._attributes(node).get("perm", range(rank)[::-1])
-        self._moved(index, Transpose, tuple(axes))
+        rank = self._rank(index)
+        axes = tuple(self._attributes(node).get("perm", range(rank)[::-1]))
+        self._moved(index, Transpose, axes)
 
     def _read_Reshape(self, index: int, node: NodeProto) -> None:
+        if self._attributes(node).get("allowzero", 0):
+            self._fail(index, "a change of shape where 0 keeps the length")
         self._moved(index, Reshape, self._new_shape(index, node.input[1]))
 
     def _read_Flatten(self, index: int, node: NodeProto) -> None:
@@ -515,17 +643,31 @@ class _Reader:
         chain = self._behind(name, "Concat")
         if chain is not None:
             concat = self.nodes[chain]
-            head = self._behind(concat.input[0], "Slice")
+            kept = self._leading_lengths(concat.input[0], self.nodes[index].input[0])
             rest = [self.graph.array(entry) for entry in concat.input[1:]]
-            if head is not None and all(entry is not None for entry in rest):
-                start, stop = (
-                    self.graph.array(entry) for entry in self.nodes[head].input[1:3]
-                )
-                if start is not None and stop is not None and not start.any():
-                    tail = [int(size) for entry in rest for size in entry]  # type: ignore[union-attr]
-                    return (*[0] * int(stop[0]), *tail)
+            sizes = [int(size) for part in rest if part is not None for size in part]
+            if kept and all(part is not None for part in rest):
+                return (*[0] * kept, *sizes)
         self._fail(index, "a change to a constant shape")
-        raise AssertionError
+
+    def _leading_lengths(self, name: str, source: str) -> int:
+        """How many lengths of another tensor, from the first on, a tensor holds."""
+        head = self._behind(name, "Slice")
+        if head is None:
+            return 0
+        shape = self._behind(self.nodes[head].input[0], "Shape")
+        if (
+            shape is None
+            or self.nodes[shape].attribute
+            or self.names.get(self.nodes[shape].input[0], "") != self.names.get(source)
+        ):
+            return 0
+        arrays = [self.graph.array(entry) for entry in self.nodes[head].input[1:]]
+        numbers = [int(a[0]) if a is not None and a.size else -1 for a in arrays]
+        # from the first on, along the only axis, in steps of one
+        if numbers[0] != 0 or numbers[2:] not in ([], [0], [0, 1]):
+            return 0
+        return max(0, numbers[1])
 
     def _behind(self, name: str, operator: str) -> int | None:
         index = self.graph.producer.get(name)
@@ -549,7 +691,7 @@ class _Reader:
         tensor, nodes = self._target(node.output[0], bound, [index])
         if any(source.dtype != "int32" for source in (tensor, *sources)):
             self._fail(index, "a concatenation of int32 tensors")
-        rank = len(sources[0].shape)
+        rank = self._rank(index)
         self.operators.append(
             Concat(
                 tuple(source.name for source in sources),
@@ -557,7 +699,9 @@ class _Reader:
                 nodes,
                 self._attributes(node)["axis"] % rank,
                 tuple(
-                    round(math.log2(tensor.scale / source.scale)) for source in sources
+                    # a tensor of zeros has a scale of its own
+                    min(62, max(0, round(math.log2(tensor.scale / source.scale))))
+                    for source in sources
                 ),
             )
         )
@@ -569,7 +713,9 @@ class _Reader:
         attributes = self._attributes(node)
         if node.op_type == "Clip":
             limits = [self.graph.array(name) for name in node.input[1:] if name]
-            if len(limits) != 2 or any(limit is None for limit in limits):
+            if len(limits) != 2 or any(
+                limit is None or limit.size != 1 for limit in limits
+            ):
                 self._fail(index, "a clip with two constant limits")
             attributes = dict(zip(("low", "high"), limits, strict=True))
         if source.dtype == "int32" and node.op_type == "Relu":
@@ -583,19 +729,23 @@ class _Reader:
             largest = source.bound * min(6, source.bound + 3) / source.scale**2
             self.operators.append(
                 HardSwish(
-                    (source.name,), tensor.name, nodes, Rescale.of(factor, largest)
+                    (source.name,),
+                    tensor.name,
+                    nodes,
+                    self._rescale(index, factor, largest),
                 )
             )
             return
         integers = np.arange(-128, 128)
         numbers = (integers - source.zero_point).astype(np.float32)
-        with np.errstate(over="ignore"):
-            values = _POINTWISE[node.op_type](
-                numbers * np.float32(source.scale), attributes
-            )
+        values = _POINTWISE[node.op_type](
+            numbers * np.float32(source.scale), attributes
+        )
         bound = float(np.abs(values).max())
+        if not math.isfinite(bound):
+            self._fail(index, "a function with finite values")
         tensor, nodes = self._target(node.output[0], bound, [index])
-        table = np.rint(values / np.float32(tensor.scale)).astype(np.int64)
+        table = np.rint(values / np.float32(tensor.scale))
         if tensor.dtype == "int8":
             table = np.clip(table + tensor.zero_point, -128, 127)
         self.operators.append(
@@ -612,8 +762,8 @@ class _Reader:
         ]
         # 2**30 times 2**31 leaves room for the sum of both
         shift = 30 - math.frexp(max(factors))[1]
-        if shift < 1:
-            self._fail(index, "a sum whose step is not far below its inputs'")
+        if not 1 <= shift <= 62:
+            self._fail(index, "a sum with a step in the range of its inputs'")
         multipliers = [round(math.ldexp(factor, shift)) for factor in factors]
         self.operators.append(
             Sum(
@@ -641,7 +791,7 @@ class _Reader:
             length = left.shape[-1]
             if not isinstance(length, int):
                 self._fail(index, "a product over an axis of fixed length")
-            terms = int(length)  # type: ignore[arg-type]
+            terms = length
         bound = left.bound * right.bound * terms
         tensor, nodes = self._target(node.output[0], bound, [index])
         # 23 bits each leave room for the sum of their products
@@ -651,14 +801,14 @@ class _Reader:
             for source, bits in zip((left, right), shifts, strict=True)
         ]
         step = steps[0] * steps[1]
-        largest = bound / float(step)
+        largest = bound / float(step) if step > 0 else math.inf
         self.operators.append(
             kind(
                 (left.name, right.name),
                 tensor.name,
                 nodes,
                 (shifts[0], shifts[1]),
-                Rescale.of(step / np.float32(tensor.scale), largest),
+                self._rescale(index, step / np.float32(tensor.scale), largest),
             )
         )
 
@@ -669,15 +819,14 @@ class _Reader:
         self._mean(index, self._axes(index), keep)
 
     def _read_GlobalAveragePool(self, index: int, node: NodeProto) -> None:
-        rank = len(self._tensor(index).shape)
-        self._mean(index, tuple(range(2, rank)), True)
+        self._mean(index, tuple(range(2, self._rank(index))), True)
 
     def _mean(self, index: int, axes: tuple[int, ...], keep: bool) -> None:
         source = self._tensor(index)
         output = self.nodes[index].output[0]
         tensor, nodes = self._target(output, source.bound, [index])
         largest = math.ceil(source.bound / source.scale)
-        fraction = 30 - largest.bit_length()
+        fraction = max(0, 30 - largest.bit_length())
         factor = np.float32(source.scale) / np.float32(tensor.scale)
         self.operators.append(
             Mean(
@@ -687,7 +836,7 @@ class _Reader:
                 axes,
                 keep,
                 fraction,
-                Rescale.of(factor * np.float32(2.0**-fraction), 2.0**30),
+                self._rescale(index, factor * np.float32(2.0**-fraction), 2.0**30),
             )
         )
 
@@ -704,7 +853,7 @@ class _Reader:
         value = self.tensors[self.names[value_name]]
         score = self._tensor(softmax)
         axes = self.graph.array(node.input[1]) if len(node.input) > 1 else None
-        rank = len(score.shape)
+        rank = self._rank(softmax)
         axis = self._attributes(self.nodes[softmax]).get("axis", -1) % rank
         if (
             axes is None
@@ -712,12 +861,13 @@ class _Reader:
             or self._attributes(node).get("keepdims", 1)
             or value.dtype != "int32"
             or score.dtype != "int32"
+            or not _same_shape(value, score)
         ):
             self._fail(index, "the sum over the softmax's axis that ends a pooling")
         tensor, nodes = self._target(
             node.output[0], value.bound, [index, product, softmax]
         )
-        if tensor.scale != value.scale:
+        if tensor.dtype != "int32":
             self._fail(index, "read in more than 8 bits")
         factor = score.scale * math.log2(math.e) * 2**16
         self.operators.append(
@@ -726,6 +876,14 @@ class _Reader:
                 tensor.name,
                 nodes,
                 axis,
-                Rescale.of(factor, score.bound / score.scale),
+                self._rescale(softmax, factor, score.bound / score.scale),
             )
         )
+
+
+def _same_shape(left: Tensor, right: Tensor) -> bool:
+    """Whether shapes are the same as far as they are known."""
+    return len(left.shape) == len(right.shape) and all(
+        a == b or not (isinstance(a, int) and isinstance(b, int))
+        for a, b in zip(left.shape, right.shape, strict=True)
+    )

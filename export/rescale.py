@@ -39,13 +39,13 @@ class Rescale:
         """Make the rescaling by a factor of integers up to a largest absolute one.
 
         Raises:
-            ExportError: if the factor is not in (0, 2 ** 23)
-                or the integers do not fit 64 bits
+            ExportError: if the integers do not fit 64 bits
+                or the factor is not in (0, 2 ** (23 - before))
 
         """
         factor = np.asarray(factor, np.float32)
         if not (np.isfinite(factor).all() and (factor > 0).all() and factor.size):
-            raise _ratio_error(factor)
+            raise _ratio_error(factor, 0)
         if not largest < 2.0**63:
             raise ExportError(
                 f"sums must be below 2 ** 63, got up to {largest:.3g}: "
@@ -56,7 +56,7 @@ class Rescale:
         multiplier = np.rint(mantissa * 2**24).astype(np.int64)
         shift = 24 - exponent.astype(np.int64)
         if (shift < 1).any():
-            raise _ratio_error(factor)
+            raise _ratio_error(factor, before)
         # a factor so small loses bits that no sum of 38 bits can make felt
         excess = np.maximum(0, shift - 62)
         return cls(factor, multiplier >> np.minimum(excess, 63), shift - excess, before)
@@ -71,11 +71,11 @@ class Rescale:
         return (integers * self.multiplier + half) >> self.shift
 
 
-def _ratio_error(factor: np.ndarray) -> ExportError:
+def _ratio_error(factor: np.ndarray, before: int) -> ExportError:
     low, high = (factor.min(), factor.max()) if factor.size else (0, 0)
     return ExportError(
-        f"scales must stand in ratios above 0 and below 2 ** 23, got {low} to {high}: "
-        "quantise the model again"
+        f"scales must stand in ratios above 0 and below 2 ** {23 - before}, "
+        f"got {low:.3g} to {high:.3g}: quantise the model again"
     )
 
 

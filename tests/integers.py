@@ -1,0 +1,433 @@
+"""The integer graph again, from its page: Python integers and loops, slow and plain.
+
+An oracle for :mod:`export.reference`, written from ``docs/arithmetic.md`` alone.
+Arrays hold Python integers, which have no width that could be too small.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from export import graph
+from export.front_end import FrontEnd
+from export.graph import IntegerGraph, Operator, Tensor
+from export.rescale import Rescale
+
+Array = np.ndarray
+"""Array of Python integers."""
+
+
+def array(values: Any) -> Array:
+    """Array of Python integers from any integers."""
+    values = np.asarray(values)
+    made = np.empty(values.shape, object)
+    for place in np.ndindex(values.shape):
+        made[place] = int(values[place])
+    return made
+
+
+# -- conventions -------------------------------------------------------------
+
+
+def round_shift(a: int, n: int) -> int:
+    return (a + ((1 << n) >> 1)) >> n
+
+
+def clamp(a: int, low: int, high: int) -> int:
+    return min(max(a, low), high)
+
+
+def rescale(a: int, by: Rescale, output: int = 0) -> int:
+    multiplier = int(np.reshape(by.multiplier, -1)[output])
+    shift = int(np.reshape(by.shift, -1)[output])
+    return round_shift(round_shift(a, by.before) * multiplier, shift)
+
+
+def rescale_constants(factor: float, largest: float) -> tuple[int, int, int]:
+    """Multiplier, shift and ``before`` of a factor."""
+    before = max(0, math.frexp(max(1.0, largest))[1] - 38)
+    exact = Fraction(float(factor)) * 2**before
+    exponent = 0
+    while exact >= Fraction(2) ** exponent:
+        exponent += 1
+    while exact < Fraction(2) ** (exponent - 1):
+        exponent -= 1
+    multiplier = exact / Fraction(2) ** exponent * 2**24
+    assert multiplier.denominator == 1
+    whole, shift = multiplier.numerator, 24 - exponent
+    return (whole >> (shift - 62), 62, before) if shift > 62 else (whole, shift, before)
+
+
+def finish(a: int, by: Rescale, target: Tensor, output: int = 0, bias: int = 0) -> int:
+    if target.dtype == "int32":
+        return rescale(a, by, output) + bias
+    return clamp(rescale(a + bias, by, output) + target.zero_point, -128, 127)
+
+
+# -- front end ---------------------------------------------------------------
+
+LOG_TABLE = [round(math.log2(1 + i / 256) * 2**16) for i in range(257)]
+EXP_TABLE = [round(2 ** (16 - i / 256)) for i in range(257)]
+
+
+def log2(a: int) -> int:
+    exponent = a.bit_length() - 1
+    rest = math.floor(Fraction(a * 2**24, 2**exponent)) - 2**24
+    place, part = rest >> 16, rest & 65535
+    step = LOG_TABLE[place + 1] - LOG_TABLE[place]
+    return (exponent << 16) + LOG_TABLE[place] + ((step * part + 32768) >> 16)
+
+
+def samples(signal: np.ndarray) -> list[int]:
+    if signal.dtype == np.int16:
+        return [int(sample) for sample in signal]
+    return [
+        clamp(round(Fraction(float(sample)) * 2**15), -(2**15), 2**15 - 1)
+        for sample in signal
+    ]
+
+
+def log_mel(constants: FrontEnd, signal: np.ndarray) -> Array:
+    x = samples(signal)
+    count = len(x)
+    mean, gain = 0, 0
+    if constants.power_floor is not None:
+        total = sum(x)
+        mean = ((total << 12) + count) // (2 * count)
+        energy = (count * sum(sample * sample for sample in x) - total * total) << 8
+        energy += constants.power_floor * count * count
+        gain = log2(energy) - 2 * log2(count) - (38 << 16)
+    before, after = constants.padding
+    c = [0] * before + [(sample << 11) - mean for sample in x] + [0] * after
+    cosine, sine = constants.cosine.tolist(), constants.sine.tolist()
+    mel = constants.mel.tolist()
+    bins, window_length = len(cosine), len(cosine[0])
+    frames = (len(c) - window_length) // constants.hop_length + 1
+    y = np.empty((1, 1, frames, len(mel)), object)
+    for t in range(frames):
+        frame = c[t * constants.hop_length :][:window_length]
+        power = []
+        for k in range(bins):
+            real, imaginary = (
+                round_shift(
+                    sum(a * b for a, b in zip(frame, twiddles[k], strict=True)),
+                    constants.spectrum_shift,
+                )
+                for twiddles in (cosine, sine)
+            )
+            power.append(real * real + imaginary * imaginary)
+        for m, weights in enumerate(mel):
+            s = sum(
+                weight * value for weight, value in zip(weights, power, strict=True)
+            )
+            level = constants.log_floor
+            if s:
+                level = max(log2(s) - constants.log_offset - gain, level)
+            scaled = level * constants.multiplier + constants.offset
+            y[0, 0, t, m] = clamp(round_shift(scaled, constants.shift), -128, 127)
+    return y
+
+
+# -- operators ---------------------------------------------------------------
+
+
+def _places(length: int, kernel: int, stride: int, pads: int) -> int:
+    return (length + pads - kernel) // stride + 1
+
+
+def _convolution(
+    operator: graph.Convolution, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    weight = operator.weight.tolist()
+    outputs, inputs, height, width = operator.weight.shape
+    top, left, bottom, right = operator.pads
+    rows = _places(x.shape[2], height, operator.strides[0], top + bottom)
+    columns = _places(x.shape[3], width, operator.strides[1], left + right)
+    y = np.empty((len(x), outputs, rows, columns), object)
+    for b, o, i, j in np.ndindex(y.shape):
+        first = o // (outputs // operator.groups) * inputs
+        total = 0
+        for c, u, v in itertools.product(range(inputs), range(height), range(width)):
+            row = i * operator.strides[0] + u - top
+            column = j * operator.strides[1] + v - left
+            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                value = x[b, first + c, row, column] - sources[0].zero_point
+                total += weight[o][c][u][v] * value
+        bias = int(operator.bias[o])
+        y[b, o, i, j] = finish(total, operator.rescale, target, o, bias)
+    return y
+
+
+def _linear(
+    operator: graph.Linear, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    weight = operator.weight.tolist()
+    y = np.empty((*x.shape[:-1], len(weight)), object)
+    for place in np.ndindex(x.shape[:-1]):
+        for o, row in enumerate(weight):
+            total = sum(
+                w * (x[(*place, i)] - sources[0].zero_point) for i, w in enumerate(row)
+            )
+            bias = int(operator.bias[o])
+            y[(*place, o)] = finish(total, operator.rescale, target, o, bias)
+    return y
+
+
+def _max_pool(
+    operator: graph.MaxPool, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    (height, width), (down, along) = operator.kernel, operator.strides
+    top, left, bottom, right = operator.pads
+    rows = _places(x.shape[2], height, down, top + bottom)
+    columns = _places(x.shape[3], width, along, left + right)
+    y = np.empty((*x.shape[:2], rows, columns), object)
+    for b, c, i, j in np.ndindex(y.shape):
+        y[b, c, i, j] = max(
+            x[b, c, row, column]
+            for row in range(i * down - top, i * down - top + height)
+            for column in range(j * along - left, j * along - left + width)
+            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]
+        )
+    return y
+
+
+def _transpose(
+    operator: graph.Transpose, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    y = np.empty([x.shape[axis] for axis in operator.axes], object)
+    for place in np.ndindex(y.shape):
+        origin = [0] * x.ndim
+        for i, axis in enumerate(operator.axes):
+            origin[axis] = place[i]
+        y[place] = x[tuple(origin)]
+    return y
+
+
+def _reshape(
+    operator: graph.Reshape, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    flat = [x[place] for place in np.ndindex(x.shape)]
+    shape = [size or x.shape[axis] for axis, size in enumerate(operator.shape)]
+    if -1 in shape:
+        shape[shape.index(-1)] = len(flat) // -math.prod(shape)
+    y = np.empty(shape, object)
+    for place, value in zip(np.ndindex(*shape), flat, strict=True):
+        y[place] = value
+    return y
+
+
+def _each(function: Callable[..., int], *inputs: Array) -> Array:
+    """Function of the numbers at the same place, shapes broadcast."""
+    together = np.broadcast_arrays(*inputs)
+    y = np.empty(together[0].shape, object)
+    for place in np.ndindex(y.shape):
+        y[place] = function(*(values[place] for values in together))
+    return y
+
+
+def _table(
+    operator: graph.Table, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    return _each(lambda value: int(operator.table[value + 128]), x)
+
+
+def _hard_swish(
+    operator: graph.HardSwish, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    three = round(3 / Fraction(sources[0].scale))
+    return _each(
+        lambda value: finish(
+            value * clamp(value + three, 0, 2 * three), operator.rescale, target
+        ),
+        x,
+    )
+
+
+def _relu(
+    operator: graph.Relu, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    return _each(lambda value: max(value, 0), x)
+
+
+def _sum(
+    operator: graph.Sum, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
+) -> Array:
+    def add(a: int, b: int) -> int:
+        total = (a - sources[0].zero_point) * operator.multipliers[0]
+        total += (b - sources[1].zero_point) * operator.multipliers[1]
+        total = round_shift(total, operator.shift)
+        if target.dtype == "int32":
+            return total
+        return clamp(total + target.zero_point, -128, 127)
+
+    return _each(add, x1, x2)
+
+
+def _narrowed(
+    operator: graph.Product | graph.MatrixProduct,
+    sources: list[Tensor],
+    *inputs: Array,
+) -> list[Array]:
+    def narrow(n: int) -> Callable[[int], int]:
+        zero_point, bits = sources[n].zero_point, operator.shifts[n]
+        return lambda value: round_shift(value - zero_point, bits)
+
+    return [_each(narrow(n), x) for n, x in enumerate(inputs)]
+
+
+def _product(
+    operator: graph.Product, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
+) -> Array:
+    narrow = _narrowed(operator, sources, x1, x2)
+    return _each(lambda a, b: finish(a * b, operator.rescale, target), *narrow)
+
+
+def _matrix_product(
+    operator: graph.MatrixProduct,
+    sources: list[Tensor],
+    target: Tensor,
+    x1: Array,
+    x2: Array,
+) -> Array:
+    a, b = _narrowed(operator, sources, x1, x2)
+    outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = np.broadcast_to(a, (*outer, *a.shape[-2:]))
+    b = np.broadcast_to(b, (*outer, *b.shape[-2:]))
+    y = np.empty((*outer, a.shape[-2], b.shape[-1]), object)
+    for *place, i, j in np.ndindex(y.shape):
+        left, right = a[tuple(place)], b[tuple(place)]
+        total = sum(left[i, k] * right[k, j] for k in range(a.shape[-1]))
+        y[(*place, i, j)] = finish(total, operator.rescale, target)
+    return y
+
+
+def _mean(
+    operator: graph.Mean, sources: list[Tensor], target: Tensor, x: Array
+) -> Array:
+    kept = [1 if i in operator.axes else size for i, size in enumerate(x.shape)]
+    count = math.prod(x.shape[axis] for axis in operator.axes)
+    totals = np.full(kept, 0, object)
+    for place in np.ndindex(x.shape):
+        where = tuple(0 if i in operator.axes else at for i, at in enumerate(place))
+        totals[where] += x[place] - sources[0].zero_point
+    y = _each(
+        lambda total: finish(
+            ((total << operator.fraction) + count // 2) // count,
+            operator.rescale,
+            target,
+        ),
+        totals,
+    )
+    left = [size for i, size in enumerate(x.shape) if i not in operator.axes]
+    return y if operator.keep else y.reshape(left)
+
+
+class Pool:
+    """Softmax pooling of one place, frame by frame."""
+
+    def __init__(self) -> None:
+        self.reference: int | None = None
+        self.numerator = self.denominator = 0
+        self.largest = 0
+        """Largest absolute number that either sum had."""
+
+    def push(self, value: int, logarithm: int) -> None:
+        needed = -((-logarithm) >> 16)
+        if self.reference is None:
+            self.reference = needed
+        if needed > self.reference:
+            drop = min(needed - self.reference, 62)
+            self.numerator = round_shift(self.numerator, drop)
+            self.denominator = round_shift(self.denominator, drop)
+            self.reference = needed
+        below = (self.reference << 16) - logarithm
+        place, part = (below >> 8) & 255, below & 255
+        step = EXP_TABLE[place] - EXP_TABLE[place + 1]
+        weight = EXP_TABLE[place] - ((step * part + 128) >> 8)
+        weight = round_shift(weight, min(below >> 16, 62))
+        self.numerator += weight * value
+        self.denominator += weight
+        self.largest = max(self.largest, abs(self.numerator), self.denominator)
+
+    def result(self) -> int:
+        half = self.denominator // 2
+        self.largest = max(self.largest, abs(self.numerator + half))
+        return (self.numerator + half) // self.denominator
+
+
+def _softmax_pool(
+    operator: graph.SoftmaxPool,
+    sources: list[Tensor],
+    target: Tensor,
+    value: Array,
+    score: Array,
+) -> Array:
+    value = np.moveaxis(value, operator.axis, -1)
+    score = np.moveaxis(score, operator.axis, -1)
+    y = np.empty(value.shape[:-1], object)
+    for place in np.ndindex(y.shape):
+        pool = Pool()
+        for v, s in zip(value[place], score[place], strict=True):
+            pool.push(v, rescale(s, operator.logarithm))
+        y[place] = pool.result()
+    return y
+
+
+def _concat(
+    operator: graph.Concat, sources: list[Tensor], target: Tensor, *inputs: Array
+) -> Array:
+    return np.concatenate(
+        [
+            _each(lambda value, bits=bits: round_shift(value, bits), x)
+            for x, bits in zip(inputs, operator.shifts, strict=True)
+        ],
+        axis=operator.axis,
+    )
+
+
+_OPERATORS: dict[type[Operator], Callable[..., Array]] = {
+    graph.Concat: _concat,
+    graph.Convolution: _convolution,
+    graph.HardSwish: _hard_swish,
+    graph.Linear: _linear,
+    graph.MatrixProduct: _matrix_product,
+    graph.MaxPool: _max_pool,
+    graph.Mean: _mean,
+    graph.Product: _product,
+    graph.Relu: _relu,
+    graph.Reshape: _reshape,
+    graph.SoftmaxPool: _softmax_pool,
+    graph.Sum: _sum,
+    graph.Table: _table,
+    graph.Transpose: _transpose,
+}
+
+
+def apply(
+    operator: Operator, tensors: Mapping[str, Tensor], values: Mapping[str, Array]
+) -> Array:
+    """Compute one operator from the integers of its inputs."""
+    return _OPERATORS[type(operator)](
+        operator,
+        [tensors[name] for name in operator.inputs],
+        tensors[operator.output],
+        *(values[name] for name in operator.inputs),
+    )
+
+
+def run(model: IntegerGraph, signal: np.ndarray) -> dict[str, Array]:
+    """Compute every tensor of a model for a signal."""
+    values: dict[str, Array] = {}
+    for operator in model.operators:
+        if isinstance(operator, graph.LogMel):
+            value = log_mel(operator.front_end, signal)
+        else:
+            value = apply(operator, model.tensors, values)
+        values[operator.output] = value
+    return values
