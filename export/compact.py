@@ -177,7 +177,14 @@ def expand_constants(model: ModelProto) -> ModelProto:
             )
             for name in made
         )
-        values = topology.session(folding, "exact").run(made, {})
+        session = topology.session(folding, "exact")
+        try:
+            values = session.run(made, {})
+        except Exception as error:  # onnxruntime's have no common base class
+            raise ExportError(
+                f"constants must be made by nodes that run, got "
+                f"{topology.one_line(error)}: export the model again"
+            ) from error
         stored += [
             numpy_helper.from_array(np.asarray(value), name)
             for name, value in zip(made, values, strict=True)

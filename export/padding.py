@@ -75,10 +75,13 @@ def _is_full_convolution(graph: Topology, index: int) -> bool:
     groups = [
         helper.get_attribute_value(a) for a in node.attribute if a.name == "group"
     ]
+    if node.op_type != "Conv" or groups not in ([], [1]):
+        return False
+    weight, *bias = (graph.array(name) for name in node.input[1:])
     return (
-        node.op_type == "Conv"
-        and groups in ([], [1])
-        and all(graph.array(name) is not None for name in node.input[1:])
+        weight is not None
+        and weight.ndim > 2
+        and all(entry is not None and entry.shape == weight.shape[:1] for entry in bias)
     )
 
 

@@ -346,6 +346,13 @@ class _Planner:
         layers: list[Layer] = []
         for index in self.linear:
             node = self.nodes[index]
+            for name in node.input[1:]:
+                value = self.graph.array(name)
+                if value is not None and not np.isfinite(value).all():
+                    raise ExportError(
+                        f"weights must be finite, got NaN or Inf in "
+                        f"{topology.label(node)}: train the model again"
+                    )
             source = self._source(node.input[0])
             integer_input = index not in self.tail or self._gives_integers(source)
             if integer_input:

@@ -52,6 +52,14 @@ def load(source: ModelProto | bytes | str | Path) -> ModelProto:
             f"{where} must be a valid ONNX model, got {one_line(error)}: "
             "export it again"
         ) from error
+    for tensor in model.graph.initializer:
+        try:
+            numpy_helper.to_array(tensor)
+        except Exception as error:  # of many kinds, by the type of the tensor
+            raise ExportError(
+                f"constant '{tensor.name}' must have the bytes of its shape "
+                f"{list(tensor.dims)}, got {one_line(error)}: export it again"
+            ) from error
     return model
 
 

@@ -185,14 +185,6 @@ STRUCTURE = [
     change_value,
     change_attribute,
 ]
-FLOAT = [
-    drop_node,
-    rename_input,
-    swap_inputs,
-    change_operator,
-    change_type,
-    change_attribute,
-]
 
 
 # -- judgement ---------------------------------------------------------------
@@ -277,7 +269,7 @@ def test_damaged_float_models_are_not_quantised():
     signals = [SIGNAL]
     generator = np.random.default_rng(0)
     found: Counter[tuple[str, str]] = Counter()
-    for mutation in FLOAT * 8:
+    for mutation in STRUCTURE * 8:
         damaged = ModelProto()
         damaged.CopyFrom(model)
         mutation(damaged, generator)

@@ -550,3 +550,15 @@ def test_settings_that_do_not_exist():
         QuantConfig(four_bit_layers=-1)
     with pytest.raises(ExportError, match="opset must be 17 or 21, got 18"):
         QuantConfig(opset=18)
+
+
+def test_weights_that_are_not_finite(student):
+    model = expand_constants(student)
+    layer = plan(model).layers[3]
+    for tensor in model.graph.initializer:
+        if tensor.name == layer.weight:
+            value = onnx.numpy_helper.to_array(tensor).copy()
+            value.flat[5] = np.inf
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    with pytest.raises(ExportError, match="weights must be finite, got NaN or Inf in"):
+        quantize(model, clips(2, 0))

@@ -84,3 +84,16 @@ def test_neighbours(model):
     assert graph.downstream([1]) == {1, 2}
     assert graph.array("x") is None
     assert topology.label(graph.nodes[2]) == "Add 'y'"
+
+
+def test_a_constant_with_too_few_bytes():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}> { y = Add(x, w) }"""
+    )
+    model.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    )
+    model.graph.initializer[0].raw_data = b"1234567"
+    with pytest.raises(ExportError, match=r"valid ONNX model|bytes of its shape"):
+        topology.load(model)
