@@ -11,6 +11,7 @@ and integers of 4 bits two to a byte.
 from __future__ import annotations
 
 import itertools
+import math
 import string
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,9 @@ from .topology import opset
 FOUR_BIT_OPSET = 21
 """First version of the operators with a 4-bit type for weights;
 before it, packed bytes are taken apart by the graph itself."""
+
+_MOST_VALUES = 2**26
+"""Values of a constant; a damaged shape may ask for more than any memory holds."""
 
 _BARRIERS = {
     "DequantizeLinear",
@@ -170,6 +174,13 @@ def expand_constants(model: ModelProto) -> ModelProto:
         inferred = onnx.shape_inference.infer_shapes(folding, data_prop=True)
         types = {value.name: value for value in inferred.graph.value_info}
         types |= {value.name: value for value in inferred.graph.output}
+        for name, value in types.items():
+            sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            if math.prod(sizes) > _MOST_VALUES:
+                raise ExportError(
+                    f"constants must have at most {_MOST_VALUES} values, got {sizes} "
+                    f"for '{name}': export the model again"
+                )
         del folding.graph.output[:]
         folding.graph.output.extend(
             helper.make_tensor_value_info(

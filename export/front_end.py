@@ -8,7 +8,7 @@ and turned into integer constants;
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -33,6 +33,8 @@ _SPECTRUM = 31
 """Bits of a spectral value, sign apart."""
 _MEL = 16
 """Bits of a mel weight."""
+_MOST_MEL = 64
+"""How much larger the weights of one mel band may be than those of another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,11 @@ class FrontEnd:
 
     shift: int
     """Bits that the sum is shifted right by."""
+
+    past_frames: int | None = None
+    """Frames, the present one included,
+    whose mean logarithm over all bands is taken from the present one's;
+    None if nothing is taken."""
 
     @property
     def window_length(self) -> int:
@@ -127,7 +134,9 @@ class _Extractor:
         )
 
     def extract(self) -> FrontEnd:
-        slope, intercept, name = self._affine(self.graph.nodes[self.quantize].input[0])
+        slope, intercept, past_frames, name = self._affine(
+            self.graph.nodes[self.quantize].input[0]
+        )
         clip = self._node(name, "Clip", "Max")
         floor = self._scalar(clip, 1)
         if floor is None or not 0 < floor < math.inf or any(clip.input[2:]):
@@ -157,6 +166,9 @@ class _Extractor:
         if max(padding) > kernels[0].shape[1]:
             self._fail("zeros of at most a window are expected")
         power_floor = self._normalisation(signal)
+        bands = mel[:, :, 0].max(axis=1)
+        if bands[bands > 0].min() * _MOST_MEL < bands.max():
+            self._fail(f"mel bands whose weights are within a factor of {_MOST_MEL}")
         quantize = self.graph.nodes[self.quantize]
         constants = _constants(
             kernels=kernels,
@@ -172,11 +184,12 @@ class _Extractor:
         )
         if constants is None:
             self._fail("a logarithm in the range of its quantisation is expected")
-        return constants
+        return replace(constants, past_frames=past_frames)
 
-    def _affine(self, name: str) -> tuple[float, float, str]:
-        """Slope and intercept on the natural logarithm, and what that is taken of."""
+    def _affine(self, name: str) -> tuple[float, float, int | None, str]:
+        """Slope, intercept, frames of the level, and what the logarithm is taken of."""
         slope, intercept = 1.0, 0.0
+        past_frames: int | None = None
         layout: list[str] = []
         while True:
             node = self._node(
@@ -185,13 +198,17 @@ class _Extractor:
             if node.op_type == "Log":
                 if layout != ["Unsqueeze", "Transpose"]:
                     self._fail("a map (1, 1, frames, mels) is expected after it")
-                return slope, intercept, node.input[0]
+                return slope, intercept, past_frames, node.input[0]
             name = node.input[0]
             if node.op_type in ("Transpose", "Unsqueeze"):
                 if self._axes(node) not in ([0, 2, 1], [1]):
                     self._fail("a map (1, 1, frames, mels) is expected")
                 layout.append(node.op_type)
                 continue
+            if node.op_type == "Sub" and past_frames is None and not layout:
+                past_frames = self._past_level(node)
+                if past_frames is not None:
+                    continue
             constant = self._scalar(node, 1)
             if (
                 constant is None
@@ -199,15 +216,53 @@ class _Extractor:
                 or (node.op_type == "Div" and constant == 0)
             ):
                 self._fail("a constant number is expected")
-            # what was found so far is applied after this node
-            if node.op_type == "Add":
-                intercept += slope * constant
-            elif node.op_type == "Sub":
-                intercept -= slope * constant
+            # what was found so far is applied after this node;
+            # what is added before a level is taken away goes with it
+            if node.op_type in ("Add", "Sub"):
+                sign = 1 if node.op_type == "Add" else -1
+                intercept += sign * slope * constant if past_frames is None else 0
             elif node.op_type == "Mul":
                 slope *= constant
             else:
                 slope /= constant
+
+    def _past_level(self, subtraction: NodeProto) -> int | None:
+        """Frames of the mean level that is subtracted; None for another number."""
+        if self.graph.array(subtraction.input[1]) is not None:
+            return None
+        self.last = self.graph.producer.get(subtraction.input[1], self.last)
+        values = self._node(subtraction.input[0], "Unsqueeze").input[0]
+        layout = self._node(subtraction.input[1], "Unsqueeze")
+        transposed = self._node(layout.input[0], "Transpose")
+        mean = self._node(transposed.input[0], "Div")
+        pools = [self._node(name, "AveragePool") for name in mean.input]
+        level = self._node(pools[0].input[0], "Unsqueeze")
+        reduced = self._node(level.input[0], "ReduceMean")
+        # a level of 1 in every frame counts those that there are
+        plus = self._node(pools[1].input[0], "Add")
+        times = self._node(plus.input[0], "Mul")
+        kernel = _attributes(pools[0]).get("kernel_shape", [])
+        wanted = {
+            "kernel_shape": kernel,
+            "pads": [kernel[0] - 1 if kernel else 0, 0],
+            "strides": [1],
+            "count_include_pad": 1,
+        }
+        if (
+            len(kernel) != 1
+            or any({"strides": [1], **_attributes(pool)} != wanted for pool in pools)
+            or self._scalar(plus, 1) != 1
+            or self._scalar(times, 1) != 0
+            or times.input[0] != level.output[0]
+            or reduced.input[0] != values
+            or self._axes(reduced) not in ([2], [-1])
+            or _attributes(reduced).get("keepdims", 1)
+            or self._axes(level) != [1]
+            or self._axes(transposed) != [0, 2, 1]
+            or self._axes(layout) != [1]
+        ):
+            self._fail("the mean level of the past frames is expected")
+        return int(kernel[0])
 
     def _square(self, name: str) -> tuple[np.ndarray, str, int]:
         """Kernel, input and hop of a convolution that is squared."""
@@ -468,6 +523,18 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
         _log2_array(high[heard], low[heard]) - constants.log_offset - gain,
         constants.log_floor,
     )
+    if constants.past_frames is not None:
+        logarithm -= _past_level(logarithm, constants.past_frames)[:, None]
     scaled = logarithm * constants.multiplier + constants.offset
     integers = shift_right(scaled, constants.shift)
     return np.clip(integers, -128, 127).astype(np.int8)[None, None]
+
+
+def _past_level(logarithm: np.ndarray, past_frames: int) -> np.ndarray:
+    """Mean logarithm of each frame and those before it, halves up, ``(frames,)``."""
+    frames, mels = logarithm.shape
+    total = np.cumsum(np.concatenate([[0], logarithm.sum(axis=1)]))
+    last = np.arange(1, frames + 1)
+    first = np.maximum(last - past_frames, 0)
+    count = (last - first) * mels
+    return (2 * (total[last] - total[first]) + count) // (2 * count)

@@ -95,6 +95,9 @@ class Convolution(Operator):
     groups: int
     """Groups of channels."""
 
+    dilations: tuple[int, int] = (1, 1)
+    """Places from one tap to the next in both axes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Linear(Operator):

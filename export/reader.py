@@ -69,6 +69,12 @@ _OLDEST_OPSET = 13
 _BIAS_ERROR = 0.05
 """Most steps of the output that rounding a bias to the step of a sum may cost."""
 
+_LARGEST_OUTPUT_STEP = 2.0**-6
+"""Above it a score of 0 to 1 has no digits left."""
+
+_LARGEST_SCORE_STEP = 2.0**-8
+"""Above it the weights of a softmax are off by more than two of a thousand."""
+
 _LARGEST_SCALE = 2.0**60
 """Scales up to it, and from its inverse on, have products that float32 holds."""
 
@@ -158,6 +164,14 @@ class _Reader:
             raise ExportError(
                 f"output '{output.name}' must be made of integer tensors, got a float "
                 "graph: quantise the model"
+            )
+        made = self.tensors[self.names[output.name]]
+        step = made.scale
+        if made.dtype == "int32" and step > _LARGEST_OUTPUT_STEP:
+            raise ExportError(
+                f"output '{output.name}' must have steps of at most "
+                f"{_LARGEST_OUTPUT_STEP}, got {step:.3g} from the largest value that "
+                "the weights allow: quantise the model again"
             )
         return IntegerGraph(
             self.tensors, tuple(self.operators), self.names[output.name], self.model
@@ -439,14 +453,16 @@ class _Reader:
         attributes = self._attributes(node)
         constant = self._weight(index, 0)
         weight = constant.integers
+        dilations = tuple(attributes.get("dilations", [1, 1]))
         if (
             weight.ndim != 4
-            or set(attributes.get("dilations", [1])) != {1}
+            or len(dilations) != 2
+            or min(dilations) < 1
             or attributes.get("auto_pad", b"NOTSET") != b"NOTSET"
             or self._tensor(index).dtype != "int8"
         ):
             self._fail(index, "a plain convolution of an int8 map in two dimensions")
-        strides, pads = self._window(index, weight.shape[2:])
+        strides, pads = self._window(index, weight.shape[2:], dilations)
         groups = attributes.get("group", 1)
         channels = self._channels(index)
         if (
@@ -470,6 +486,7 @@ class _Reader:
                 strides,
                 pads,
                 groups,
+                dilations,
             )
         )
 
@@ -479,9 +496,12 @@ class _Reader:
         return size if isinstance(size, int) else None
 
     def _window(
-        self, index: int, kernel: tuple[int, ...]
+        self, index: int, kernel: tuple[int, ...], dilations: tuple[int, ...] = (1, 1)
     ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """Strides and borders of a window that moves over a map."""
+        reach = [
+            step * (taps - 1) + 1 for step, taps in zip(dilations, kernel, strict=True)
+        ]
         attributes = self._attributes(self.nodes[index])
         strides = tuple(attributes.get("strides", [1, 1]))
         pads = tuple(attributes.get("pads", [0] * 4))
@@ -491,7 +511,7 @@ class _Reader:
             or len(pads) != 4
             or min(strides) < 1
             or not all(
-                0 <= pad < size for pad, size in zip(pads, kernel * 2, strict=True)
+                0 <= pad < size for pad, size in zip(pads, reach * 2, strict=True)
             )
             or tuple(attributes.get("kernel_shape", kernel)) != kernel
         ):
@@ -844,6 +864,11 @@ class _Reader:
         )
         if tensor.dtype != "int32":
             self._fail(index, "read in more than 8 bits")
+        if score.scale > _LARGEST_SCORE_STEP:
+            self._fail(
+                softmax,
+                f"fed with steps of at most {_LARGEST_SCORE_STEP}, got {score.scale}",
+            )
         factor = score.scale * math.log2(math.e) * 2**16
         self.operators.append(
             SoftmaxPool(

@@ -177,8 +177,9 @@ def _(operator: graph.Convolution, step: _Step, x: np.ndarray) -> np.ndarray:
     padded = np.pad(
         step.centred(x).astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right))
     )
-    rows = _places(padded.shape[2], height, operator.strides[0])
-    columns = _places(padded.shape[3], width, operator.strides[1])
+    down, across = operator.dilations
+    rows = _places(padded.shape[2], down * (height - 1) + 1, operator.strides[0])
+    columns = _places(padded.shape[3], across * (width - 1) + 1, operator.strides[1])
     batch = len(x)
     padded = padded.reshape(batch, groups, -1, *padded.shape[2:])
     padded = np.ascontiguousarray(padded.transpose(1, 0, 3, 4, 2))
@@ -192,8 +193,8 @@ def _(operator: graph.Convolution, step: _Step, x: np.ndarray) -> np.ndarray:
             part = padded[
                 :,
                 :,
-                row : row + rows.stop : rows.step,
-                column : column + columns.stop : columns.step,
+                down * row : down * row + rows.stop : rows.step,
+                across * column : across * column + columns.stop : columns.step,
             ]
             taps = weight[..., row, column].transpose(0, 2, 1)
             if groups == 1:

@@ -110,6 +110,7 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> Array:
     bins, window_length = len(cosine), len(cosine[0])
     frames = (len(c) - window_length) // constants.hop_length + 1
     y = np.empty((1, 1, frames, len(mel)), object)
+    levels: list[list[int]] = []
     for t in range(frames):
         frame = c[t * constants.hop_length :][:window_length]
         power = []
@@ -122,14 +123,22 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> Array:
                 for twiddles in (cosine, sine)
             )
             power.append(real * real + imaginary * imaginary)
-        for m, weights in enumerate(mel):
+        levels.append([])
+        for weights in mel:
             s = sum(
                 weight * value for weight, value in zip(weights, power, strict=True)
             )
             level = constants.log_floor
             if s:
                 level = max(log2(s) - constants.log_offset - gain, level)
-            scaled = level * constants.multiplier + constants.offset
+            levels[t].append(level)
+        past = 0
+        if constants.past_frames is not None:
+            frames_heard = levels[max(0, t + 1 - constants.past_frames) :]
+            heard = [level for row in frames_heard for level in row]
+            past = (2 * sum(heard) + len(heard)) // (2 * len(heard))
+        for m, level in enumerate(levels[t]):
+            scaled = (level - past) * constants.multiplier + constants.offset
             y[0, 0, t, m] = clamp(round_shift(scaled, constants.shift), -128, 127)
     return y
 
@@ -147,15 +156,17 @@ def _convolution(
     weight = operator.weight.tolist()
     outputs, inputs, height, width = operator.weight.shape
     top, left, bottom, right = operator.pads
-    rows = _places(x.shape[2], height, operator.strides[0], top + bottom)
-    columns = _places(x.shape[3], width, operator.strides[1], left + right)
+    down, across = operator.dilations
+    tall, wide = down * (height - 1) + 1, across * (width - 1) + 1
+    rows = _places(x.shape[2], tall, operator.strides[0], top + bottom)
+    columns = _places(x.shape[3], wide, operator.strides[1], left + right)
     y = np.empty((len(x), outputs, rows, columns), object)
     for b, o, i, j in np.ndindex(y.shape):
         first = o // (outputs // operator.groups) * inputs
         total = 0
         for c, u, v in itertools.product(range(inputs), range(height), range(width)):
-            row = i * operator.strides[0] + u - top
-            column = j * operator.strides[1] + v - left
+            row = i * operator.strides[0] + u * down - top
+            column = j * operator.strides[1] + v * across - left
             if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
                 value = x[b, first + c, row, column] - sources[0].zero_point
                 total += weight[o][c][u][v] * value

@@ -231,3 +231,12 @@ def test_an_opset_that_the_model_cannot_have():
     old = model("g (float[1, 2] x) => (float[1, 2] y) { y = Add(x, x) }")
     with pytest.raises(ExportError, match="must be one that opset 9999 can express"):
         convert_opset(old, 9999)
+
+
+def test_a_constant_larger_than_any_memory():
+    huge = model(
+        "g (float[1] x) => (float[N] y) { c = ConstantOfShape(n) y = Mul(x, c) }",
+        n=np.array([2**40]),
+    )
+    with pytest.raises(ExportError, match="constants must have at most 67108864 value"):
+        expand_constants(huge)

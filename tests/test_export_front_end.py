@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 
@@ -75,6 +76,8 @@ SIGNALS = {
 def test_equals_the_oracle(kind, seed, count, integer):
     generator = np.random.default_rng(seed)
     constants = small(generator)
+    past_frames = [None, 1, 3, 50][int(generator.integers(4))]
+    constants = dataclasses.replace(constants, past_frames=past_frames)
     signal = np.clip(SIGNALS[kind](generator, count), -32768, 32767)
     signal = signal.astype(np.int16) if integer else (signal / 2**15).astype(np.float32)
     value = log_mel(constants, signal)
@@ -367,6 +370,69 @@ def extract(model):
     graph = topology.Topology(model)
     kinds = [entry.op_type for entry in graph.nodes]
     return front_end.extract(model, graph, kinds.index("QuantizeLinear"))
+
+
+@pytest.fixture(scope="module")
+def streaming():
+    return expand_constants(quantize(exported("wav2small-rt-mini"), clips(3, 0)))
+
+
+def test_level_of_the_past(streaming):
+    constants = extract(streaming)
+    assert constants.past_frames == 64
+    assert constants.padding == (256, 256)
+    assert constants.power_floor is None
+    (signal,) = clips(1, 1)
+    loud, soft = (log_mel(constants, signal * gain) for gain in (1, 0.125))
+    # the level goes but for the rounding to 16 bits
+    assert np.abs(loud.astype(int) - soft).mean() < 0.5
+    plain = log_mel(dataclasses.replace(constants, past_frames=None), signal)
+    assert np.abs(plain.astype(int) - loud).mean() > 5
+
+
+def longer_count(model):
+    pools = [node for node in model.graph.node if node.op_type == "AveragePool"]
+    for entry in pools[1].attribute:
+        if entry.name == "kernel_shape":
+            entry.ints[0] = 32
+
+
+def future_level(model):
+    for node in model.graph.node:
+        if node.op_type == "AveragePool":
+            for entry in node.attribute:
+                if entry.name == "pads":
+                    entry.ints[:] = entry.ints[::-1]
+
+
+def count_of_two(model):
+    (pool,) = [n for n in model.graph.node if n.op_type == "AveragePool"][1:]
+    (plus,) = [n for n in model.graph.node if pool.input[0] in n.output]
+    two = numpy_helper.from_array(np.float32(2), "two")
+    model.graph.initializer.append(two)
+    plus.input[1] = "two"
+
+
+@pytest.mark.parametrize("change", [longer_count, future_level, count_of_two])
+def test_another_level(streaming, change):
+    changed = onnx.ModelProto()
+    changed.CopyFrom(streaming)
+    change(changed)
+    with pytest.raises(ExportError, match="the mean level of the past frames is expec"):
+        extract(changed)
+
+
+def test_mel_bands_of_very_different_weight(model):
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for tensor in changed.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.shape == (26, 33, 1):
+            value = value.copy()
+            value[5] *= 1e4
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    with pytest.raises(ExportError, match="weights are within a factor of 64"):
+        extract(changed)
 
 
 def test_nothing_before_the_quantisation(model):

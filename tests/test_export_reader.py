@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from speech import clips, exported
 
 from export import topology
+from export.compact import expand_constants
 from export.errors import ExportError
 from export.graph import (
     Concat,
@@ -25,6 +27,7 @@ from export.graph import (
     Tensor,
     Transpose,
 )
+from export.quantize import quantize
 from export.reader import SUPPORTED, read
 from export.reference import ReferenceModel
 
@@ -459,9 +462,9 @@ REFUSALS = {
         {"s1": np.float32(1e-12)},
         r"quantised with other scales \(scales must stand in ratios .*\), got Conv 'c'",
     ),
-    "dilation": (
-        body("pads = [1, 1, 1, 1]", "dilations = [2, 2], pads = [2, 2, 2, 2]"),
-        "a plain convolution of an int8 map in two dimensions, got Conv 'c'",
+    "border as wide as the reach of the window": (
+        body("pads = [1, 1, 1, 1]", "dilations = [2, 2], pads = [5, 2, 2, 2]"),
+        "a window over a map, its border smaller than itself, got Conv 'c'",
     ),
     "automatic border": (
         body("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER"'),
@@ -725,3 +728,31 @@ def test_constants_that_cannot_be_computed():
     )
     candidate = model(text, place=np.array([0, 1, 7]))
     refuse(candidate, "must be made by nodes that run, got .*: export the model again")
+
+
+def with_activation_scale(model, place, value):
+    """Model whose quantised tensor at a place, from the end, has another scale."""
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    nodes = [n for n in changed.graph.node if n.op_type == "QuantizeLinear"]
+    old = nodes[place].input[1]
+    changed.graph.initializer.append(
+        numpy_helper.from_array(np.float32(value), "coarse")
+    )
+    for node in changed.graph.node:
+        node.input[:] = ["coarse" if name == old else name for name in node.input]
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wav2small", r"fed with steps of at most 0.00390625, got .*, got Softmax"),
+        ("mobilenetv4-small", r"output 'logits' must have steps of at most 0.015625"),
+    ],
+)
+def test_steps_that_leave_no_digits(name, message):
+    model = expand_constants(quantize(exported(name), clips(2, 0)))
+    coarse = with_activation_scale(model, -1, 1e7)
+    with pytest.raises(ExportError, match=message):
+        read(coarse)

@@ -124,13 +124,20 @@ class Builder:
         strides = self.number(1, 3), self.number(1, 2)
         pads = tuple(self.number(0, size - 1) for size in kernel * 2)
         weight = self.integers((outputs, shape[1] // groups, *kernel), -128, 127)
+        dilations = tuple(
+            self.number(1, 2) if 2 * (taps - 1) < size else 1
+            for taps, size in zip(kernel, shape[2:], strict=True)
+        )
+        reach = [
+            step * (taps - 1) + 1 for step, taps in zip(dilations, kernel, strict=True)
+        ]
         places = (
-            (size + pads[i] + pads[i + 2] - kernel[i]) // strides[i] + 1
+            (size + pads[i] + pads[i + 2] - reach[i]) // strides[i] + 1
             for i, size in enumerate(shape[2:])
         )
         y, bias, rescale = self.layer(x, weight, (shape[0], outputs, *places))
         weight = weight.astype(np.int8)
-        values = (weight, bias, rescale, strides, pads, groups)
+        values = (weight, bias, rescale, strides, pads, groups, dilations)
         return self.add(graph.Convolution, [x], y, *values)
 
     def linear(self, x: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ LENGTHS = (64, 65, 500, 1601, 16000)
 COUNTS = {
     "wav2small": (72_659, 67_577),
     "wav2small-17k": (15_888, 10_806),
+    # front end: 2 * 257 * 512 + 257 * 40
+    "wav2small-rt": (273_448 + 46_371, 46_371),
+    "wav2small-rt-mini": (273_448 + 24_843, 24_843),
     "mobilenetv3-small": (1_520_643 + 279_616, 1_520_643),
     "mobilenetv3-large": (5_483_032 - 288 - 1_281_000 + 3_843 + 279_616, 4_205_587),
     "mobilenetv4-small": (3_774_024 - 1280 - 576 - 1_277_157 + 279_616, 2_495_011),
@@ -128,13 +131,17 @@ def test_batch_order_is_kept(module: nn.Module) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("gain", [0.1, 0.5, 3.0])
-def test_gain_and_offset_change_nothing(module: nn.Module, gain: float) -> None:
+def test_gain_and_offset_change_nothing(
+    name: str, module: nn.Module, gain: float
+) -> None:
+    # what streams can't know the mean
+    offset = 0.0 if name.startswith("wav2small-rt") else 0.1
     # Double precision and a loud signal: rounding of the quietest cells
     # and the floor of 1e-7 on the power would otherwise be what is measured.
     module = copy.deepcopy(module).double()
     signal = 10 * noise(2, 8000).double()
     expected = module(signal)
-    actual = module(gain * signal + 0.1)
+    actual = module(gain * signal + offset)
     assert (actual - expected).abs().max() <= 2e-3 * expected.abs().max()
 
 
@@ -174,6 +181,27 @@ def test_same_seed_same_weights(name: str) -> None:
     first, second, other = build(7), build(7), build(8)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["wav2small-rt", "wav2small-rt-mini"])
+def test_what_streams_looks_ahead_a_fixed_time(name: str) -> None:
+    """Maps up to the pooling must not change by what comes later than that."""
+    module = copy.deepcopy(calibrated(name)).double()
+    found: list[torch.Tensor] = []
+    module.score.register_forward_hook(lambda *hook: found.append(hook[2]))
+    config = module.config
+    reach = sum(config.dilations) * (config.kernel // 2)  # at half the frame rate
+    ahead = config.hop_length * (2 * reach + 3) + config.window_length
+    signal = noise(1, 96_000).double()
+    changed = signal.clone()
+    start = 70_000
+    changed[:, start:] *= -3
+    module(signal)
+    module(changed)
+    same = (found[0] == found[1]).all(dim=1).flatten()
+    assert same[: (start - ahead) // (2 * config.hop_length)].all()
+    assert not same[start // (2 * config.hop_length) :].any()
 
 
 def test_names_of_the_published_17k_weights() -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import InputError
 from .mobilenet_v3 import MobileNetV3, MobileNetV3Config
 from .mobilenet_v4 import MobileNetV4, MobileNetV4Config
+from .streaming import Streaming, StreamingConfig
 from .wav2small import Wav2Small, Wav2SmallConfig
 
 
@@ -40,6 +41,14 @@ STUDENTS: dict[str, Student] = {
         Wav2SmallConfig(head="covariance"),
         Wav2Small,
         "the published small one: 2 ms hop, covariance head",
+    ),
+    "wav2small-rt": Student(
+        StreamingConfig(filters=(16, 24), channels=64),
+        Streaming,
+        "streams: 16 ms hop, relative to the past second",
+    ),
+    "wav2small-rt-mini": Student(
+        StreamingConfig(), Streaming, "the same with fewer and narrower layers"
     ),
     "mobilenetv3-small": Student(
         MobileNetV3Config(size="small"), MobileNetV3, "MobileNetV3-Small on log-mel"
