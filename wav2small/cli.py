@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from export.compare import Layered
 
+    from .evaluate import Model
+
 app = typer.Typer(
     name="wav2small",
     help="Tiny speech-emotion models for hearing aids.",
@@ -230,7 +232,9 @@ def distill(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Bundled name, run or ONNX.")],
+    model: Annotated[
+        str, typer.Argument(help="Bundled name, run, ONNX or name of a teacher.")
+    ],
     labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
     against: Annotated[
         list[Against] | None,
@@ -248,13 +252,40 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the model against the teacher (PNG).")
     ] = None,
+    suite: Annotated[
+        bool,
+        typer.Option(
+            "--suite",
+            help="Run all tests of correctness, fairness and robustness instead.",
+        ),
+    ] = False,
+    noise: Annotated[
+        Path | None, typer.Option(help="Recordings of noise for the suite.")
+    ] = None,
+    speech: Annotated[
+        Path | None, typer.Option(help="Other speech, for the suite's babble.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the suite's report as one page.")
+    ] = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(
+            help="Most clips under each change of the suite; 100 if not given.", min=1
+        ),
+    ] = None,
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
+    if not suite and (noise or speech or html or clips):
+        raise typer.BadParameter("--noise, --speech, --html, --clips need --suite")
+    if suite and picture:
+        raise typer.BadParameter("--picture excludes --suite, whose --html has it")
     import numpy as np
 
     from .evaluate import evaluate as compare
     from .labels import LabelStore
     from .models import load_model
+    from .teachers import TEACHERS, load_teacher
 
     store = LabelStore.open(labels)
     read = store.read()
@@ -269,7 +300,11 @@ def evaluate(
                 f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
             )
         references = {name.value: references[name.value] for name in against}
-    loaded = load_model(model)
+    if model in TEACHERS:
+        with _extra("train"):
+            loaded: Model = load_teacher(model)
+    else:
+        loaded = load_model(model)
     rows = [
         row
         for row, name in enumerate(read.metadata["split"])
@@ -281,13 +316,25 @@ def evaluate(
             f", got '{split}': {labels}"
         )
     signals, kept = _read_clips(read, rows, audio_root or store.root)
+    references = {name: truth[kept] for name, truth in references.items()}
+    if suite:
+        teacher = store.teacher
+        about = {
+            "model": model,
+            "teacher of the labels": f"{teacher['name']} {teacher['revision']}",
+            "split": split or "all",
+        }
+        metadata = {
+            name: [column[item] for item in kept]
+            for name, column in read.metadata.items()
+        }
+        _run_suite(
+            loaded, signals, references, metadata, about,
+            noise, speech, clips or 100, json_file, html,
+        )  # fmt: skip
+        return
     with _bar("evaluate") as advance:
-        result, scores = compare(
-            loaded,
-            signals,
-            {name: truth[kept] for name, truth in references.items()},
-            progress=advance,
-        )
+        result, scores = compare(loaded, signals, references, progress=advance)
     for name, figures in result.items():
         print(f"{model} against {name}")
         print(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")
@@ -307,6 +354,43 @@ def evaluate(
 
             draw_agreement(read.scores[kept], scores, picture)
         print(picture)
+
+
+def _run_suite(
+    model: Model,
+    signals: list[np.ndarray],
+    references: dict[str, np.ndarray],
+    metadata: dict[str, list[str | None]],
+    about: dict[str, str],
+    noise: Path | None,
+    speech: Path | None,
+    clips: int,
+    json_file: Path | None,
+    html: Path | None,
+) -> None:
+    """Run the suite of tests and write what was asked for."""
+    from .suite import Speech, read_sounds, run_suite
+    from .suite.report import to_html, to_text
+
+    with _bar("sounds") as advance:
+        sounds = read_sounds(noise, speech, progress=advance)
+    with _bars() as advance_named:
+        outcome = run_suite(
+            model,
+            Speech(signals, references, metadata),
+            sounds,
+            clips=clips,
+            about=about,
+            progress=advance_named,
+        )
+    print(to_text(outcome.report))
+    if json_file:
+        _write(json_file, json.dumps(outcome.report, indent=2))
+    if html:
+        with _extra("report"):
+            page = to_html(outcome)
+        _write(html, page)
+        print(html)
 
 
 @app.command()

@@ -1,0 +1,360 @@
+"""The suite: what passes, what fails, what is skipped, and the same every time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib import resources
+
+import jsonschema
+import numpy as np
+import pytest
+import scipy.stats
+
+from wav2small.adv import DIMENSIONS
+from wav2small.metrics import concordance_cc
+from wav2small.suite import Sounds, Speech, run_suite
+from wav2small.suite.cases import UNCHANGED, all_changes, at_least, at_most
+
+SCHEMA = json.loads(
+    resources.files("wav2small").joinpath("assets/suite.schema.json").read_text()
+)
+RNG = np.random.default_rng(0)
+COUNT = 120
+TIME = np.arange(4000) / 16000
+
+
+class Loudness:
+    """Scores by the level alone, in steps that small changes do not cross."""
+
+    def predict(self, signals):
+        level = [20 * np.log10(np.std(signal) + 1e-9) for signal in signals]
+        score = np.round((np.array(level) + 35) / 30 * 5) / 5
+        return np.stack([score] * 3, axis=1).clip(0, 1)
+
+
+class Peaks:
+    """Scores by the peak, which each change changes."""
+
+    def predict(self, signals):
+        return np.array([[np.abs(signal).max() * 4] * 3 for signal in signals])
+
+
+class Length:
+    """Scores by the parity of the length: anything else leaves it."""
+
+    def predict(self, signals):
+        return np.array([[len(signal) % 200 / 200] * 3 for signal in signals])
+
+
+def voices() -> list[np.ndarray]:
+    """Buzzes of two pitches at six levels in the middle of the steps."""
+    result = []
+    for number in range(COUNT):
+        level = -35 + 6 * (number // 2 % 6)
+        pitch = (110, 220)[number % 2]
+        wave = sum(np.sin(2 * np.pi * n * pitch * TIME) / n for n in range(1, 9))
+        wave /= np.std(wave)
+        result.append((wave * 10 ** (level / 20)).astype(np.float32))
+    return result
+
+
+SIGNALS = voices()
+TRUTH = Loudness().predict(SIGNALS)
+EMOTIONS = ["sadness", "boredom", "neutral", "surprise", "anger", "anger"]
+METADATA = {
+    "speaker": [f"speaker {n % 4}" for n in range(COUNT)],
+    "gender": ["male", "female"] * (COUNT // 2),
+    "language": ["de"] * (COUNT // 3) + ["en"] * (COUNT // 3) + ["fr"] * (COUNT // 3),
+    "emotion": [EMOTIONS[n // 2 % 6] for n in range(COUNT)],
+}
+NOISE = [RNG.normal(size=4000).astype(np.float32) * 0.1 for _ in range(2)]
+SOUNDS = Sounds({"music": NOISE, "cough": NOISE, "sneeze": NOISE, "rain": NOISE}, NOISE)
+
+
+def run(model, references=None, metadata=None, sounds=SOUNDS, **options):
+    speech = Speech(
+        SIGNALS, references or {"teacher": TRUTH}, METADATA if metadata is None else {}
+    )
+    outcome = run_suite(model, speech, sounds, clips=6, resamples=30, **options)
+    jsonschema.validate(outcome.report, SCHEMA)
+    return outcome
+
+
+def find(report, **wanted):
+    return [
+        test
+        for test in report["tests"]
+        if all(test[key] == value for key, value in wanted.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return run(Loudness(), about={"model": "loudness"})
+
+
+def test_a_model_that_is_the_truth_passes_what_is_of_truth(outcome):
+    report = outcome.report
+    assert report["about"] == {"model": "loudness"}
+    arousal = [
+        *find(report, group="correctness: teacher", dimension="arousal"),
+        *find(report, group="correctness: categories", dimension="arousal"),
+        *find(report, group="fairness", dimension="arousal"),
+    ]
+    assert len(arousal) > 20
+    assert not [test for test in arousal if test["passed"] is False]
+    (ccc,) = find(report, figure="CCC", dimension="arousal")
+    assert ccc["value"] == 1
+    assert ccc["clips"] == COUNT
+    np.testing.assert_array_equal(outcome.scores, TRUTH)
+    np.testing.assert_array_equal(outcome.references["teacher"], TRUTH)
+
+
+def test_every_test_has_a_row_for_each_dimension(outcome):
+    rows = Counter(
+        (test["group"], test["name"], test["figure"])
+        for test in outcome.report["tests"]
+        # a category is not expected to be high or low in each
+        if test["group"] != "correctness: categories"
+    )
+    assert set(rows.values()) == {3}
+    names = {test["name"] for test in outcome.report["tests"]}
+    assert {change.name for change in all_changes()} <= names
+    assert "4 speakers" in names
+
+
+def test_the_summary_counts(outcome):
+    verdicts = Counter(test["passed"] for test in outcome.report["tests"])
+    assert outcome.report["summary"] == {
+        "passed": verdicts[True],
+        "failed": verdicts[False],
+        "skipped": len(outcome.report["skipped"]),
+    }
+    assert {entry["name"] for entry in outcome.report["skipped"]} == {
+        "accent",
+        "sentiment of the text",
+    }
+
+
+def test_each_verdict_is_that_of_its_threshold(outcome):
+    for test in outcome.report["tests"]:
+        if test["threshold"] is None or test["value"] is None:
+            assert not test["passed"]
+        elif test["sense"] == ">=":
+            assert test["passed"] == (test["value"] >= test["threshold"])
+        else:
+            assert test["passed"] == (test["value"] <= test["threshold"])
+
+
+def test_the_same_again_is_the_same_report(outcome):
+    again = run(Loudness(), about={"model": "loudness"})
+    assert json.dumps(again.report) == json.dumps(outcome.report)
+
+
+def test_another_seed_draws_other_noise():
+    reports = [run(Peaks(), seed=seed).report for seed in (0, 1)]
+    tests = [find(r, name="white noise at 20 dB") for r in reports]
+    assert tests[0] != tests[1]
+
+
+def test_a_model_that_does_not_hear_a_change_passes_it(outcome):
+    for name in ("white noise at 45 dB", "100 zeros appended", "gain of +1 dB"):
+        for test in find(outcome.report, name=name, figure="share unchanged"):
+            assert (test["value"], test["passed"]) == (1, True)
+
+
+def test_share_unchanged_and_change_of_ccc_are_those_of_the_scores():
+    report = run(Peaks()).report
+    items = np.linspace(0, COUNT - 1, 6).round().astype(int)
+    before = np.array([np.abs(SIGNALS[item]).max() * 4 for item in items])
+    factor = np.float32(10**0.1)
+    after = np.array([np.abs(SIGNALS[i] * factor).max() * 4 for i in items])
+    truth = TRUTH[items, 0]
+    same, loss = find(report, name="gain of +2 dB", dimension="arousal")
+    expected = np.mean(abs(after - before) < UNCHANGED)
+    assert same["value"] == pytest.approx(expected, abs=1e-6)
+    assert 0 < same["value"] < 1
+    assert not same["passed"]
+    expected = concordance_cc(truth, after) - concordance_cc(truth, before)
+    assert loss["value"] == pytest.approx(expected, abs=1e-5)
+    assert loss["passed"] is None
+
+
+def test_a_model_that_hears_the_length_fails_where_it_changes():
+    report = run(Length()).report
+    failed = {
+        test["name"]
+        for test in find(report, figure="share unchanged", passed=False)
+        if test["group"] == "robustness: small changes"
+    }
+    assert failed == {
+        f"{samples} {what}"
+        for samples in (100, 500)
+        for what in (
+            "zeros appended",
+            "zeros prepended",
+            "samples cropped at the start",
+            "samples cropped at the end",
+        )
+    }
+    # a constant model is of no use, and its undefined figures do not pass
+    (pcc,) = find(report, figure="PCC", dimension="valence")
+    assert (pcc["value"], pcc["interval"], pcc["passed"]) == (None, None, False)
+
+
+def test_fairness_finds_a_model_that_favours():
+    class Biased(Loudness):
+        def predict(self, signals):
+            scores = super().predict(signals)
+            for row, signal in enumerate(signals):
+                if np.abs(np.fft.rfft(signal)).argmax() * 16000 / len(signal) > 165:
+                    scores[row] += 0.2  # the higher voice
+            return scores
+
+    fair, unfair = (run(model).report for model in (Loudness(), Biased()))
+    for kind in ("sex", "pitch"):
+        for report, expected in ((fair, 0.0), (unfair, 0.2)):
+            for test in find(report, name=kind, figure="difference of mean error"):
+                assert test["value"] == pytest.approx(expected, abs=1e-6)
+        assert any(t["passed"] is False for t in find(unfair, name=kind))
+        assert all(t["passed"] is not False for t in find(fair, name=kind))
+    # it is the same in each language
+    for test in find(unfair, name="language", figure="difference of mean error"):
+        assert test["passed"]
+
+
+def test_human_scores_are_a_reference_of_their_own():
+    human = TRUTH.copy()
+    human[:, 1] = np.nan
+    human[:20, 2] = np.nan
+    outcome = run(Loudness(), {"teacher": 1 - TRUTH, "human": human})
+    report = outcome.report
+    assert report["settings"]["reference"] == "human"
+    values = {
+        (test["group"], test["dimension"]): (test["value"], test["clips"])
+        for test in find(report, figure="CCC")
+    }
+    assert values["correctness: human", "arousal"] == (1, COUNT)
+    assert values["correctness: human", "valence"] == (1, COUNT - 20)
+    assert ("correctness: human", "dominance") not in values
+    assert values["correctness: teacher", "arousal"][0] < 0
+    assert {
+        "group": "correctness: human",
+        "name": "dominance",
+        "reason": "fewer than two scores are known",
+    } in report["skipped"]
+    assert any("pitch" in entry["name"] for entry in report["skipped"])
+
+
+def test_what_has_no_data_is_skipped_with_the_reason():
+    report = run(Loudness(), metadata={}, sounds=None).report
+    reasons = {entry["name"]: entry["reason"] for entry in report["skipped"]}
+    assert reasons["consistency"] == "labels name no category with expectations"
+    assert reasons["speakers: MAE of means"].startswith("labels name fewer than 2")
+    assert reasons["sex"] == "labels have fewer than two groups of 10 clips or more"
+    assert reasons["babble at 20 dB"] == "no recordings of speech: --speech"
+    for name in ("music at 20 dB", "sneeze at 10 dB", "recordings"):
+        assert reasons[name].endswith("--noise")
+    # the pitch is heard, not looked up
+    assert find(report, name="pitch")
+
+
+def test_silence_that_reads_as_emotion_fails_and_the_gate_mends_it(outcome):
+    alone, gated = (
+        find(
+            outcome.report,
+            name="digital silence",
+            figure=f"share strong, {form}",
+            dimension="arousal",
+        )[0]
+        for form in ("model alone", "behind the gate")
+    )
+    assert (alone["value"], alone["passed"]) == (1, False)
+    assert (gated["value"], gated["passed"]) == (0, True)
+    recordings = find(outcome.report, name="recordings")
+    assert {test["clips"] for test in recordings} == {8}
+    for test in find(outcome.report, name="recordings: rain"):
+        assert test["passed"] is None
+
+
+def test_consistency_counts_who_is_in_range():
+    class Middle:
+        def predict(self, signals):
+            return np.full((len(signals), 3), 0.58)
+
+    report = run(Middle()).report
+    values = {
+        (test["name"], test["dimension"]): test["value"]
+        for test in find(report, group="correctness: categories")
+    }
+    assert values["anger: high", "arousal"] == 1
+    assert values["anger: low", "valence"] == 0
+    assert values["neutral: neutral", "dominance"] == 1
+    assert values["sadness: low", "arousal"] == 0
+    # anger, surprise and neutral are in range, sadness and boredom are not
+    assert values["all", "arousal"] == pytest.approx(2 / 3, abs=1e-6)
+    assert ("boredom: low", "dominance") not in values
+
+
+def test_intervals_of_shares_are_those_of_resampled_clips(outcome):
+    # 95 % of what 8 clips of which a share p is hit can give
+    for test in outcome.report["tests"]:
+        if test["figure"].startswith("share") and test["value"] not in (0, 1):
+            low, high = test["interval"]
+            distribution = scipy.stats.binom(test["clips"], test["value"])
+            assert distribution.cdf(low * test["clips"] - 0.5) < 0.15
+            assert distribution.sf(high * test["clips"] + 0.5) < 0.15
+            assert low <= test["value"] <= high
+
+
+def test_progress_reaches_its_ends():
+    ends = {}
+    run(
+        Loudness(),
+        progress=lambda title, done, total: ends.update({title: done / total}),
+    )
+    assert ends == {"clips": 1, "changes": 1, "non-speech": 1}
+
+
+def test_a_threshold_passes_at_its_value():
+    assert at_least(0.5).passes(0.5)
+    assert not at_least(0.5).passes(0.499)
+    assert at_most(0.1).passes(0.1)
+    assert not at_most(0.1).passes(0.101)
+    assert not at_least(0.5).passes(np.nan)
+    assert not at_most(0.5).passes(np.nan)
+
+
+@pytest.mark.parametrize(
+    ("speech", "options", "message"),
+    [
+        (Speech([], {"teacher": TRUTH[:0]}), {}, "speech must have clips and refer"),
+        (Speech(SIGNALS, {}), {}, "speech must have clips and references, got none"),
+        (
+            Speech(SIGNALS, {"teacher": TRUTH[:3]}),
+            {},
+            "teacher must have an entry for each of 120 clips, got 3",
+        ),
+        (
+            Speech(SIGNALS, {"teacher": TRUTH}, {"gender": ["f"]}),
+            {},
+            "gender must have an entry for each of 120 clips, got 1",
+        ),
+        (Speech(SIGNALS, {"teacher": TRUTH}), {"clips": 0}, "clips must be at least 1"),
+    ],
+)
+def test_wrong_input_is_refused(speech, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_suite(Loudness(), speech, **options)
+
+
+def test_the_schema_refuses_another_report(outcome):
+    for change in ({"schema_version": 2}, {"more": 1}, {"tests": [{}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**outcome.report, **change}, SCHEMA)
+
+
+def test_dimensions_are_in_order(outcome):
+    names = [test["dimension"] for test in outcome.report["tests"][-3:]]
+    assert names == list(DIMENSIONS)

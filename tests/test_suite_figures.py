@@ -1,0 +1,143 @@
+"""Figures of the suite against other ways to compute them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.spatial.distance
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wav2small.adv import DIMENSIONS
+from wav2small.metrics import concordance_cc, mean_absolute_error
+from wav2small.suite.figures import (
+    EXPECTED,
+    bins_of,
+    ccc_of,
+    count_groups,
+    expected_range,
+    gap,
+    jensen_shannon_distance,
+    loss_of_ccc,
+    of_means,
+    precision_of,
+    rank_cc,
+    recall_of,
+    shift_of,
+)
+
+SCORES = st.lists(st.integers(-2, 12), min_size=3, max_size=30).map(
+    lambda values: np.array(values) / 10
+)
+RNG = np.random.default_rng(0)
+TRUTH = RNG.uniform(size=120)
+PREDICTION = np.clip(TRUTH + 0.2 * RNG.normal(size=120), 0, 1)
+GROUPS = np.array(["a", "b", "c", ""] * 30)
+
+
+@given(truth=SCORES, prediction=SCORES)
+def test_jensen_shannon_is_that_of_scipy(truth, prediction):
+    counts = [
+        np.bincount(np.clip(np.floor(s * 10 + 1e-9), 0, 9).astype(int), minlength=10)
+        for s in (truth + 1e-6, prediction + 1e-6)
+    ]
+    expected = scipy.spatial.distance.jensenshannon(*counts, base=2)
+    distance = jensen_shannon_distance(truth + 1e-6, prediction + 1e-6)
+    assert distance == pytest.approx(expected, abs=1e-6)
+
+
+def test_jensen_shannon_of_what_shares_nothing_is_one():
+    assert jensen_shannon_distance(np.zeros(3), np.ones(5)) == pytest.approx(1)
+    assert np.isnan(jensen_shannon_distance(np.zeros(0), np.ones(5)))
+
+
+@given(pair=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3))
+def test_rank_correlation_is_that_of_scipy(pair):
+    truth, prediction = np.array(pair, float).T
+    if np.ptp(truth) and np.ptp(prediction):
+        expected = scipy.stats.spearmanr(truth, prediction).statistic
+        assert rank_cc(truth, prediction) == pytest.approx(expected)
+    else:
+        assert np.isnan(rank_cc(truth, prediction))
+
+
+@pytest.mark.parametrize(
+    ("emotion", "expected"),
+    [
+        ("anger", ("high", "high", "low")),
+        ("Angry", ("high", "high", "low")),
+        ("fear", ("high", "low", "low")),
+        ("sadness", ("low", "low", "low")),
+        ("boredom", ("low", None, None)),
+        ("happiness", (None, None, "high")),
+        (" joy", (None, None, "high")),
+        ("neutral", ("neutral",) * 3),
+        ("read", (None,) * 3),
+        (None, (None,) * 3),
+    ],
+)
+def test_expectations_of_categories(emotion, expected):
+    assert tuple(expected_range(emotion, name) for name in DIMENSIONS) == expected
+
+
+def test_no_category_is_high_and_low():
+    for levels in EXPECTED.values():
+        assert not set(levels["high"]) & set(levels["low"])
+
+
+def test_means_are_of_groups_that_are_known():
+    # clips of group a are 0, 4, 8 and so on
+    means = [[s[n::4].mean() for n in range(3)] for s in (TRUTH, PREDICTION)]
+    expected = np.abs(np.subtract(*means)).mean()
+    figure = of_means(mean_absolute_error, TRUTH, PREDICTION, GROUPS)
+    assert figure == pytest.approx(expected)
+    assert count_groups(GROUPS) == 3
+
+
+def test_small_groups_are_left_out():
+    groups = np.array(["a"] * 60 + ["b"] * 51 + ["c"] * 9)
+    assert count_groups(groups) == 2
+    without = gap(ccc_of, TRUTH[:111], PREDICTION[:111], groups[:111])
+    assert gap(ccc_of, TRUTH, PREDICTION, groups) == without
+
+
+def test_loss_of_ccc():
+    assert loss_of_ccc(TRUTH, TRUTH, PREDICTION) == pytest.approx(
+        concordance_cc(TRUTH, PREDICTION) - 1
+    )
+
+
+def test_two_groups_are_compared_with_each_other():
+    groups = np.array(["f", "m"] * 60)
+    f, m = (concordance_cc(TRUTH[n::2], PREDICTION[n::2]) for n in (0, 1))
+    assert gap(ccc_of, TRUTH, PREDICTION, groups) == pytest.approx(abs(f - m))
+
+
+def test_more_groups_are_compared_with_all():
+    # c is shifted by .3, so the mean of all by .1
+    shifted = TRUTH + 0.3 * (GROUPS == "c")
+    assert gap(shift_of, TRUTH, shifted, GROUPS) == pytest.approx(0.2)
+
+
+def test_one_group_has_no_gap():
+    assert np.isnan(gap(ccc_of, TRUTH, PREDICTION, np.array(["a"] * 120)))
+
+
+def test_precision_and_recall_per_bin():
+    truth = np.repeat([0.1, 0.3, 0.6, 0.9], 20)
+    prediction = truth.copy()
+    prediction[:5] = 0.3
+    np.testing.assert_allclose(precision_of(truth, prediction), [1, 20 / 25, 1, 1])
+    np.testing.assert_allclose(recall_of(truth, prediction), [15 / 20, 1, 1, 1])
+    np.testing.assert_allclose(
+        bins_of(truth, prediction), [-5 / 80, 5 / 80, 0, 0], atol=1e-12
+    )
+
+
+def test_bins_of_few_clips_are_not_known():
+    truth = np.repeat([0.1, 0.9], [20, 9])
+    assert list(np.isnan(recall_of(truth, truth))) == [False, True, True, True]
+    groups = np.repeat(["a", "b"], [15, 14])
+    low = np.array([0.1] * 9 + [0.9] * 6 + [0.1] * 5 + [0.9] * 9)
+    assert np.isnan(gap(recall_of, low, low, groups))
