@@ -361,7 +361,11 @@ class _Converter:
         depthwise = operator.groups > 1
         if depthwise and (operator.groups != value.shape[3] or inputs != 1):
             raise self._fail(operator, "a convolution of one group or a depthwise one")
-        value, padding, (height, width) = self._bordered(operator, value, kernel, None)
+        reach = [
+            step * (taps - 1) + 1
+            for step, taps in zip(operator.dilations, kernel, strict=True)
+        ]
+        value, padding, (height, width) = self._bordered(operator, value, reach, None)
         weight = operator.weight.transpose(1, 2, 3, 0)
         if not depthwise:
             weight = operator.weight.transpose(0, 2, 3, 1)
@@ -374,6 +378,8 @@ class _Converter:
             Padding=padding,
             StrideH=operator.strides[0],
             StrideW=operator.strides[1],
+            DilationHFactor=operator.dilations[0],
+            DilationWFactor=operator.dilations[1],
         )
 
     @_convert.register
@@ -397,6 +403,8 @@ class _Converter:
             Padding="VALID",
             StrideH=1,
             StrideW=1,
+            DilationHFactor=1,
+            DilationWFactor=1,
         )
 
     def _layer(
@@ -449,8 +457,6 @@ class _Converter:
             ),
             output,
             options,
-            DilationHFactor=1,
-            DilationWFactor=1,
             **fields,
         )
         return _Value(output, result.shape, result.axes)

@@ -123,7 +123,17 @@ class Sketch:
         factor = self.generator.uniform(20, 80, shape[0]) / spread
         return weight, bias, Rescale.of(factor, 2.0**31)
 
-    def convolution(self, outputs, kernel, strides, pads, *, depthwise=False, **target):
+    def convolution(
+        self,
+        outputs,
+        kernel,
+        strides,
+        pads,
+        *,
+        depthwise=False,
+        dilations=(1, 1),
+        **target,
+    ):
         groups = self.channels[self.name] if depthwise else 1
         inputs = 1 if depthwise else self.channels[self.name]
         outputs *= groups
@@ -134,6 +144,7 @@ class Sketch:
             strides,
             pads,
             groups,
+            dilations,
             channels=outputs,
             **{"zero_point": -128, "scale": 0.037, **target},
         )
@@ -296,22 +307,27 @@ def sketches(draw):
         kernel = draw(sides), draw(sides)
         strides = draw(st.integers(1, 3)), draw(st.integers(1, 3))
         pads = tuple(draw(st.integers(0, kernel[i % 2] - 1)) for i in range(4))
+        convolves = draw(st.booleans())
+        dilations = (1, 1)
+        if convolves and strides == (1, 1):
+            dilations = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        reach = [dilations[i] * (kernel[i] - 1) + 1 for i in range(2)]
         for axis in range(2):
-            reach = size[axis] + pads[axis] + pads[2 + axis] - kernel[axis]
-            if reach < 0:
+            if size[axis] + pads[axis] + pads[2 + axis] < reach[axis]:
                 break
         else:
             size = [
-                (size[i] + pads[i] + pads[2 + i] - kernel[i]) // strides[i] + 1
+                (size[i] + pads[i] + pads[2 + i] - reach[i]) // strides[i] + 1
                 for i in range(2)
             ]
-            if draw(st.booleans()):
+            if convolves:
                 sketch.convolution(
                     draw(sides),
                     kernel,
                     strides,
                     pads,
                     depthwise=draw(st.booleans()),
+                    dilations=dilations,
                     zero_point=draw(st.sampled_from([-128, 0, 41])),
                 )
             else:
