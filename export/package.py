@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from onnx import ModelProto
 from . import topology
 from .compact import compact
 from .errors import ExportError
+from .files import replace_file
 
 MODEL_FILE = "model.onnx"
 """Name of the model in its folder."""
@@ -108,7 +107,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():
-            _replace(path, data)
+            replace_file(path, data)
     except OSError as error:
         raise ExportError(
             f"'{folder}' must be a writable folder, got {topology.one_line(error)}: "
@@ -126,16 +125,3 @@ def _audonnx_yaml(labels: Sequence[str]) -> str:
         f"  labels: [{quoted}]\n"
         "  transform: null\n"
     )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a whole file in place of what is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

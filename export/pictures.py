@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from .compare import PARTING, Comparison
 from .errors import ExportError
+from .files import replace_file
 from .size import KINDS, Part, group_small
 
 _COLOURS = dict(
@@ -194,17 +193,8 @@ def _label(part: Part) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Put a whole file in place of what is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, data)
     except OSError as error:
         raise ExportError(
             f"picture '{path.name}' must be in a folder that can be written to, got "

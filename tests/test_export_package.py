@@ -3,7 +3,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export import package
+from export import files, package
 from export.errors import ExportError
 
 
@@ -77,7 +77,7 @@ def test_interrupted_write_leaves_the_old_file(model, tmp_path, monkeypatch):
     def fail(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(package.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(ExportError, match="writable folder, got disk full"):
         write(model, tmp_path, metadata=METADATA, labels=LABELS, overwrite=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
