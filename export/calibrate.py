@@ -73,13 +73,16 @@ def checked_signals(signals: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def run_over(
-    model: ModelProto, signals: Iterable[np.ndarray]
+    model: ModelProto,
+    signals: Iterable[np.ndarray],
+    execution: Literal["default", "exact"] = "default",
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Run a model over signals, one at a time.
 
     Args:
         model: model with one input ``(1, time)``
         signals: signals, each of shape ``(samples,)``
+        execution: see :func:`export.topology.session`
 
     Yields:
         each signal, float32, and the model's outputs for it
@@ -88,7 +91,7 @@ def run_over(
         ExportError: if a signal cannot be used
 
     """
-    session = topology.session(model)
+    session = topology.session(model, execution)
     (source,) = model.graph.input
     names = [value.name for value in model.graph.output]
     for index, signal in enumerate(checked_signals(signals)):

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from . import topology
-from .calibrate import checked_signals
+from .calibrate import checked_signals, run_over
 from .errors import ExportError
 
 EXECUTIONS: tuple[Literal["default", "exact"], ...] = ("default", "exact")
@@ -143,19 +143,8 @@ def scores(
             or a signal cannot be used
 
     """
-    session = topology.session(topology.load(model), execution)
-    name = session.get_inputs()[0].name
-    rows = []
-    for index, signal in enumerate(checked_signals(signals)):
-        try:
-            (row,) = session.run(None, {name: signal[None]})
-        except Exception as error:  # onnxruntime's have no common base class
-            raise ExportError(
-                f"signals must fit the model, got {signal.shape} at index {index} "
-                f"and {topology.one_line(error)}: cut or lengthen them"
-            ) from error
-        rows.append(np.asarray(row).reshape(-1))
-    return np.stack(rows)
+    runs = run_over(topology.load(model), signals, execution)
+    return np.stack([np.asarray(row).reshape(-1) for _, (row,) in runs])
 
 
 def compare(
