@@ -73,7 +73,7 @@ def chain(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "labels",
         folder / "run",
         student="wav2small-17k",
-        epochs=6,
+        epochs=20,
         batch_size=4,
         crop=0.5,
     )

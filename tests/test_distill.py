@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,15 @@ import soundfile
 
 from wav2small import checkpoint
 from wav2small.adv import DIMENSIONS
-from wav2small.distill import DistillConfig, distill, epoch_batch, split_dev, step_rng
+from wav2small.data import AugmentConfig, Clips
+from wav2small.distill import (
+    Crops,
+    DistillConfig,
+    distill,
+    epoch_batch,
+    split_dev,
+    step_rng,
+)
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore
 from wav2small.teachers import TeacherInfo
@@ -165,10 +174,107 @@ def test_it_learns_the_teacher(labels, tmp_path):
         if stage == "train":
             losses.append(sum(figures[f"ccc_{name}"] for name in DIMENSIONS) / 3)
 
-    best = run(labels, tmp_path / "run", epochs=100, progress=note)
+    # the channel changes what this teacher goes by
+    clear = AugmentConfig(
+        filter_probability=0.0, band_probability=0.0, room_probability=0.0
+    )
+    best = run(labels, tmp_path / "run", epochs=100, progress=note, augment=clear)
     assert np.mean(losses[-30:]) < 0.5 < np.mean(losses[:10])
     history = checkpoint.load(tmp_path / "run" / "last")[1]["history"]
     assert best["metrics"]["mean"] == max(row["mean"] for row in history)
+
+
+class Counting(Brightness):
+    """Notes how many crops it hears, and which."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        self.heard += [signal_.tobytes() for signal_ in signals]
+        return super().predict(signals)
+
+
+def test_the_teacher_hears_each_variation_once(labels, tmp_path):
+    teacher = Counting()
+    config = DistillConfig(**{**FAST, "epochs": 12, "variations": 3})
+    distill(labels, tmp_path / "run", config, teacher=teacher)
+    # 12 clips are for training, and 3 steps of 4 an epoch
+    assert len(teacher.heard) == len(set(teacher.heard)) == 36
+
+
+def test_a_resumed_run_knows_what_the_teacher_said(labels, tmp_path):
+    config = DistillConfig(**{**FAST, "epochs": 12, "variations": 3})
+    first, second = Counting(), Counting()
+
+    def stop(stage, done, total, figures):
+        if stage == "dev":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(labels, tmp_path / "run", config, teacher=first, progress=stop)
+    distill(labels, tmp_path / "run", config, teacher=second, resume=True)
+    assert len(first.heard) == 36
+    assert second.heard == []
+
+
+def crops_of(labels: Path, folder: Path, **changes) -> Crops:
+    store = LabelStore.open(labels)
+    read = store.read()
+    places = zip(read.names, read.starts, read.ends, strict=True)
+    clips, _ = Clips.decode([(store.root / n, a, b) for n, a, b in places], folder)
+    config = DistillConfig(**{**FAST, "batch_size": 12, **changes})
+    teacher = None if config.teaching == "cached" else TEACHER
+    return Crops(clips, read.scores, np.arange(12), [], config, teacher)
+
+
+def test_scores_are_of_crops_before_the_channel(labels, tmp_path):
+    crops = crops_of(labels, tmp_path, non_speech=0.0)
+    signals, scores = crops.prepare(0)
+    own = TEACHER.predict(list(signals.numpy()))
+    assert np.abs(scores.numpy() - own).max() > 0.1
+    clean = replace(
+        AugmentConfig(),
+        filter_probability=0.0,
+        band_probability=0.0,
+        room_probability=0.0,
+        noise_probability=0.0,
+        silence_probability=0.0,
+    )
+    crops = crops_of(labels, tmp_path, non_speech=0.0, augment=clean)
+    signals, clean_scores = crops.prepare(0)
+    np.testing.assert_allclose(clean_scores, TEACHER.predict(list(signals.numpy())))
+    np.testing.assert_array_equal(scores, clean_scores)
+
+
+def test_cached_scores_are_those_of_the_clips(labels, tmp_path):
+    crops = crops_of(labels, tmp_path, teaching="cached", non_speech=0.0)
+    _, scores = crops.prepare(0)
+    order = epoch_batch(np.arange(12), 12, 0, 0)
+    np.testing.assert_allclose(scores, LabelStore.open(labels).read().scores[order])
+
+
+def test_non_speech_is_neutral(labels, tmp_path):
+    _, scores = crops_of(labels, tmp_path, non_speech=1.0).prepare(0)
+    np.testing.assert_array_equal(scores, 0.5)
+
+
+def test_losses_may_be_the_callers_own(labels, tmp_path):
+    def squared(prediction, truth):
+        return {"squared": (prediction - truth).square().mean()}
+
+    seen = set()
+    distill(
+        labels,
+        tmp_path / "run",
+        DistillConfig(**FAST),
+        teacher=TEACHER,
+        losses=squared,
+        progress=lambda stage, _, __, figures: seen.update(
+            figures if stage == "train" else ()
+        ),
+    )
+    assert seen == {"squared"}
 
 
 def test_cached_teaching_needs_no_teacher(labels, tmp_path):

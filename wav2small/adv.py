@@ -17,3 +17,6 @@ A score of 0 is the low end of the scale
 A model's score may leave the range by a little:
 nothing is clipped unless it says so.
 """
+
+NEUTRAL = 0.5
+"""The middle of the scale: what silence and noise shall read as."""

@@ -175,6 +175,9 @@ def distill(
         Path | None, typer.Option(help="Where the audio is, if it was moved.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
+    ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     tensorboard: Annotated[
@@ -195,6 +198,7 @@ def distill(
         crop_seconds=crop,
         learning_rate=learning_rate,
         seed=seed,
+        bfloat16=bfloat16,
     )
     with _bar("distil") as advance:
         latest = ""

@@ -102,18 +102,37 @@ class Clips(Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How clips are varied; probabilities in 0..1."""
+    """How crops are varied; probabilities in 0..1.
+
+    Speed and a second speaker change what is said and how:
+    :func:`vary`, whose result needs a score of its own.
+    All else is what a channel does to the same speech: :func:`degrade`.
+    """
 
     speed: float = 0.15
-    """Largest relative change of speed and pitch together, e.g. 0.15.
-    Used only where the teacher hears the result."""
+    """Largest relative change of speed and pitch together."""
 
     mix_probability: float = 0.25
-    """Share of clips with a second speaker under them.
-    Used only where the teacher hears the result."""
+    """Share of crops with a second speaker under them."""
+
+    filter_probability: float = 0.5
+    """Share of crops with a random smooth filter."""
+
+    filter_spread: float = 4.0
+    """Standard deviation of the filter's gain per octave in dB."""
+
+    tilt: float = 4.0
+    """Largest slope of the filter in dB per octave, up or down."""
+
+    band_probability: float = 0.3
+    """Share of crops that lose what lies below 40 to 400 Hz
+    or above 3 to 8 kHz."""
+
+    room_probability: float = 0.3
+    """Share of crops with reverberation."""
 
     noise_probability: float = 0.5
-    """Share of clips with noise: a recording if there are any, else white
+    """Share of crops with noise: a recording if there are any, else white
     or pink."""
 
     snr_low: float = 5.0
@@ -122,11 +141,8 @@ class AugmentConfig:
     snr_high: float = 35.0
     """Largest ratio of speech to noise or second speaker in dB."""
 
-    filter_probability: float = 0.5
-    """Share of clips with a random smooth filter."""
-
-    filter_spread: float = 4.0
-    """Standard deviation of the filter's gain per octave in dB."""
+    silence_probability: float = 0.2
+    """Share of crops that begin or end with up to 0.2 s of silence."""
 
     gain: float = 12.0
     """Largest change of level in dB, up or down."""
@@ -148,25 +164,14 @@ def add_at_snr(signal: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
     return signal + other * np.sqrt(power / other_power * 10 ** (-snr / 10))
 
 
-def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """Filter a signal by a random gain per octave, interpolated over log f."""
-    spectrum = np.fft.rfft(signal)
-    octaves = np.log2(np.linspace(1, 256, len(spectrum)))
-    gain = np.interp(octaves, np.arange(9), rng.normal(0, spread, 9))
-    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(signal))
-
-
-def augment(
+def vary(
     clips: Sequence[np.ndarray],
     item: int,
     samples: int,
     rng: np.random.Generator,
     config: AugmentConfig,
-    *,
-    noises: Sequence[np.ndarray] = (),
-    relabelled: bool = True,
 ) -> np.ndarray:
-    """Crop a clip and vary it.
+    """Crop a clip and change its speed and who is heard.
 
     Args:
         clips: all clips
@@ -174,44 +179,145 @@ def augment(
         samples: length of the result
         rng: source of all randomness
         config: what is varied how much
-        noises: recordings of noise, float32 at 16 kHz
-        relabelled: whether the result gets a label of its own;
-            otherwise only what keeps a label is done
 
     Returns:
         array of shape ``(samples,)``, float32
 
     """
     signal = clips[item]
-    if relabelled and config.speed:
+    if config.speed:
         factor = 1 + rng.uniform(-config.speed, config.speed)
         wanted = int(samples * factor) + 16
         signal = soxr.resample(
             fit(signal, wanted, rng), SAMPLING_RATE * factor, SAMPLING_RATE, "LQ"
         )
     signal = fit(signal, samples, rng)
-    if relabelled and rng.random() < config.mix_probability:
+    if rng.random() < config.mix_probability:
         other = fit(clips[int(rng.integers(len(clips)))], samples, rng)
         snr = rng.uniform(config.snr_low, config.snr_high)
         signal = add_at_snr(signal, other, snr)
-    if rng.random() < config.filter_probability:
-        signal = colour(signal, config.filter_spread, rng)
+    return signal.astype(np.float32)
+
+
+def degrade(
+    signal: np.ndarray,
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    noises: Sequence[np.ndarray] = (),
+) -> np.ndarray:
+    """Pass speech through a random channel: filter, room, noise, silence, gain.
+
+    Args:
+        signal: array of shape ``(samples,)``
+        rng: source of all randomness
+        config: what is done how often and how much
+        noises: recordings of noise, float32 at 16 kHz
+
+    Returns:
+        array of the same shape, float32
+
+    """
+    samples = len(signal)
+    filtered = rng.random() < config.filter_probability
+    banded = rng.random() < config.band_probability
+    in_room = rng.random() < config.room_probability
+    if filtered or banded or in_room:
+        # a tail must not come round to the beginning
+        length = 1 << (samples + in_room * SAMPLING_RATE - 1).bit_length()
+        octaves = np.log2(np.linspace(1, 256, length // 2 + 1, dtype=np.float32))
+        level = np.zeros_like(octaves)
+        if filtered:
+            points = rng.normal(0, config.filter_spread, 9)
+            points += rng.uniform(-config.tilt, config.tilt) * (np.arange(9) - 4)
+            level += np.interp(octaves, np.arange(9), points)
+        if banded:
+            level += band(octaves, rng)
+        spectrum = np.fft.rfft(signal, length) * 10 ** (level / 20)
+        if in_room:
+            spectrum *= np.fft.rfft(room(rng), length)
+        signal = np.fft.irfft(spectrum, length)[:samples]
     if rng.random() < config.noise_probability:
-        if len(noises) and rng.random() < 0.75:
-            noise = fit(noises[int(rng.integers(len(noises)))], samples, rng)
-        else:
-            noise = rng.normal(size=samples)
-            if rng.random() < 0.5:  # pink: power falls as 1 / f
-                spectrum = np.fft.rfft(noise)
-                noise = np.fft.irfft(
-                    spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), samples
-                )
         snr = rng.uniform(config.snr_low, config.snr_high)
-        signal = add_at_snr(signal, noise, snr)
+        signal = add_at_snr(signal, background(samples, rng, noises), snr)
+    if rng.random() < config.silence_probability:
+        silent = int(rng.integers(SAMPLING_RATE // 5))
+        signal = np.array(signal)
+        if rng.random() < 0.5:
+            signal[:silent] = 0
+        else:
+            signal[samples - silent :] = 0
     gain = 10 ** (rng.uniform(-config.gain, config.gain) / 20)
     # full scale is where a recording would clip; stay below it
     gain = min(gain, 0.99 / max(float(np.abs(signal).max()), 1e-6))
     return (signal * gain).astype(np.float32)
+
+
+def band(octaves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Level in dB of a random high-pass or low-pass, or of both.
+
+    Args:
+        octaves: frequencies as octaves above 31.25 Hz
+        rng: source of all randomness
+
+    """
+    low, high = np.log2(np.array([40, 3000]) / 31.25) + rng.random(2) * np.log2(
+        [400 / 40, 8000 / 3000]
+    )
+    kind = rng.integers(3)
+    steepness = rng.uniform(12, 48)
+    level = np.zeros_like(octaves)
+    if kind != 0:
+        level -= steepness * np.maximum(low - octaves, 0)
+    if kind != 1:
+        level -= steepness * np.maximum(octaves - high, 0)
+    return np.maximum(level, -100)
+
+
+def room(rng: np.random.Generator) -> np.ndarray:
+    """Impulse response of a random room: a direct sound and decaying noise.
+
+    Returns:
+        array of shape ``(time,)``, at most 1 s at 16 kHz
+
+    """
+    decay = 0.15 * 8 ** rng.random()  # seconds until it has fallen by 60 dB
+    ratio = rng.uniform(-5, 15)  # of direct sound to the rest, in dB
+    time = np.arange(int(min(decay, 1.0) * SAMPLING_RATE)) / SAMPLING_RATE
+    tail = rng.standard_normal(len(time), dtype=np.float32) * 10 ** (-3 * time / decay)
+    # the first reflections take a few milliseconds
+    tail[: int(rng.uniform(0.001, 0.01) * SAMPLING_RATE)] = 0
+    tail *= 10 ** (-ratio / 20) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    return tail
+
+
+def background(
+    samples: int, rng: np.random.Generator, noises: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Return noise: a piece of a recording if there are any, else white or pink."""
+    if len(noises) and rng.random() < 0.75:
+        return fit(noises[int(rng.integers(len(noises)))], samples, rng)
+    noise: np.ndarray = rng.standard_normal(samples, dtype=np.float32)
+    if rng.random() < 0.5:  # pink: power falls as 1 / f
+        spectrum = np.fft.rfft(noise)
+        noise = np.fft.irfft(
+            spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), samples
+        )
+    return noise
+
+
+def without_speech(
+    samples: int, rng: np.random.Generator, noises: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Noise or silence alone, float32, at -80 to -5 dB of full scale."""
+    if rng.random() < 0.1:
+        return np.zeros(samples, np.float32)
+    noise = background(samples, rng, noises)
+    level = 10 ** (rng.uniform(-80, -5) / 20)
+    scale = level / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
+    noise = np.clip(noise * scale, -1, 1)
+    # as 16-bit samples: what is quiet is coarse
+    return (np.round(noise * 32768) / 32768).clip(-1, 1).astype(np.float32)
 
 
 def read_noises(folder: Path | None, *, seconds: float = 10.0) -> list[np.ndarray]:

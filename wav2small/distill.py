@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, checkpoint
-from .adv import DIMENSIONS, SAMPLING_RATE
-from .data import AugmentConfig, Clips, augment, read_noises
+from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
+from .data import AugmentConfig, Clips, degrade, read_noises, vary, without_speech
 from .errors import InputError
 from .labels import Labels, LabelStore
 from .losses import score_losses
@@ -36,8 +36,13 @@ class DistillConfig:
     """Name of the student, see ``wav2small list students``."""
 
     teaching: Literal["online", "cached"] = "online"
-    """``online``: the teacher of the labels scores each augmented crop.
+    """``online``: the teacher of the labels scores each crop
+    after its speed was changed and a second speaker was added.
     ``cached``: the crop keeps the score of its clip."""
+
+    variations: int = 16
+    """Crops of each clip that the teacher scores, one per epoch;
+    then their turn comes again, with other noise and rooms."""
 
     epochs: int = 100
     """Passes over the clips; each pass takes a crop of every clip,
@@ -69,11 +74,19 @@ class DistillConfig:
     """Share of the speakers (of the files, where speakers are unknown)
     that is kept from training to choose the best checkpoint, in 0..1."""
 
+    bfloat16: bool = False
+    """Whether convolutions are computed in bfloat16; the log-mel never is.
+    Halves the time of wav2small on processors with AVX512-BF16, and of all
+    students on GPUs."""
+
     evaluations: int = 20
     """How often the run is evaluated and saved, evenly spread."""
 
     seed: int = 0
     """Seed of the weights and of every crop and augmentation."""
+
+    non_speech: float = 0.05
+    """Share of crops that are noise or silence, with a neutral score, in 0..1."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""
@@ -95,6 +108,90 @@ def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.
     # a stream of its own: step generators have non-negative second words below 2**62
     order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
     return np.resize(order[position * batch_size :], batch_size)
+
+
+class Crops:
+    """What the student hears in each step, and the scores it shall give.
+
+    The teacher hears a crop before noise and rooms are added to it:
+    the student learns to hear through them.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        scores: np.ndarray,
+        items: np.ndarray,
+        noises: list[np.ndarray],
+        config: DistillConfig,
+        teacher: Teacher | None,
+    ) -> None:
+        self.clips, self.scores, self.items = clips, scores, items
+        self.noises, self.config, self.teacher = noises, config, teacher
+        self.samples = round(config.crop_seconds * SAMPLING_RATE)
+        self.steps_per_epoch = max(1, len(items) // config.batch_size)
+        # scores of crops (clips, variations, 3), NaN where none was given yet
+        self.heard = np.empty((0, 0, 0), np.float32)
+        self.content = config.augment
+        if teacher is None:  # the score of a clip holds for what it was given for
+            self.content = replace(config.augment, speed=0.0, mix_probability=0.0)
+
+    def prepare(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return signals ``(batch, time)`` and scores ``(batch, 3)`` of a step."""
+        config = self.config
+        items = epoch_batch(self.items, config.batch_size, config.seed, step)
+        turn = step // self.steps_per_epoch
+        if self.teacher:
+            turn %= config.variations
+        signals = [
+            # a stream for each crop, so that it can be made again
+            vary(
+                self.clips,
+                int(item),
+                self.samples,
+                np.random.default_rng([config.seed, int(item), turn]),
+                self.content,
+            )
+            for item in items
+        ]
+        if self.teacher:
+            scores = self._hear(self.teacher, signals, items, turn)
+        else:
+            scores = self.scores[items].astype(np.float32)
+        rng = step_rng(config.seed, step)
+        silent = rng.random(len(items)) < config.non_speech
+        scores[silent] = NEUTRAL
+        signals = [
+            without_speech(self.samples, rng, self.noises)
+            if without
+            else degrade(signal, rng, config.augment, self.noises)
+            for signal, without in zip(signals, silent, strict=True)
+        ]
+        return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Prepare the batches of steps in a thread of their own, one ahead."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self.prepare, start)
+            for step in range(start, stop):
+                ready = ahead.result()
+                if step + 1 < stop:
+                    ahead = pool.submit(self.prepare, step + 1)
+                yield ready
+
+    def _hear(
+        self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int
+    ) -> np.ndarray:
+        unheard = np.arange(len(items))
+        if self.heard.size:
+            unheard = np.flatnonzero(np.isnan(self.heard[items, turn, 0]))
+        if len(unheard):
+            scores = teacher.predict([signals[row] for row in unheard])
+            if not self.heard.size:
+                shape = (len(self.clips), self.config.variations, scores.shape[1])
+                self.heard = np.full(shape, np.nan, np.float32)
+            self.heard[items[unheard], turn] = scores
+        return self.heard[items, turn]
 
 
 def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +260,7 @@ def distill(
     overwrite: bool = False,
     tensorboard: bool = False,
     teacher: Teacher | None = None,
+    losses: Callable[[Tensor, Tensor], dict[str, Tensor]] = score_losses,
     progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Train a student on the scores of a label store.
@@ -182,6 +280,8 @@ def distill(
         overwrite: delete the run that is there
         tensorboard: write event files to ``run/logs``
         teacher: the teacher of the labels, loaded by its name if None
+        losses: gives the losses of predictions and scores, ``(batch, 3)`` each,
+            by name
         progress: called with stage, steps done, steps in all and figures
 
     Returns:
@@ -205,7 +305,9 @@ def distill(
 
     store = LabelStore.open(labels_folder)
     labels = store.read()
-    if config.teaching == "online" and teacher is None:
+    if config.teaching == "cached":
+        teacher = None
+    elif teacher is None:
         teacher = load_teacher(store.teacher["name"])
     if teacher and teacher.info.revision != store.teacher["revision"]:
         raise InputError(
@@ -241,18 +343,19 @@ def distill(
             "pass --audio-root"
         )
     noises = read_noises(noise)
-    samples = round(config.crop_seconds * SAMPLING_RATE)
+    crops = Crops(clips, labels.scores, train, noises, config, teacher)
 
     torch.manual_seed(config.seed)
     entry = student(config.student)
+    # few channels: mixing them is fastest where they lie side by side
     module = entry.build().to(device).train()
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(module)
     trainable = {k: p for k, p in module.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(
         trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    steps_per_epoch = max(1, len(train) // config.batch_size)
-    total = config.epochs * steps_per_epoch
+    total = config.epochs * crops.steps_per_epoch
     described = {
         "format": 1,
         "student": config.student,
@@ -294,6 +397,7 @@ def distill(
                 )
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
+        crops.heard = state["heard"]
         history, start = saved["history"], saved["step"]
         best = max(map(_quality, history))
     writer = None
@@ -302,87 +406,65 @@ def distill(
 
         writer = SummaryWriter(str(run / "logs"), purge_step=start)
 
-    def prepare(step: int) -> tuple[Tensor, Tensor]:
-        rng = step_rng(config.seed, step)
-        items = epoch_batch(train, config.batch_size, config.seed, step)
-        heard = teacher if config.teaching == "online" else None
-        signals = [
-            augment(
-                clips,
-                int(item),
-                samples,
-                rng,
-                config.augment,
-                noises=noises,
-                relabelled=heard is not None,
-            )
-            for item in items
-        ]
-        scores = heard.predict(signals) if heard else labels.scores[items]
-        return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
-
     marks = {
         round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)
     }
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(prepare, min(start, total - 1))
-        for step in range(start, total):
-            signal, truth = ahead.result()
-            if step + 1 < total:
-                ahead = pool.submit(prepare, step + 1)
-            rate = config.learning_rate * _schedule(step, total, config.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast(
-                "cuda", torch.bfloat16, enabled=device.startswith("cuda")
-            ):
-                prediction = module(signal.to(device))
-            losses = score_losses(prediction.float(), truth.to(device))
-            loss = torch.stack(
-                [
-                    value * (config.l1_weight if name == "l1" else 1)
-                    for name, value in losses.items()
-                ]
-            ).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(trainable.values(), 5.0)
-            optimizer.step()
-            # the average forgets its random start quickly, then slows down
-            decay = min(config.average, (1 + step) / (10 + step))
-            _move_average(average, module, decay)
-            figures = {name: value.item() for name, value in losses.items()}
+    batches = crops.batches(start, total) if start < total else iter(())
+    for step, (signal, truth) in enumerate(batches, start):
+        rate = config.learning_rate * _schedule(step, total, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=config.bfloat16
+        ):
+            prediction = module(signal.to(device))
+        parts = losses(prediction.float(), truth.to(device))
+        loss = torch.stack(
+            [
+                value * (config.l1_weight if name == "l1" else 1)
+                for name, value in parts.items()
+            ]
+        ).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainable.values(), 5.0)
+        optimizer.step()
+        # the average forgets its random start quickly, then slows down
+        decay = min(config.average, (1 + step) / (10 + step))
+        move_average(average, module, decay)
+        figures = {name: value.item() for name, value in parts.items()}
+        if writer:
+            for name, value in figures.items():
+                writer.add_scalar(f"loss/{name}", value, step)
+            writer.add_scalar("learning_rate", rate, step)
+        if progress:
+            progress("train", step + 1, total, figures)
+        if step + 1 in marks:
+            scores = predict_clips(average, clips, dev)
+            row = {
+                name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
+                for axis, name in enumerate(DIMENSIONS)
+            }
+            defined = [value for value in row.values() if not math.isnan(value)]
+            row["mean"] = float(np.mean(defined)) if defined else math.nan
+            row["step"] = step + 1
+            history.append(row)
             if writer:
-                for name, value in figures.items():
-                    writer.add_scalar(f"loss/{name}", value, step)
-                writer.add_scalar("learning_rate", rate, step)
+                for name in DIMENSIONS:
+                    writer.add_scalar(f"dev/ccc_{name}", row[name], step)
+            described |= {"step": step + 1, "history": history, "metrics": row}
+            weights = _arrays(average)
+            if _quality(row) > best:
+                best = _quality(row)
+                checkpoint.save(run / "best", weights, described)
+            state = {f"module/{k}": v for k, v in _arrays(module).items()}
+            state["heard"] = crops.heard.copy()
+            for name, parameter in trainable.items():
+                for key, value in optimizer.state[parameter].items():
+                    state[f"{key}/{name}"] = value.cpu().numpy()
+            checkpoint.save(last, weights, described, extra={"training": state})
             if progress:
-                progress("train", step + 1, total, figures)
-            if step + 1 in marks:
-                scores = predict_clips(average, clips, dev)
-                row = {
-                    name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
-                    for axis, name in enumerate(DIMENSIONS)
-                }
-                defined = [value for value in row.values() if not math.isnan(value)]
-                row["mean"] = float(np.mean(defined)) if defined else math.nan
-                row["step"] = step + 1
-                history.append(row)
-                if writer:
-                    for name in DIMENSIONS:
-                        writer.add_scalar(f"dev/ccc_{name}", row[name], step)
-                described |= {"step": step + 1, "history": history, "metrics": row}
-                weights = _arrays(average)
-                if _quality(row) > best:
-                    best = _quality(row)
-                    checkpoint.save(run / "best", weights, described)
-                state = {f"module/{k}": v for k, v in _arrays(module).items()}
-                for name, parameter in trainable.items():
-                    for key, value in optimizer.state[parameter].items():
-                        state[f"{key}/{name}"] = value.cpu().numpy()
-                checkpoint.save(last, weights, described, extra={"training": state})
-                if progress:
-                    progress("dev", step + 1, total, row)
+                progress("dev", step + 1, total, row)
     if writer:
         writer.close()
     shutil.rmtree(run / "clips", ignore_errors=True)
@@ -403,7 +485,8 @@ def _schedule(step: int, total: int, warmup: float) -> float:
 
 
 @torch.no_grad()
-def _move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Draw the average towards a module's weights and statistics, in place."""
     for kept, fresh in zip(
         average.state_dict().values(), module.state_dict().values(), strict=True
     ):
