@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,8 @@ class _Spectrogram(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         signal = signal[:, None, :]
-        return self.conv_real(signal).square() + self.conv_imag(signal).square()
+        with full_precision(signal):
+            return self.conv_real(signal).square() + self.conv_imag(signal).square()
 
 
 class _LogMelScale(nn.Module):
@@ -87,7 +90,8 @@ class _LogMelScale(nn.Module):
     def forward(self, power: Tensor) -> Tensor:
         # A 1x1 convolution and not a matrix product:
         # onnxruntime would quantise a product's input on the fly.
-        mel = nn.functional.conv1d(power, self.melW.t()[:, :, None])
+        with full_precision(power):
+            mel = nn.functional.conv1d(power, self.melW.t()[:, :, None])
         return 10 * torch.log10(torch.clamp(mel, min=1e-10))
 
 
@@ -178,3 +182,11 @@ class LogMel(nn.Module):
         if self.padding:
             signal = nn.functional.pad(signal, (self.padding, self.padding))
         return self.logmel_extractor(self.spectrogram_extractor(signal)).transpose(1, 2)
+
+
+def full_precision(signal: Tensor) -> AbstractContextManager[object]:
+    """Leave automatic mixed precision: eight bits are too few for a spectrum."""
+    kind = signal.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
