@@ -45,7 +45,7 @@ STUDENTS: dict[str, Student] = {
     "wav2small-rt": Student(
         StreamingConfig(filters=(16, 24), channels=64),
         Streaming,
-        "streams: 16 ms hop, relative to the past second",
+        "streams: 10 ms hop, relative to the past second",
     ),
     "wav2small-rt-mini": Student(
         StreamingConfig(), Streaming, "the same with fewer and narrower layers"

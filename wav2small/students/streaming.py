@@ -1,6 +1,6 @@
 """Wav2Small-RT: a student that streams, for chips with little memory and time.
 
-Log-mel every 16 ms, relative to the level of the past second,
+Log-mel every 10 ms, relative to the level of the past second,
 two convolutions that halve the mel axis,
 then separable convolutions over time whose reach doubles from one to the next,
 and softmax pooling.
@@ -25,13 +25,13 @@ class StreamingConfig:
     window_length: int = 512
     """Length of the Hann window in samples."""
 
-    hop_length: int = 256
+    hop_length: int = 160
     """Samples from one frame to the next."""
 
     n_mels: int = 40
     """Number of mel bands."""
 
-    past_frames: int = 64
+    past_frames: int = 100
     """Frames over which the level is averaged that a frame is relative to."""
 
     filters: tuple[int, int] = (8, 16)
@@ -43,7 +43,7 @@ class StreamingConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     """Frames from one tap to the next, for each convolution over time."""
 
-    kernel: int = 5
+    kernel: int = 3
     """Taps of the convolutions over time, odd."""
 
 
