@@ -9,7 +9,9 @@ from typing import Any
 
 import onnx
 
-from . import arena, cost, liveness, operations
+from export.errors import ExportError
+
+from . import arena, cost, liveness, operations, streaming
 from . import host as host_module
 from .budget import BudgetReport, check_budget, estimate_realtime_factor
 from .graph import Graph, TensorType, load_graph
@@ -38,7 +40,9 @@ def bench(
 ) -> dict[str, Any]:
     """Plan a model, count its cost, run it here and check budgets.
 
-    The whole window is in memory at once, one operation after the other.
+    The whole window is in memory at once, one operation after the other;
+    what the model costs frame by frame is said beside it
+    and enters no budget.
 
     Args:
         model: ONNX file
@@ -116,7 +120,9 @@ def bench(
             "float_macs": costs.float_macs,
             "macs_per_second": costs.macs / seconds,
             "uncounted": list(costs.uncounted),
+            "transforms": list(costs.transforms),
         },
+        "streaming": _streaming(Path(model), graph.sampling_rate),
         "steps": _steps(program, costs, liveness.live_bytes(ranges)),
         "host": None if measured is None else _host(measured, seconds),
         "budgets": [_budget(budget, costs, seconds) for budget in verdicts],
@@ -183,6 +189,19 @@ def _steps(
             zip(program.operations, costs.steps, strict=True)
         )
     ]
+
+
+def _streaming(path: Path, sampling_rate: int) -> dict[str, Any]:
+    try:
+        plan = streaming.plan(path, sampling_rate)
+    except ExportError as error:
+        return {"obstacle": str(error), "plan": None}
+    figures = dataclasses.asdict(plan)
+    obstacle = figures.pop("obstacle")
+    figures["state_bytes"] = plan.state_bytes
+    figures["macs_per_second"] = plan.macs_per_second
+    figures["stages"] = list(figures["stages"])
+    return {"obstacle": obstacle, "plan": figures}
 
 
 def _host(measured: host_module.HostMeasurement, seconds: float) -> dict[str, Any]:

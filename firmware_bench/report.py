@@ -142,6 +142,10 @@ def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             ("", "not known for " + _printable(", ".join(compute["uncounted"])))
         )
+    if compute["transforms"]:
+        transforms = _printable(", ".join(compute["transforms"]))
+        rows.append(("", f"as a fast Fourier transform: {transforms}"))
+    rows += _streaming(report["streaming"])
     if host:
         memory = "memory not known"
         if host["memory_bytes"] is not None:
@@ -154,6 +158,25 @@ def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{_printable(host['machine'])}",
             )
         )
+    return rows
+
+
+def _streaming(streaming: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    plan, obstacle = streaming["plan"], streaming["obstacle"]
+    if plan:
+        rows.append(
+            (
+                "stream",
+                f"{plan['peak_bytes']:,} B frame by frame ({plan['state_bytes']:,} "
+                f"state), {plan['result_bytes']:,} B for a result on the way; "
+                f"{plan['macs_per_second'] / 1e6:.2f} M multiply-accumulates per "
+                f"second of audio, look-ahead {plan['look_ahead_seconds']:.3g} s",
+            )
+        )
+    if obstacle:
+        name = "" if rows else "stream"
+        rows.append((name, _printable(f"not as it is: {obstacle}")))
     return rows
 
 
