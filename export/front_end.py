@@ -3,13 +3,22 @@
 The float graph before the first QuantizeLinear is recognised by its operators
 and turned into integer constants;
 :func:`log_mel` is the arithmetic, step by step.
+The graph's convolutions with windowed cosines and sines
+become a window and a fast Fourier transform.
+
+References:
+    Sorensen, Jones, Heideman, Burrus 1987,
+    Real-valued fast Fourier transform algorithms,
+    IEEE Transactions on Acoustics, Speech, and Signal Processing 35(6), 849-863.
+
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from functools import cache
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
@@ -19,22 +28,34 @@ from .errors import ExportError
 from .rescale import shift_right
 from .topology import Topology
 
-FRACTION = 16
+FRACTION = 20
 """Bits of a logarithm to base 2 after the point."""
+
+CENTRED = 11
+"""Bits of a sample after the point once the mean is removed."""
+
+LENGTHS = tuple(2**bits for bits in range(3, 11))
+"""Lengths that a Fourier transform may have, in samples."""
 
 LOG_TABLE = np.rint(np.log2(1 + np.arange(257) / 256) * 2**FRACTION).astype(np.int64)
 """``log2(1 + i / 256)`` in steps of ``2 ** -FRACTION``."""
 
-_CENTRED = 11
-"""Bits of a sample after the point once the mean is removed."""
-_TWIDDLE = 18
-"""Bits of a windowed twiddle factor after the point."""
-_SPECTRUM = 31
-"""Bits of a spectral value, sign apart."""
-_MEL = 16
-"""Bits of a mel weight."""
-_MOST_MEL = 64
-"""How much larger the weights of one mel band may be than those of another."""
+_WINDOW = 30
+"""Bits of a window's value after the point."""
+_WINDOWED = 14
+"""Bits of a windowed sample after the point."""
+_LOUDNESS = 30
+"""Bits of the sum of the absolute values that are transformed."""
+_TWIDDLE = 31
+"""Bits of a twiddle factor after the point."""
+_MEL = 2**16 - 1
+"""Largest mel weight of a band."""
+_ROOT = round(2**_TWIDDLE * math.sqrt(0.5))
+"""Root of one half."""
+_KERNEL_ERROR = 1e-6
+"""Largest error of a kernel in float32."""
+_NUMBERS = 2**17
+"""Numbers that are transformed at once, so that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +73,23 @@ class FrontEnd:
     in steps of ``2 ** -8`` of a squared 16-bit step;
     None if the signal is not normalised."""
 
-    cosine: np.ndarray
-    """Windowed cosines ``(bins, window_length)``, int32, 1 is ``2 ** 18``."""
+    window: np.ndarray
+    """Window ``(window_length,)``, int32, 1 is ``2 ** 30``."""
 
-    sine: np.ndarray
-    """Windowed negative sines, same form."""
-
-    spectrum_shift: int
-    """Bits that a sum of products is shifted right by."""
+    length: int
+    """Length of the Fourier transform in samples, one of :data:`LENGTHS`;
+    zeros follow a window that is shorter."""
 
     mel: np.ndarray
-    """Mel weights ``(mels, bins)``, uint16 in int64."""
+    """Mel weights ``(mels, bins)``, uint16 in int64;
+    the largest of each band is 65,535."""
 
-    log_offset: int
-    """What a logarithm of a mel sum lies above that of the mel power,
-    in steps of ``2 ** -16``."""
+    log_offset: np.ndarray
+    """What the logarithm of each mel sum lies above that of the mel power,
+    ``(mels,)``, int64, in steps of ``2 ** -20``."""
 
     log_floor: int
-    """Smallest logarithm of a mel power, in steps of ``2 ** -16``."""
+    """Smallest logarithm of a mel power, in steps of ``2 ** -20``."""
 
     multiplier: int
     """Rescaling of a logarithm to the int8 step, over ``2 ** shift``."""
@@ -88,7 +108,110 @@ class FrontEnd:
     @property
     def window_length(self) -> int:
         """Samples in a frame."""
-        return self.cosine.shape[1]
+        return len(self.window)
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications for each frame, see :func:`count_multiplications`."""
+        weights = int(np.count_nonzero(self.mel))
+        return count_multiplications(self.window_length, self.length, weights)
+
+
+def count_multiplications(window_length: int, length: int, weights: int) -> int:
+    """Count the multiplications that a frame needs.
+
+    All are of two 32-bit numbers, with a product of 64 bits:
+    window, Fourier transform, squares,
+    and two for each mel weight, whose power has two words.
+    Logarithms, one multiplication for a band and one for a cell, are not among them.
+
+    Args:
+        window_length: samples in a frame
+        length: length of the Fourier transform in samples, one of :data:`LENGTHS`
+        weights: mel weights that are not 0
+
+    """
+    transform = sum(
+        len(_blocks(length // size)) * (size - 6) for size in LENGTHS if size <= length
+    )
+    return window_length + transform + length + 2 * weights
+
+
+def transform_bytes(window: np.ndarray, length: int) -> int:
+    """Bytes of the tables of window and Fourier transform, 32 bits for a number.
+
+    Half of a symmetric window is enough.
+
+    Args:
+        window: window ``(window_length,)``
+        length: length of the Fourier transform in samples, one of :data:`LENGTHS`
+
+    """
+    values = len(window)
+    if np.array_equal(window[1:], window[:0:-1]):
+        values = values // 2 + 1
+    return 4 * (values + twiddles(length).size)
+
+
+def mel_bytes(bands: int, weights: int) -> int:
+    """Bytes of the mel weights that are not 0, and of where they are.
+
+    16 bits for a weight, and for first bin and number of bins of each band.
+    """
+    return 4 * bands + 2 * weights
+
+
+def integer_mel(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn mel weights into integers.
+
+    Args:
+        mel: weights ``(mels, bins)``, none below 0
+
+    Returns:
+        weights ``(mels, bins)``, int64, at most 65,535,
+        and what each band was multiplied with, ``(mels,)``
+
+    """
+    largest = mel.max(axis=1).astype(np.float64)
+    # a band without weights stays as it is
+    gains = _MEL / np.where(largest > 0, largest, _MEL)
+    return np.rint(mel.astype(np.float64) * gains[:, None]).astype(np.int64), gains
+
+
+def find_window(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """Find the window of two kernels that are a windowed Fourier transform.
+
+    Args:
+        first: windowed cosines of all bins ``(bins, window_length)``
+        second: windowed sines, of either sign; or the other way round
+
+    Returns:
+        window ``(window_length,)`` and length of the transform in samples,
+        None if the kernels are something else
+
+    """
+    if first.shape != second.shape or first.ndim != 2:
+        return None
+    bins, window_length = first.shape
+    length = 2 * (bins - 1)
+    if not 0 < window_length <= length:
+        return None
+    # sines of the bin at 0 are 0
+    cosine, sine = (first, second) if np.any(first[0]) else (second, first)
+    window = cosine[0].astype(np.float64)
+    if not window.any() or not (np.abs(window) <= 1 + _KERNEL_ERROR).all():
+        return None
+    turns = np.outer(np.arange(bins), np.arange(window_length)) % length
+    angle = 2 * np.pi / length * turns
+
+    def equal(kernel: np.ndarray, wave: np.ndarray) -> bool:
+        return bool((np.abs(kernel - wave * window) <= _KERNEL_ERROR).all())
+
+    if not equal(cosine, np.cos(angle)):
+        return None
+    if not equal(sine, np.sin(angle)) and not equal(sine, -np.sin(angle)):
+        return None
+    return window, length
 
 
 def extract(model: ModelProto, graph: Topology, quantize: int) -> FrontEnd:
@@ -158,20 +281,18 @@ class _Extractor:
         if (
             len(set(inputs)) != 1
             or len(set(hops)) != 1
-            or kernels[0].shape != kernels[1].shape
             or len(kernels[0]) != mel.shape[1]
         ):
             self._fail("two convolutions of the same signal are expected")
+        window, length = self._fourier(*kernels)
         signal, padding = self._signal(inputs[0])
-        if max(padding) > kernels[0].shape[1]:
+        if max(padding) > len(window):
             self._fail("zeros of at most a window are expected")
         power_floor = self._normalisation(signal)
-        bands = mel[:, :, 0].max(axis=1)
-        if bands[bands > 0].min() * _MOST_MEL < bands.max():
-            self._fail(f"mel bands whose weights are within a factor of {_MOST_MEL}")
         quantize = self.graph.nodes[self.quantize]
         constants = _constants(
-            kernels=kernels,
+            window=window,
+            length=length,
             hop_length=hops[0],
             padding=padding,
             power_floor=power_floor,
@@ -277,11 +398,24 @@ class _Extractor:
             or kernel.ndim != 3
             or kernel.shape[1] != 1
             or hop_length is None
-            or not (np.abs(kernel) <= 1 + 1e-6).all()
-            or not kernel.any()
         ):
             self._fail("a windowed Fourier kernel is expected")
         return kernel[:, 0], node.input[0], hop_length
+
+    def _fourier(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
+        """Window and length of the Fourier transform that two kernels are."""
+        found = find_window(first, second)
+        if found is None:
+            self._fail("a windowed Fourier kernel is expected")
+        window, length = found
+        if length not in LENGTHS:
+            node = self.graph.nodes[self.last]
+            raise ExportError(
+                f"Fourier transform must be one of {LENGTHS} samples, got {length} in "
+                f"{topology.label(node)}: give the log-mel such an n_fft, the window "
+                "may be shorter"
+            )
+        return window, length
 
     def _hop(self, node: NodeProto) -> int | None:
         """Step of a convolution, None if it is more than kernel and step."""
@@ -364,7 +498,8 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
 
 def _constants(
     *,
-    kernels: tuple[np.ndarray, ...],
+    window: np.ndarray,
+    length: int,
     hop_length: int,
     padding: tuple[int, int],
     power_floor: float | None,
@@ -376,26 +511,16 @@ def _constants(
     zero_point: int,
 ) -> FrontEnd | None:
     """Turn the numbers of a float front end into integers, None if they do not fit."""
-    cosine, sine = (
-        np.rint(kernel.astype(np.float64) * 2**_TWIDDLE).astype(np.int32)
-        for kernel in kernels
-    )
-    # a spectral value is at most the sum of the window, times full scale
-    window = np.hypot(*kernels).sum(axis=1).max()
-    largest = window * 2.0 ** (16 + _CENTRED)  # the mean is removed: twice full scale
-    spectrum_shift = max(0, math.frexp(largest)[1] + _TWIDDLE - _SPECTRUM)
-    mel_bits = _MEL - math.frexp(float(mel.max()))[1]
-    weights = np.rint(np.ldexp(mel.astype(np.float64), mel_bits)).astype(np.int64)
-    weights = np.minimum(weights, 2**_MEL - 1)
-    # power in the signal's unit is the mel sum times 2 ** -log_bits
-    log_bits = mel_bits + 2 * (15 + _CENTRED + _TWIDDLE - spectrum_shift)
+    weights, gains = integer_mel(mel)
+    # a windowed sample is the signal's times 2 ** (15 + _WINDOWED)
+    log_offset = np.log2(gains) + 2 * (15 + _WINDOWED)
     # one step of a logarithm to base 2 in steps of the int8 tensor
     factor = slope * math.log(2) / 2**FRACTION / scale
     offset = intercept / scale + zero_point
     if not (math.isfinite(factor) and math.isfinite(offset)):
         return None
     shift = 30 - math.frexp(factor)[1]
-    # logarithms have less than 26 bits
+    # logarithms have less than 30 bits
     if factor == 0 or not 1 <= shift <= 62 or abs(offset) >= 2.0 ** (62 - shift):
         return None
     return FrontEnd(
@@ -404,11 +529,10 @@ def _constants(
         power_floor=(
             None if power_floor is None else round(power_floor * 2 ** (2 * 15 + 8))
         ),
-        cosine=cosine,
-        sine=sine,
-        spectrum_shift=spectrum_shift,
+        window=np.rint(np.clip(window, -1, 1) * 2**_WINDOW).astype(np.int32),
+        length=length,
         mel=weights,
-        log_offset=log_bits * 2**FRACTION,
+        log_offset=np.rint(log_offset * 2**FRACTION).astype(np.int64),
         log_floor=round(math.log2(floor) * 2**FRACTION),
         multiplier=round(math.ldexp(factor, shift)),
         offset=round(math.ldexp(offset, shift)),
@@ -431,7 +555,7 @@ def samples(signal: np.ndarray) -> np.ndarray:
 
 
 def log2(value: int) -> int:
-    """Logarithm of a positive integer in steps of ``2 ** -16``.
+    """Logarithm of a positive integer in steps of ``2 ** -20``.
 
     The bits after the leading one are cut to 24,
     the first 8 look up the table, the other 16 interpolate.
@@ -465,13 +589,208 @@ def _log2_array(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return ((exponent + excess) << FRACTION) + mantissa
 
 
-def _products(frames: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Exact sums of products ``(frames, bins)``."""
-    weights = np.abs(kernel.astype(np.int64)).sum(axis=1).max()
-    # Integers below 2 ** 53 stay exact in double precision, which is faster.
-    exact = weights * 2 ** (16 + _CENTRED) < 2**53
-    dtype = np.float64 if exact else np.int64
-    return (frames.astype(dtype) @ kernel.T.astype(dtype)).astype(np.int64)
+def twiddles(length: int) -> np.ndarray:
+    """Cosines and sines of a Fourier transform.
+
+    Args:
+        length: of the transform in samples, one of :data:`LENGTHS`
+
+    Returns:
+        ``(4, length / 8 - 1)``, int64, 1 is ``2 ** 31``:
+        cosine, sine of one and cosine, sine of three times the angle
+        ``2 * pi * k / length`` for ``k = 1 .. length / 8 - 1``;
+        the transforms of shorter blocks take every second, fourth, ... of them
+
+    """
+    angle = 2 * np.pi / length * np.arange(1, length // 8)
+    rows = [np.cos(angle), np.sin(angle), np.cos(3 * angle), np.sin(3 * angle)]
+    return np.rint(np.stack(rows) * 2**_TWIDDLE).astype(np.int64)
+
+
+def _blocks(count: int) -> np.ndarray:
+    """Blocks of one size, of so many, that are transformed.
+
+    A block is made of one of half its size and two of a quarter,
+    so that of the blocks of its size
+    those count whose number ends in an even number of ones.
+    """
+    numbers = np.arange(count)
+    rest = numbers.copy()
+    while (pair := rest & 3 == 3).any():
+        rest[pair] >>= 2
+    return numbers[rest & 1 == 0]
+
+
+class _Stage(NamedTuple):
+    """What is done to all blocks of one size."""
+
+    size: int
+    starts: np.ndarray
+    """Where its blocks begin, ``(blocks,)``."""
+
+    places: np.ndarray
+    """Starts plus ``k = 1 .. size / 8 - 1``, ``(blocks * k,)``."""
+
+    mirrored: np.ndarray
+    """Starts less the same."""
+
+    twiddles: np.ndarray
+    """Factors of each of those, ``(4, blocks * k, 1)``."""
+
+
+@cache
+def _plan(length: int) -> tuple[np.ndarray, tuple[_Stage, ...]]:
+    """Order of the samples and the stages of a transform."""
+    order = np.zeros(1, np.int64)
+    while len(order) < length:
+        order = np.concatenate([2 * order, 2 * order + 1])
+    stages = []
+    for size in (2**bits for bits in range(1, length.bit_length())):
+        starts = size * _blocks(length // size)
+        steps = np.arange(1, size // 8)
+        factors = twiddles(length)[:, length // size * steps - 1]
+        stages.append(
+            _Stage(
+                size,
+                starts,
+                (starts[:, None] + steps).reshape(-1),
+                (starts[:, None] - steps).reshape(-1),
+                np.tile(factors, len(starts))[:, :, None],
+            )
+        )
+    return order, tuple(stages)
+
+
+def _transform(values: np.ndarray) -> None:
+    """Fourier transform of real numbers, in place.
+
+    Args:
+        values: ``(length, frames)``, int64, in the order of :func:`_plan`;
+            afterwards the real parts of bins 0 up to ``length / 2``,
+            then the imaginary parts of bins ``length / 2 - 1`` down to 1
+
+    """
+    for size, starts, places, mirrored, factors in _plan(len(values))[1]:
+        half, quarter, eighth = size // 2, size // 4, size // 8
+        if size == 2:
+            first, second = values[starts], values[starts + 1]
+            values[starts], values[starts + 1] = first + second, first - second
+            continue
+        # bins 0, quarter and half
+        even = values[starts]
+        one, three = values[starts + half], values[starts + half + quarter]
+        total = one + three
+        values[starts], values[starts + half] = even + total, even - total
+        values[starts + half + quarter] = three - one
+        if not eighth:
+            continue
+        # bins eighth and half - eighth
+        real, imaginary = values[starts + eighth], values[starts + half - eighth]
+        one, three = values[starts + half + eighth], values[starts + size - eighth]
+        total = _scaled((one - three) * _ROOT)
+        turned = _scaled((one + three) * _ROOT)
+        values[starts + eighth], values[starts + half - eighth] = (
+            real + total,
+            real - total,
+        )
+        values[starts + size - eighth] = imaginary - turned
+        values[starts + half + eighth] = -imaginary - turned
+        if not len(places):
+            continue
+        # bins k, half - k, quarter - k and quarter + k
+        real, imaginary = values[places], values[mirrored + half]
+        other, below = values[mirrored + quarter], values[places + quarter]
+        a, b = values[places + half], values[mirrored + half + quarter]
+        c, d = values[places + half + quarter], values[mirrored + size]
+        one_real = _scaled(a * factors[0] + b * factors[1])
+        one_imaginary = _scaled(b * factors[0] - a * factors[1])
+        three_real = _scaled(c * factors[2] + d * factors[3])
+        three_imaginary = _scaled(d * factors[2] - c * factors[3])
+        total, turned = one_real + three_real, one_imaginary + three_imaginary
+        values[places], values[mirrored + half] = real + total, real - total
+        values[mirrored + size], values[places + half] = (
+            turned + imaginary,
+            turned - imaginary,
+        )
+        total, turned = one_real - three_real, one_imaginary - three_imaginary
+        values[mirrored + quarter], values[places + quarter] = (
+            other - turned,
+            other + turned,
+        )
+        values[places + half + quarter], values[mirrored + half + quarter] = (
+            below - total,
+            -below - total,
+        )
+
+
+def _scaled(products: np.ndarray) -> np.ndarray:
+    return (products + 2 ** (_TWIDDLE - 1)) >> _TWIDDLE
+
+
+def _spectra(constants: FrontEnd, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power of frames ``(bins, frames)`` and its exponents ``(frames,)``."""
+    length = constants.length
+    shift = CENTRED + _WINDOW - _WINDOWED
+    windowed = shift_right(constants.window[:, None] * frames.T, shift)
+    loudness = np.abs(windowed).sum(axis=0)
+    exponent = _LOUDNESS - np.frexp(loudness.astype(np.float64))[1].astype(np.int64)
+    windowed <<= np.maximum(exponent, 0)
+    values = np.zeros((length, len(frames)), np.int64)
+    values[: len(windowed)] = shift_right(windowed, np.maximum(-exponent, 0))
+    values = values[_plan(length)[0]]
+    _transform(values)
+    values *= values
+    power = values[: length // 2 + 1]
+    power[1:-1] += values[: length // 2 : -1]
+    return power, exponent
+
+
+def frame_logarithms(
+    constants: FrontEnd, centred: np.ndarray, gain: int = 0
+) -> np.ndarray:
+    """Logarithms of the mel powers of all whole frames.
+
+    Args:
+        constants: of the front end
+        centred: samples ``(time,)``, int64, with zeros before and after,
+            without mean and times ``2 ** CENTRED``; at least a window
+        gain: logarithm of the power that the samples are divided by
+
+    Returns:
+        logarithms to base 2 in steps of ``2 ** -20``, ``(frames, mels)``, int64
+
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(centred, constants.window_length)[
+        :: constants.hop_length
+    ]
+    step = max(1, _NUMBERS // constants.length)
+    return np.concatenate(
+        [
+            _logarithms(constants, frames[start : start + step], gain)
+            for start in range(0, len(frames), step)
+        ]
+    )
+
+
+def _logarithms(constants: FrontEnd, frames: np.ndarray, gain: int) -> np.ndarray:
+    power, exponent = _spectra(constants, frames)
+    # in two halves, whose weighted sums fit 64 bits
+    low = (constants.mel @ (power & 0xFFFFFFFF)).T
+    high = (constants.mel @ (power >> 32)).T + (low >> 32)
+    low &= 0xFFFFFFFF
+    heard = (high > 0) | (low > 0)
+    low[~heard] = 1
+    logarithm = _log2_array(high, low) - constants.log_offset
+    logarithm -= (2 * exponent << FRACTION)[:, None] + gain
+    return np.where(
+        heard, np.maximum(logarithm, constants.log_floor), constants.log_floor
+    )
+
+
+def to_int8(constants: FrontEnd, logarithms: np.ndarray) -> np.ndarray:
+    """Cells of the log-mel map, int8, from logarithms relative to the past's level."""
+    scaled = logarithms * constants.multiplier + constants.offset
+    return np.clip(shift_right(scaled, constants.shift), -128, 127).astype(np.int8)
 
 
 def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
@@ -500,34 +819,15 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> np.ndarray:
     mean = 0
     gain = 0  # logarithm of the power that a sample is divided by
     if constants.power_floor is not None:
-        mean = ((total << (_CENTRED + 1)) + count) // (2 * count)
+        mean = ((total << (CENTRED + 1)) + count) // (2 * count)
         energy = 2**8 * (count * int((x * x).sum()) - total**2)
         energy += constants.power_floor * count**2
         gain = log2(energy) - 2 * log2(count) - (8 + 2 * 15) * 2**FRACTION
-    centred = np.pad((x << _CENTRED) - mean, (before, after))
-    frames = np.lib.stride_tricks.sliding_window_view(centred, constants.window_length)[
-        :: constants.hop_length
-    ]
-    spectrum = [
-        shift_right(_products(frames, kernel), constants.spectrum_shift)
-        for kernel in (constants.cosine, constants.sine)
-    ]
-    power = spectrum[0] ** 2 + spectrum[1] ** 2
-    # in two halves, whose weighted sums fit 64 bits
-    low = (power & 0xFFFFFFFF) @ constants.mel.T
-    high = (power >> 32) @ constants.mel.T + (low >> 32)
-    low &= 0xFFFFFFFF
-    heard = (high > 0) | (low > 0)
-    logarithm = np.full(heard.shape, constants.log_floor)
-    logarithm[heard] = np.maximum(
-        _log2_array(high[heard], low[heard]) - constants.log_offset - gain,
-        constants.log_floor,
-    )
+    centred = np.pad((x << CENTRED) - mean, (before, after))
+    logarithm = frame_logarithms(constants, centred, gain)
     if constants.past_frames is not None:
         logarithm -= _past_level(logarithm, constants.past_frames)[:, None]
-    scaled = logarithm * constants.multiplier + constants.offset
-    integers = shift_right(scaled, constants.shift)
-    return np.clip(integers, -128, 127).astype(np.int8)[None, None]
+    return to_int8(constants, logarithm)[None, None]
 
 
 def _past_level(logarithm: np.ndarray, past_frames: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from .front_end import find_transforms
 from .graph import Graph, TensorType
 from .operations import ELEMENTWISE, Operation, Program
 
@@ -38,7 +39,8 @@ class Flash:
 
     generated_bytes: int
     """Constants that the graph computes from others,
-    stored as the tables that they are after that."""
+    stored as the tables that they are after that,
+    and the tables of Fourier transforms."""
 
     structure_bytes: int
     """The file without the contents of its tensors: what an interpreter needs."""
@@ -67,6 +69,9 @@ class Cost:
 
     flash: Flash
     """Bytes to be stored."""
+
+    transforms: tuple[str, ...] = ()
+    """Pairs of operations that are counted as fast Fourier transforms."""
 
     @property
     def macs(self) -> int:
@@ -185,7 +190,14 @@ def count(graph: Graph, program: Program) -> Cost:
     A multiply-accumulate is a product that is added to a sum;
     element-wise operations, pooling and activations have none.
     A product with zero padding counts.
+    Convolutions that are a Fourier transform count as a fast one,
+    see :mod:`firmware_bench.front_end`.
     """
+    transforms = find_transforms(graph, program)
+
+    def size(name: str) -> int:
+        return transforms.table_bytes.get(name, program.constants[name].type.bytes)
+
     paid: set[str] = set()
     steps = []
     for operation in program.operations:
@@ -193,11 +205,13 @@ def count(graph: Graph, program: Program) -> Cost:
         paid.update(new)
         steps.append(
             StepCost(
-                macs=_macs(operation, program),
+                macs=transforms.macs.get(
+                    operation.node.output[0], _macs(operation, program)
+                ),
                 elements=sum(
                     program.buffers[name].elements for name in operation.outputs
                 ),
-                weight_bytes=sum(program.constants[name].type.bytes for name in new),
+                weight_bytes=sum(map(size, new)),
             )
         )
 
@@ -210,9 +224,9 @@ def count(graph: Graph, program: Program) -> Cost:
 
     def table_bytes(generated: bool) -> int:
         return sum(
-            constant.type.bytes
-            for constant in program.constants.values()
-            if constant.generated == generated
+            size(name)
+            for name, constant in program.constants.items()
+            if (constant.generated or name in transforms.table_bytes) == generated
         )
 
     return Cost(
@@ -225,6 +239,7 @@ def count(graph: Graph, program: Program) -> Cost:
             if step.macs is None
         ),
         flash=Flash(table_bytes(False), table_bytes(True), graph.structure_bytes),
+        transforms=transforms.names,
     )
 
 

@@ -72,7 +72,7 @@ def finish(a: int, by: Rescale, target: Tensor, output: int = 0, bias: int = 0) 
 
 # -- front end ---------------------------------------------------------------
 
-LOG_TABLE = [round(math.log2(1 + i / 256) * 2**16) for i in range(257)]
+LOG_TABLE = [round(math.log2(1 + i / 256) * 2**20) for i in range(257)]
 EXP_TABLE = [round(2 ** (16 - i / 256)) for i in range(257)]
 
 
@@ -81,7 +81,53 @@ def log2(a: int) -> int:
     rest = math.floor(Fraction(a * 2**24, 2**exponent)) - 2**24
     place, part = rest >> 16, rest & 65535
     step = LOG_TABLE[place + 1] - LOG_TABLE[place]
-    return (exponent << 16) + LOG_TABLE[place] + ((step * part + 32768) >> 16)
+    return (exponent << 20) + LOG_TABLE[place] + ((step * part + 32768) >> 16)
+
+
+Complex = tuple[int, int]
+
+
+def word(a: int) -> int:
+    """The same number, which must fit 32 bits."""
+    assert -(2**31) <= a < 2**31
+    return a
+
+
+def turn(z: Complex, j: int, n: int) -> Complex:
+    if j == 0:
+        return z
+    c = round(math.cos(2 * math.pi * j / n) * 2**31)
+    s = round(math.sin(2 * math.pi * j / n) * 2**31)
+    real, imaginary = z[0] * c + z[1] * s, z[1] * c - z[0] * s
+    assert max(abs(real), abs(imaginary)) < 2**62
+    return word(round_shift(real, 31)), word(round_shift(imaginary, 31))
+
+
+def fft(x: list[int]) -> list[Complex]:
+    """Bins 0 to half the length of a split-radix Fourier transform."""
+    n = len(x)
+    if n == 1:
+        return [(x[0], 0)]
+    if n == 2:
+        return [(word(x[0] + x[1]), 0), (word(x[0] - x[1]), 0)]
+    e, p, q = fft(x[0::2]), fft(x[1::4]), fft(x[3::4])
+    y: list[Complex] = [(0, 0)] * (n // 2 + 1)
+    for k in range(n // 8 + 1):
+        if n >= 8 and k == n // 8:
+            h = round(math.sqrt(0.5) * 2**31)
+            less, more = word(p[k][0] - q[k][0]), word(p[k][0] + q[k][0])
+            s, d = (round_shift(less * h, 31), -round_shift(more * h, 31)), None
+        else:
+            a, b = turn(p[k], k, n), turn(q[k], 3 * k, n)
+            s = word(a[0] + b[0]), word(a[1] + b[1])
+            d = word(a[0] - b[0]), word(a[1] - b[1])
+        y[k] = word(e[k][0] + s[0]), word(e[k][1] + s[1])
+        y[n // 2 - k] = word(e[k][0] - s[0]), word(s[1] - e[k][1])
+        if d is not None:
+            f = e[n // 4 - k]
+            y[n // 4 - k] = word(f[0] - d[1]), word(f[1] - d[0])
+            y[n // 4 + k] = word(f[0] + d[1]), word(-(f[1] + d[0]))
+    return y
 
 
 def samples(signal: np.ndarray) -> list[int]:
@@ -102,35 +148,34 @@ def log_mel(constants: FrontEnd, signal: np.ndarray) -> Array:
         mean = ((total << 12) + count) // (2 * count)
         energy = (count * sum(sample * sample for sample in x) - total * total) << 8
         energy += constants.power_floor * count * count
-        gain = log2(energy) - 2 * log2(count) - (38 << 16)
+        gain = log2(energy) - 2 * log2(count) - (38 << 20)
     before, after = constants.padding
     c = [0] * before + [(sample << 11) - mean for sample in x] + [0] * after
-    cosine, sine = constants.cosine.tolist(), constants.sine.tolist()
-    mel = constants.mel.tolist()
-    bins, window_length = len(cosine), len(cosine[0])
+    window, mel = constants.window.tolist(), constants.mel.tolist()
+    window_length = len(window)
     frames = (len(c) - window_length) // constants.hop_length + 1
     y = np.empty((1, 1, frames, len(mel)), object)
     levels: list[list[int]] = []
     for t in range(frames):
         frame = c[t * constants.hop_length :][:window_length]
-        power = []
-        for k in range(bins):
-            real, imaginary = (
-                round_shift(
-                    sum(a * b for a, b in zip(frame, twiddles[k], strict=True)),
-                    constants.spectrum_shift,
-                )
-                for twiddles in (cosine, sine)
-            )
-            power.append(real * real + imaginary * imaginary)
+        p = [
+            word(round_shift(sample * value, 27))
+            for sample, value in zip(frame, window, strict=True)
+        ]
+        loudness = sum(abs(sample) for sample in p)
+        e = 30 - loudness.bit_length()
+        v = [word(sample << e) if e >= 0 else round_shift(sample, -e) for sample in p]
+        v += [0] * (constants.length - window_length)
+        power = [real * real + imaginary * imaginary for real, imaginary in fft(v)]
+        assert max(power) < 2**61
         levels.append([])
-        for weights in mel:
+        for weights, log_offset in zip(mel, constants.log_offset.tolist(), strict=True):
             s = sum(
                 weight * value for weight, value in zip(weights, power, strict=True)
             )
             level = constants.log_floor
             if s:
-                level = max(log2(s) - constants.log_offset - gain, level)
+                level = max(log2(s) - log_offset - ((2 * e) << 20) - gain, level)
             levels[t].append(level)
         past = 0
         if constants.past_frames is not None:

@@ -136,10 +136,14 @@ def test_wav2small_work(students):
     full = 499 * 26 * 9 * (13 + 2 * 13 * 13)
     half = 250 * 13 * (4 * 9 * 13 * 13 + 13 * 13)
     tokens = 2 * 250 * 169 * 169
-    front_end = 2 * 33 * 64 * 499 + 26 * 33 * 499
+    # 124 multiplications in the transform, 64 for window and squares each,
+    # 59 mel weights that are not 0
+    front_end = (64 + 124 + 64 + 2 * 59) * 499
     head = 3 * 169
     for report in students:
         compute = report["compute"]
         assert compute["macs"] == full + half + tokens + front_end + head
         assert 62e6 < compute["macs_per_second"] < 80e6
+        (transform,) = compute["transforms"]
+        assert transform.endswith("(64 samples)")
     assert students[1]["compute"]["integer_macs"] == full + half + tokens

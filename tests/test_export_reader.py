@@ -84,14 +84,14 @@ def constants() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     time = np.arange(16)
     hann = np.sin(np.pi * time / 16) ** 2
-    angle = 2 * np.pi * np.outer(np.arange(5), time) / 16
+    angle = 2 * np.pi * np.outer(np.arange(9), time) / 16
     step, weight_step = np.float32(0.125), np.array([0.01, 0.02, 0.03], np.float32)
     return {
         "power_floor": np.float32(1e-6),
         "one": np.array([1]),
         "cosine": (hann * np.cos(angle))[:, None].astype(np.float32),
         "sine": (hann * -np.sin(angle))[:, None].astype(np.float32),
-        "mel": generator.random((4, 5, 1)).astype(np.float32),
+        "mel": generator.random((4, 9, 1)).astype(np.float32),
         "floor": np.float32(1e-8),
         "s": step,
         "z": np.int8(20),

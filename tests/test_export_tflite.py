@@ -68,16 +68,15 @@ class Sketch:
 
     def __init__(self, mels=5, channels=None, seed=0):
         self.generator = np.random.default_rng(seed)
-        nothing = np.zeros((1, 1), np.int16)
+        window = np.zeros(1, np.int32)
         front_end = FrontEnd(
             hop_length=1,
             padding=(0, 0),
             power_floor=None,
-            cosine=nothing,
-            sine=nothing,
-            spectrum_shift=0,
-            mel=np.zeros((mels, 1), np.int64),
-            log_offset=0,
+            window=window,
+            length=8,
+            mel=np.zeros((mels, 5), np.int64),
+            log_offset=np.zeros(mels, np.int64),
             log_floor=0,
             multiplier=0,
             offset=0,

@@ -1,0 +1,177 @@
+"""Find the Fourier transforms that a graph writes as convolutions.
+
+ONNX has no Fourier transform of real signals that runtimes quantise around,
+so a log-mel front end is exported as two convolutions,
+with windowed cosines and with windowed sines, and one with the mel weights.
+Firmware multiplies by the window, runs a fast Fourier transform
+and skips the mel weights that are 0, see :mod:`export.front_end`:
+for a window of 512 samples an eightieth of the work and a five-hundredth of the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from export import front_end
+from export.compact import expand_constants
+from export.errors import ExportError
+
+from .graph import Graph
+from .operations import Operation, Program
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What the transforms of a graph cost as firmware computes them."""
+
+    names: tuple[str, ...] = ()
+    """The two convolutions of each, and its length."""
+
+    macs: dict[str, int] = field(default_factory=dict)
+    """Multiplications by the first output of a convolution, per execution."""
+
+    table_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the tables that take the place of a constant."""
+
+
+def find_transforms(graph: Graph, program: Program) -> Transforms:
+    """Find pairs of convolutions that are a Fourier transform.
+
+    The first of both gets the cost of window, transform and squares,
+    the second none,
+    and the convolution of the sum of the squares that of the mel weights.
+    """
+    filters = [entry for entry in program.operations if _is_filter(entry, program)]
+    pairs = [
+        (first, second)
+        for first, second in combinations(filters, 2)
+        if first.node.input[0] == second.node.input[0]
+        and list(first.node.attribute) == list(second.node.attribute)
+    ]
+    found = Transforms()
+    names: list[str] = []
+    for pair in pairs:
+        first, second = (_values(graph, entry) for entry in pair)
+        if first is None or second is None:
+            continue
+        recognised = front_end.find_window(first[:, 0], second[:, 0])
+        if recognised is None or recognised[1] not in front_end.LENGTHS:
+            continue
+        window, length = recognised
+        names.append(f"{pair[0].name} and {pair[1].name} ({length} samples)")
+        multiplications = front_end.count_multiplications(len(window), length, 0)
+        size = front_end.transform_bytes(window, length)
+        for entry, count, table in zip(
+            pair, (multiplications, 0), (size, 0), strict=True
+        ):
+            found.macs[entry.node.output[0]] = count * _frames(entry, program)
+            found.table_bytes[entry.constants[0]] = table
+        for entry in _mel(graph, program, pair):
+            mel = _values(graph, entry)
+            if mel is None or not ((mel >= 0) & (mel < np.inf)).all():
+                continue
+            mel, _ = front_end.integer_mel(mel[:, :, 0])
+            weights = int(np.count_nonzero(mel))
+            frames = _frames(entry, program)
+            found.macs[entry.node.output[0]] = 2 * weights * frames
+            found.table_bytes[entry.constants[0]] = front_end.mel_bytes(
+                len(mel), weights
+            )
+    return Transforms(tuple(names), found.macs, found.table_bytes)
+
+
+def _is_filter(operation: Operation, program: Program) -> bool:
+    """Whether it filters a signal with constants that nothing else reads."""
+    return (
+        _is_plain(operation, program)
+        and program.tensors[operation.node.input[1]].shape[1] == 1
+    )
+
+
+def _is_plain(operation: Operation, program: Program) -> bool:
+    """Whether it convolves along time with float constants of its own, no bias."""
+    node = operation.node
+    if node.op_type != "Conv" or len(node.input) != 2 or not operation.constants:
+        return False
+    kernel = operation.constants[0]
+    readers = sum(kernel in entry.constants for entry in program.operations)
+    kind = program.tensors[node.input[1]]
+    stored = program.constants[kernel].type
+    return (
+        readers == 1
+        and len(kind.shape) == 3
+        and kind.dtype == stored.dtype == "float32"
+        and kind.elements == stored.elements
+    )
+
+
+def _values(graph: Graph, operation: Operation) -> np.ndarray | None:
+    """Kernel of a convolution, which nodes may make of other constants.
+
+    None if they are such that no runtime may make them beforehand.
+    """
+    name = operation.node.input[1]
+    wanted = {name}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    stored = graph.model.graph.initializer
+    kind = helper.make_tensor_value_info(
+        name, TensorProto.FLOAT, graph.tensors[name].shape
+    )
+    model = helper.make_model(
+        helper.make_graph(
+            nodes[::-1],
+            "constant",
+            [],
+            [kind],
+            [tensor for tensor in stored if tensor.name in wanted],
+        ),
+        opset_imports=graph.model.opset_import,
+        ir_version=graph.model.ir_version,
+    )
+    try:
+        made = expand_constants(model).graph.initializer
+    except ExportError:
+        return None
+    for tensor in made:
+        if tensor.name == name:
+            return numpy_helper.to_array(tensor)
+    return None
+
+
+def _frames(operation: Operation, program: Program) -> int:
+    batch, _, frames = program.tensors[operation.node.output[0]].shape
+    return batch * frames
+
+
+def _mel(
+    graph: Graph, program: Program, pair: tuple[Operation, Operation]
+) -> Iterator[Operation]:
+    """Convolutions with mel weights of the power that a transform gives."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.nodes:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+    sums = [
+        {
+            power.output[0]
+            for square in readers.get(entry.node.output[0], [])
+            if square.op_type == "Mul" and square.input[0] == square.input[1]
+            for power in readers.get(square.output[0], [])
+            if power.op_type == "Add"
+        }
+        for entry in pair
+    ]
+    for entry in program.operations:
+        if entry.node.input[0] in sums[0] & sums[1] and _is_plain(entry, program):
+            kernel = program.tensors[entry.node.input[1]].shape
+            if kernel[2] == 1:
+                yield entry
