@@ -120,12 +120,10 @@ ROWS = [
     Row("augmentation", "no change of speed", augment={"speed": 0.0}),
     Row("augmentation", "speed up to 25 %", augment={"speed": 0.25}),
     Row("augmentation", "no noise", augment={"noise_probability": 0.0}),
-    Row(
-        "augmentation",
-        "no filter",
-        augment={"filter_probability": 0.0, "band_probability": 0.0},
-    ),
+    Row("augmentation", "no filter", augment={"filter_probability": 0.0}),
+    Row("augmentation", "no lost bands", augment={"band_probability": 0.0}),
     Row("augmentation", "no rooms", augment={"room_probability": 0.0}),
+    Row("augmentation", "rooms in half", augment={"room_probability": 0.5}),
     Row("augmentation", "no silence", {"non_speech": 0.0}, {"silence_probability": 0}),
     Row(
         "augmentation",

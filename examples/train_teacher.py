@@ -107,15 +107,13 @@ class Corpus:
         )
 
 
-# Human labels bear a little change, but not a second speaker, and valence hangs on
-# the colour of the voice. Students learn to hear through noise and rooms by themselves.
+# Human labels bear a change of speed and of colour, but not a second speaker.
+# Students learn to hear through rooms and lost bands by themselves.
 VARIED = AugmentConfig(
     mix_probability=0.0,
-    filter_spread=2.0,
-    tilt=0.0,
     band_probability=0.0,
     room_probability=0.0,
-    noise_probability=0.3,
+    noise_probability=0.6,
     silence_probability=0.0,
 )
 

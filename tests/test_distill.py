@@ -175,9 +175,7 @@ def test_it_learns_the_teacher(labels, tmp_path):
             losses.append(sum(figures[f"ccc_{name}"] for name in DIMENSIONS) / 3)
 
     # the channel changes what this teacher goes by
-    clear = AugmentConfig(
-        filter_probability=0.0, band_probability=0.0, room_probability=0.0
-    )
+    clear = AugmentConfig(band_probability=0.0, room_probability=0.0)
     best = run(labels, tmp_path / "run", epochs=100, progress=note, augment=clear)
     assert np.mean(losses[-30:]) < 0.5 < np.mean(losses[:10])
     history = checkpoint.load(tmp_path / "run" / "last")[1]["history"]
@@ -232,10 +230,9 @@ def test_scores_are_of_crops_before_the_channel(labels, tmp_path):
     crops = crops_of(labels, tmp_path, non_speech=0.0)
     signals, scores = crops.prepare(0)
     own = TEACHER.predict(list(signals.numpy()))
-    assert np.abs(scores.numpy() - own).max() > 0.1
+    assert np.abs(scores.numpy() - own).max() > 0.02
     clean = replace(
         AugmentConfig(),
-        filter_probability=0.0,
         band_probability=0.0,
         room_probability=0.0,
         noise_probability=0.0,

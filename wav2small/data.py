@@ -104,9 +104,9 @@ class Clips(Sequence[np.ndarray]):
 class AugmentConfig:
     """How crops are varied; probabilities in 0..1.
 
-    Speed and a second speaker change what is said and how:
+    Speed, a second speaker and the colour of the voice change how it is said:
     :func:`vary`, whose result needs a score of its own.
-    All else is what a channel does to the same speech: :func:`degrade`.
+    All else happens on the way to the microphone: :func:`degrade`.
     """
 
     speed: float = 0.15
@@ -121,14 +121,11 @@ class AugmentConfig:
     filter_spread: float = 4.0
     """Standard deviation of the filter's gain per octave in dB."""
 
-    tilt: float = 4.0
-    """Largest slope of the filter in dB per octave, up or down."""
-
     band_probability: float = 0.3
     """Share of crops that lose what lies below 40 to 400 Hz
     or above 3 to 8 kHz."""
 
-    room_probability: float = 0.3
+    room_probability: float = 0.15
     """Share of crops with reverberation."""
 
     noise_probability: float = 0.5
@@ -171,7 +168,7 @@ def vary(
     rng: np.random.Generator,
     config: AugmentConfig,
 ) -> np.ndarray:
-    """Crop a clip and change its speed and who is heard.
+    """Crop a clip and change its speed, its colour and who is heard.
 
     Args:
         clips: all clips
@@ -196,7 +193,19 @@ def vary(
         other = fit(clips[int(rng.integers(len(clips)))], samples, rng)
         snr = rng.uniform(config.snr_low, config.snr_high)
         signal = add_at_snr(signal, other, snr)
+    if rng.random() < config.filter_probability:
+        length = 1 << (samples - 1).bit_length()
+        level = np.interp(
+            octaves(length), np.arange(9), rng.normal(0, config.filter_spread, 9)
+        )
+        spectrum = np.fft.rfft(signal, length) * 10 ** (level / 20)
+        signal = np.fft.irfft(spectrum, length)[:samples]
     return signal.astype(np.float32)
+
+
+def octaves(length: int) -> np.ndarray:
+    """Frequencies of a transform of this length, as octaves above 31.25 Hz."""
+    return np.log2(np.linspace(1, 256, length // 2 + 1))
 
 
 def degrade(
@@ -205,7 +214,7 @@ def degrade(
     config: AugmentConfig,
     noises: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """Pass speech through a random channel: filter, room, noise, silence, gain.
+    """Pass speech through a random channel: band, room, noise, silence, gain.
 
     Args:
         signal: array of shape ``(samples,)``
@@ -218,21 +227,14 @@ def degrade(
 
     """
     samples = len(signal)
-    filtered = rng.random() < config.filter_probability
     banded = rng.random() < config.band_probability
     in_room = rng.random() < config.room_probability
-    if filtered or banded or in_room:
+    if banded or in_room:
         # a tail must not come round to the beginning
         length = 1 << (samples + in_room * SAMPLING_RATE - 1).bit_length()
-        octaves = np.log2(np.linspace(1, 256, length // 2 + 1, dtype=np.float32))
-        level = np.zeros_like(octaves)
-        if filtered:
-            points = rng.normal(0, config.filter_spread, 9)
-            points += rng.uniform(-config.tilt, config.tilt) * (np.arange(9) - 4)
-            level += np.interp(octaves, np.arange(9), points)
+        spectrum = np.fft.rfft(signal, length)
         if banded:
-            level += band(octaves, rng)
-        spectrum = np.fft.rfft(signal, length) * 10 ** (level / 20)
+            spectrum *= 10 ** (band(octaves(length), rng) / 20)
         if in_room:
             spectrum *= np.fft.rfft(room(rng), length)
         signal = np.fft.irfft(spectrum, length)[:samples]
