@@ -1,28 +1,51 @@
 """The main job on real speech, and how the bundled models are made.
 
-    python examples/real_speech.py DATA OUT [--student NAME] [--epochs N]
+    python examples/real_speech.py DATA OUT [--student NAME ...] [--epochs N]
 
 DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``,
 each with ``metadata.csv`` (16 kHz audio, paths in the column ``file``).
 The bundled teacher annotates all speech,
-the student learns from LibriSpeech and the training speakers of EMO-DB,
+each student learns from LibriSpeech and the training speakers of EMO-DB,
+is exported in fp32 and int8,
 and is evaluated on EMO-DB's other speakers,
 whom neither teacher nor student has heard.
+At the end stand a table and a picture of all students in OUT:
+concordance against operations, bytes and memory.
+What is done already is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from train_teacher import target
 
-from wav2small import audio, cli
+from firmware_bench.bench import bench
+from wav2small import audio, checkpoint, cli
 from wav2small.adv import DIMENSIONS
 from wav2small.evaluate import agreement
 from wav2small.labels import LabelStore
 from wav2small.models import load_model
+
+EPOCHS = {
+    "wav2small": 100,
+    "wav2small-rt": 200,
+    "wav2small-rt-mini": 200,
+    "wav2small-17k": 20,
+    "mobilenetv3-small": 20,
+    "mobilenetv3-large": 20,
+    "mobilenetv4-small": 20,
+    "mobilenetv4-medium": 20,
+}
+"""How long each student is trained; the first three are bundled."""
+
+WINDOW = 0.5
+"""Seconds that a model which cannot stream takes at a time."""
 
 
 def write_manifest(data: Path, path: Path) -> None:
@@ -48,56 +71,42 @@ def write_manifest(data: Path, path: Path) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--student", default="wav2small")
-    parser.add_argument("--epochs", type=int, default=120)
-    arguments = parser.parse_args()
-    data, out = arguments.data, arguments.out
-
-    manifest, labels, run = out / "manifest.csv", out / "labels", out / "run"
-    write_manifest(data, manifest)
-    cli.annotate([manifest, labels], resume=True)
+def make(student: str, epochs: int, data: Path, labels: Path, out: Path) -> None:
+    """Train a student and export it, as far as that is not done."""
+    run, fp32, int8 = out / "run", out / "fp32", out / "int8"
     cli.distill(
         labels,
         run,
-        student=arguments.student,
-        epochs=arguments.epochs,
+        student=student,
+        epochs=epochs,
         noise=data / "esc10",
+        # twice as fast where the processor has it; the others gain nothing
+        bfloat16=student in ("wav2small", "wav2small-17k"),
         resume=True,
     )
-    fp32, int8 = out / "fp32", out / "int8"
     calibration = [data / "librispeech_subset"]
-    cli.export(
-        str(run),
-        fp32,
-        precision=cli.Precision.fp32,
-        calibration=calibration,
-        overwrite=True,
-    )
-    cli.export(
-        str(run),
-        int8,
-        calibration=calibration,
-        max_bytes="60KiB",
-        tune=300,
-        overwrite=True,
-    )
-    for name, model in (("fp32", fp32), ("int8", int8)):
-        cli.evaluate(
-            str(model),
-            labels,
-            split="test",
-            json_file=out / f"{name}.json",
-            picture=out / f"{name}.png",
+    if not (fp32 / "model.onnx").exists():
+        cli.export(
+            str(run),
+            fp32,
+            precision=cli.Precision.fp32,
+            calibration=calibration,
+            overwrite=True,
         )
-    show(out, labels)
+    if not (int8 / "model.onnx").exists():
+        bundled = student in list(EPOCHS)[:3]
+        cli.export(
+            str(run),
+            int8,
+            calibration=calibration,
+            max_bytes="60KiB" if bundled else None,
+            tune=300 if bundled else None,
+            overwrite=True,
+        )
 
 
-def show(out: Path, labels: Path) -> None:
-    """Print what the run comes to on speakers that nobody has heard."""
+def measure(out: Path, labels: Path) -> dict[str, Any]:
+    """Measure an exported student on speakers that nobody has heard."""
     store = LabelStore.open(labels)
     read = store.read()
     rows = [row for row, split in enumerate(read.metadata["split"]) if split == "test"]
@@ -106,24 +115,143 @@ def show(out: Path, labels: Path) -> None:
         for row in rows
     ]
     fp32, int8 = (load_model(out / name).predict(signals) for name in ("fp32", "int8"))
-    size = (out / "int8" / "model.onnx").stat().st_size
-    print(f"\n{len(rows)} clips of unseen speakers, int8 of {size:,} bytes")
-    for title, pair in (
-        ("teacher against norms", (read.human[rows], read.scores[rows])),
-        ("fp32 against teacher", (read.scores[rows], fp32)),
-        ("int8 against teacher", (read.scores[rows], int8)),
-        ("int8 against norms", (read.human[rows], int8)),
-        ("int8 against fp32", (fp32, int8)),
+    teacher, norms = read.scores[rows], np.asarray(read.human)[rows]
+    path = out / "int8" / "model.onnx"
+    report = bench(path, window_seconds=WINDOW, host=False)
+    plan = report["streaming"]["plan"]
+    config = checkpoint.load(out / "run" / "best")[1]
+    return {
+        "clips": len(rows),
+        "steps": config["history"][-1]["step"],
+        "int8 to the teacher": agreement(teacher, int8),
+        "fp32 to the teacher": agreement(teacher, fp32),
+        "int8 to the norms": agreement(norms, int8),
+        "int8 to fp32": agreement(fp32, int8),
+        "largest difference": float(abs(int8 - fp32).max()),
+        "bytes": path.stat().st_size,
+        "streams": report["streaming"]["obstacle"] is None,
+        "macs_per_second": (plan or report["cost"])["macs_per_second"],
+        "ram": plan["peak_bytes"] if plan else report["arena"]["bytes"],
+    }
+
+
+def table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Rows of the table of students."""
+    lines = [
+        "| student | steps | A | D | V | mean | int8 to fp32 | bytes | MMAC/s | RAM "
+        "| streams |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        to_teacher, to_fp32 = result["int8 to the teacher"], result["int8 to fp32"]
+        cells = [
+            name,
+            f"{result['steps']:,}",
+            *(f"{to_teacher[axis]['ccc']:.3f}" for axis in DIMENSIONS),
+            f"{to_teacher['mean']:.3f}",
+            " ".join(f"{to_fp32[axis]['ccc']:.4f}" for axis in DIMENSIONS),
+            f"{result['bytes']:,}",
+            f"{result['macs_per_second'] / 1e6:.1f}",
+            f"{result['ram']:,}",
+            "yes" if result["streams"] else "no",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw concordance against cost, with the students that none surpasses joined."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4.5), sharey=True)
+    costs = (
+        ("macs_per_second", "operations, MMAC per second of audio", 1e6),
+        ("bytes", "complete int8 ONNX, kB", 1e3),
+        ("ram", "activation memory, kB", 1e3),
+    )
+    for panel, (key, title, unit) in zip(panels, costs, strict=True):
+        points = sorted(
+            (result[key] / unit, result["int8 to the teacher"]["mean"], name)
+            for name, result in results.items()
+        )
+        front: list[tuple[float, float]] = []
+        for cost, mean, name in points:
+            streams = results[name]["streams"]
+            panel.plot(
+                cost,
+                mean,
+                "o",
+                color="tab:blue",
+                fillstyle="full" if streams else "none",
+            )
+            panel.annotate(
+                name.replace("wav2small", "w2s").replace("mobilenet", "mn"),
+                (cost, mean),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+            if not front or mean > front[-1][1]:
+                front.append((cost, mean))
+        panel.step(*zip(*front, strict=True), where="post", color="grey", linewidth=0.8)
+        panel.set_xscale("log")
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("mean CCC to the teacher, unseen speakers")
+    panels[2].set_title("filled: streams; else half a second at a time", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--student", nargs="+", default=["wav2small"], choices=EPOCHS)
+    parser.add_argument("--epochs", type=int, help="of each; else as in EPOCHS")
+    arguments = parser.parse_args()
+    data, out = arguments.data, arguments.out
+
+    manifest, labels = out / "manifest.csv", out / "labels"
+    write_manifest(data, manifest)
+    cli.annotate([manifest, labels], resume=True)
+    results = {}
+    for student in arguments.student:
+        epochs = arguments.epochs or EPOCHS[student]
+        make(student, epochs, data, labels, out / student)
+        results[student] = measure(out / student, labels)
+        (out / student / "figures.json").write_text(
+            json.dumps(results[student], indent=2) + "\n"
+        )
+        show(student, results[student])
+    lines = table(results)
+    (out / "students.md").write_text("\n".join(lines) + "\n")
+    draw(results, out / "students.png")
+    print("\n".join(lines))
+
+
+def show(student: str, result: dict[str, Any]) -> None:
+    """Print what a student comes to, with intervals."""
+    print(f"\n{student}: {result['clips']} clips of unseen speakers, int8 of ", end="")
+    print(f"{result['bytes']:,} bytes")
+    for title in (
+        "int8 to the teacher",
+        "fp32 to the teacher",
+        "int8 to the norms",
+        "int8 to fp32",
     ):
-        figures = agreement(*pair)
         cells = " ".join(
             "{ccc:.4f} [{ccc_interval[0]:.3f}, {ccc_interval[1]:.3f}]".format(
-                **figures[name]
+                **result[title][name]
             )
             for name in DIMENSIONS
         )
-        print(f"{title:<22} {cells}  mean {figures['mean']:.4f}")
-    print(f"largest difference of int8 to fp32: {abs(int8 - fp32).max():.4f}")
+        print(f"{title:<22} {cells}  mean {result[title]['mean']:.4f}")
+    print(f"largest difference of int8 to fp32: {result['largest difference']:.4f}\n")
 
 
 if __name__ == "__main__":
