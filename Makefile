@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test lint bench interop clean
+.PHONY: help install demo test lint models bench interop clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,10 @@ lint: install  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+models: install  ## Train the bundled models again (DATA: folder of speech; hours)
+	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \
+	  --student wav2small wav2small-rt wav2small-rt-mini
 
 bench: install  ## Time fp32 against int8, the input pipeline and the label store
 	$(BIN)/python examples/bench.py

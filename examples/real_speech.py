@@ -1,6 +1,6 @@
 """The main job on real speech, and how the bundled models are made.
 
-    python examples/real_speech.py DATA OUT [--student NAME ...] [--epochs N]
+    python examples/real_speech.py DATA OUT [--student NAME ...] [--epochs N] [--bundle]
 
 DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``,
 each with ``metadata.csv`` (16 kHz audio, paths in the column ``file``).
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from wav2small import audio, checkpoint, cli
 from wav2small.adv import DIMENSIONS
 from wav2small.evaluate import agreement
 from wav2small.labels import LabelStore
-from wav2small.models import load_model
+from wav2small.models import ASSETS, load_model
 
 EPOCHS = {
     "wav2small": 100,
@@ -159,6 +160,15 @@ def table(results: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def front(points: list[tuple[float, float, str]]) -> list[tuple[float, float]]:
+    """Return those of the points, in order of cost, that none before surpasses."""
+    kept: list[tuple[float, float]] = []
+    for cost, mean, _ in points:
+        if not kept or mean > kept[-1][1]:
+            kept.append((cost, mean))
+    return kept
+
+
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Draw concordance against cost, with the students that none surpasses joined."""
     import matplotlib
@@ -177,7 +187,6 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
             (result[key] / unit, result["int8 to the teacher"]["mean"], name)
             for name, result in results.items()
         )
-        front: list[tuple[float, float]] = []
         for cost, mean, name in points:
             streams = results[name]["streams"]
             panel.plot(
@@ -194,9 +203,9 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
                 textcoords="offset points",
                 fontsize=8,
             )
-            if not front or mean > front[-1][1]:
-                front.append((cost, mean))
-        panel.step(*zip(*front, strict=True), where="post", color="grey", linewidth=0.8)
+        panel.step(
+            *zip(*front(points), strict=True), where="post", color="grey", linewidth=0.8
+        )
         panel.set_xscale("log")
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
@@ -213,6 +222,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--student", nargs="+", default=["wav2small"], choices=EPOCHS)
     parser.add_argument("--epochs", type=int, help="of each; else as in EPOCHS")
+    parser.add_argument(
+        "--bundle", action="store_true", help="put the models into the package"
+    )
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
 
@@ -228,10 +240,20 @@ def main() -> None:
             json.dumps(results[student], indent=2) + "\n"
         )
         show(student, results[student])
+        if arguments.bundle:
+            bundle(student, out / student)
     lines = table(results)
     (out / "students.md").write_text("\n".join(lines) + "\n")
     draw(results, out / "students.png")
     print("\n".join(lines))
+
+
+def bundle(student: str, out: Path) -> None:
+    """Put a student's checkpoint and int8 model into the package."""
+    folder = ASSETS / student
+    shutil.copytree(out / "run" / "best", folder / "checkpoint", dirs_exist_ok=True)
+    for name in ("model.onnx", "model.yaml"):
+        shutil.copy(out / "int8" / name, folder)
 
 
 def show(student: str, result: dict[str, Any]) -> None:

@@ -1,0 +1,96 @@
+"""The examples' own parts, and that their tables fit the library."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+import real_speech
+import recipe_study
+
+from wav2small.data import AugmentConfig
+from wav2small.distill import DistillConfig
+from wav2small.labels import Labels
+from wav2small.models import bundled
+from wav2small.students import STUDENTS
+
+
+@pytest.mark.parametrize("row", recipe_study.ROWS, ids=lambda row: row.key)
+def test_rows_of_the_study_change_something(row):
+    DistillConfig(**row.config, augment=AugmentConfig(**row.augment))
+    base = recipe_study.ROWS[0]
+    assert (row is base) == (replace(row, group=base.group, name=base.name) == base)
+
+
+def test_names_of_rows_are_files_of_their_own():
+    keys = [row.key for row in recipe_study.ROWS]
+    assert len(set(keys)) == len(keys)
+
+
+TRUTH = torch.tensor([[0.2, 0.5, 0.9], [0.8, 0.6, 0.1], [0.4, 0.3, 0.6]])
+
+
+@pytest.mark.parametrize(
+    ("losses", "name"),
+    [(recipe_study.with_quadrant, "quadrant"), (recipe_study.with_ranking, "ranking")],
+)
+def test_losses_of_the_study_are_least_at_the_truth(losses, name):
+    right, wrong = losses(TRUTH, TRUTH)[name], losses(1 - TRUTH, TRUTH)[name]
+    assert right < wrong
+    assert right >= 0
+    assert "l1" in losses(TRUTH, TRUTH)
+    assert "l1" not in recipe_study.ccc_alone(TRUTH, TRUTH)
+
+
+def test_the_share_of_speakers():
+    speakers = ["emodb_03", "emodb_03", "ls_1", "ls_2", "ls_3", "ls_4", "synthetic_a"]
+    labels = Labels(
+        names=[f"{i}.wav" for i in range(7)],
+        starts=np.zeros(7),
+        ends=np.ones(7),
+        scores=np.zeros((7, 3)),
+        human=np.full((7, 3), np.nan),
+        sha256=[""] * 7,
+        metadata={"speaker": speakers},
+    )
+    items = np.arange(7)
+    rows = {row.name: row for row in recipe_study.ROWS if row.group == "hours"}
+
+    def chosen(row: recipe_study.Row) -> list[int]:
+        return recipe_study.choose(row, labels, items).tolist()
+
+    assert chosen(recipe_study.ROWS[0]) == [0, 1, 2, 3, 4, 5]
+    assert chosen(rows["EMO-DB alone"]) == [0, 1]
+    assert chosen(rows["half of both"]) == [0, 1, 2, 3]
+    assert chosen(rows["both and synthetic voices"]) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_every_student_is_made_and_the_first_are_bundled():
+    assert set(real_speech.EPOCHS) == set(STUDENTS)
+    assert set(bundled()) <= set(list(real_speech.EPOCHS)[:3])
+
+
+def test_the_front_is_drawn(tmp_path):
+    results = {
+        name: {
+            "int8 to the teacher": {"mean": mean},
+            "macs_per_second": macs,
+            "bytes": 1000 * (i + 1),
+            "ram": 5000,
+            "streams": i == 0,
+        }
+        for i, (name, mean, macs) in enumerate([("a", 0.9, 1e6), ("b", 0.8, 2e6)])
+    }
+    assert real_speech.front([(1, 0.9, "a"), (2, 0.8, "b"), (3, 0.95, "c")]) == [
+        (1, 0.9),
+        (3, 0.95),
+    ]
+    real_speech.draw(results, tmp_path / "students.png")
+    assert (tmp_path / "students.png").read_bytes().startswith(b"\x89PNG")
