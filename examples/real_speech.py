@@ -120,6 +120,7 @@ def measure(out: Path, labels: Path) -> dict[str, Any]:
     path = out / "int8" / "model.onnx"
     report = bench(path, window_seconds=WINDOW, host=False)
     plan = report["streaming"]["plan"]
+    streams = report["streaming"]["obstacle"] is None
     config = checkpoint.load(out / "run" / "best")[1]
     return {
         "clips": len(rows),
@@ -130,9 +131,9 @@ def measure(out: Path, labels: Path) -> dict[str, Any]:
         "int8 to fp32": agreement(fp32, int8),
         "largest difference": float(abs(int8 - fp32).max()),
         "bytes": path.stat().st_size,
-        "streams": report["streaming"]["obstacle"] is None,
-        "macs_per_second": (plan or report["cost"])["macs_per_second"],
-        "ram": plan["peak_bytes"] if plan else report["arena"]["bytes"],
+        "streams": streams,
+        "macs_per_second": (plan or report["compute"])["macs_per_second"],
+        "ram": plan["peak_bytes"] if streams else report["ram"]["arena_bytes"],
     }
 
 

@@ -40,7 +40,7 @@ class DistillConfig:
     after its speed was changed and a second speaker was added.
     ``cached``: the crop keeps the score of its clip."""
 
-    variations: int = 16
+    variations: int = 64
     """Crops of each clip that the teacher scores, one per epoch;
     then their turn comes again, with other noise and rooms."""
 
