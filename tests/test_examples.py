@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
+import compare_suites
 import real_speech
 import recipe_study
 
@@ -94,3 +95,44 @@ def test_the_front_is_drawn(tmp_path):
     ]
     real_speech.draw(results, tmp_path / "students.png")
     assert (tmp_path / "students.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_suites_side_by_side():
+    def entry(group, figure, name, value, passed, sense=">="):
+        return {
+            "group": group,
+            "figure": figure,
+            "name": name,
+            "value": value,
+            "passed": passed,
+            "sense": sense,
+        }
+
+    groups = [
+        ("correctness: categories", "share in the expected range"),
+        ("robustness: small changes", "share unchanged"),
+        ("robustness: noise", "share unchanged"),
+        ("robustness: channel", "share unchanged"),
+    ]
+    tests = [
+        entry(*group, name, value, value > 0.7)
+        for group in groups
+        for name, value in (("all", 0.9), ("another", 0.5))
+    ]
+    figure = "share strong, model alone"
+    tests += [
+        entry("non-speech", figure, "silence", 0.0, True, "<="),
+        entry("non-speech", figure, "rain", 0.5, False, "<="),
+        entry("non-speech", figure, "siren", 0.9, None, None),
+    ]
+    report = {
+        "tests": [
+            {**t, "dimension": d} for t in tests for d in compare_suites.DIMENSIONS
+        ]
+    }
+    lines = compare_suites.compare({"a": report, "b": report})
+    assert len(lines) == 8
+    assert lines[2].split(" | ")[1] == "0.90 / 0.90 / 0.90"
+    assert lines[3].split(" | ")[1] == " / ".join(["0.70 (0.50)"] * 3)
+    assert lines[6].split(" | ")[1] == " / ".join(["0.25 (0.50)"] * 3)
+    assert lines[7] == "| tests passed | 15 of 30 | 15 of 30 |"
