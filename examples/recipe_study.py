@@ -115,11 +115,11 @@ ROWS = [
     Row("loss", "and quadrant", losses=with_quadrant),
     Row("loss", "and ranking", losses=with_ranking),
     Row("loss", "and the teacher's hidden layer", losses=with_features, features=True),
-    Row("augmentation", "no second speaker", augment={"mix_probability": 0.0}),
-    Row("augmentation", "second speaker in half", augment={"mix_probability": 0.5}),
+    Row("augmentation", "nothing beside the voice", augment={"mix_probability": 0.0}),
+    Row("augmentation", "half as much beside", augment={"mix_probability": 0.25}),
     Row("augmentation", "no change of speed", augment={"speed": 0.0}),
     Row("augmentation", "speed up to 25 %", augment={"speed": 0.25}),
-    Row("augmentation", "no noise", augment={"noise_probability": 0.0}),
+    Row("augmentation", "no noise in the channel", augment={"noise_probability": 0.0}),
     Row("augmentation", "no filter", augment={"filter_probability": 0.0}),
     Row("augmentation", "no lost bands", augment={"band_probability": 0.0}),
     Row("augmentation", "no rooms", augment={"room_probability": 0.0}),
@@ -243,7 +243,6 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
     teacher = TEACHERS.setdefault(row.features, RememberingTeacher(row.features))
     patches: dict[str, Any] = {"split_dev": lambda *_: (train, dev)}
     if row.teacher_hears_channel:
-        noises = data.read_noises(Path(os.environ["NOISE"]))
 
         def vary_and_degrade(
             clips: Sequence[np.ndarray],
@@ -251,8 +250,9 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
             samples: int,
             rng: np.random.Generator,
             augment: AugmentConfig,
+            noises: Sequence[np.ndarray],
         ) -> np.ndarray:
-            signal = data.vary(clips, item, samples, rng, augment)
+            signal = data.vary(clips, item, samples, rng, augment, noises)
             return degrade(signal, rng, augment, noises)
 
         patches = {"vary": vary_and_degrade, "degrade": lambda signal, *_: signal}

@@ -118,7 +118,7 @@ def test_crops_are_sound(seed, with_noises):
 
     def once() -> np.ndarray:
         rng = np.random.default_rng(seed)
-        varied = vary(clips, seed % 3, 8000, rng, AugmentConfig())
+        varied = vary(clips, seed % 3, 8000, rng, AugmentConfig(), noises)
         return degrade(varied, rng, AugmentConfig(), noises)
 
     signal = once()
@@ -159,6 +159,17 @@ def test_a_second_speaker_is_heard():
     assert 20 * np.log10(np.std(tone(1.0)) / np.std(rest)) == pytest.approx(10)
 
 
+def test_noise_is_heard_beside_the_voice():
+    config = replace(NOTHING, mix_probability=1.0, snr_low=10.0, snr_high=10.0)
+    kinds = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        # the recording is the only source of a line at 3 kHz
+        mixed = vary([tone(1.0)], 0, 16000, rng, config, [tone(1.0, 3000)])
+        kinds.add(peak(mixed - tone(1.0)))
+    assert {440.0, 3000.0} <= kinds
+
+
 def test_a_filter_changes_levels_and_not_length():
     config = replace(NOTHING, filter_probability=1.0)
     noise = np.random.default_rng(0).normal(0, 0.1, 12345).astype(np.float32)
@@ -176,7 +187,7 @@ class SecondClip:
     """A source of randomness that always takes the second clip."""
 
     def random(self) -> float:
-        return 0.0
+        return 0.0  # also less than one half: a clip and no noise
 
     def integers(self, _: int) -> int:
         return 1

@@ -134,22 +134,42 @@ def test_a_model_is_bundled():
     assert models.DEFAULT in models.bundled()
 
 
-def test_the_bundled_model_says_what_its_checkpoint_says():
+@pytest.mark.parametrize("name", models.bundled())
+def test_a_bundled_model_says_what_its_checkpoint_says(name):
     signals = [audio.load(path) for path in sorted(DEMO.parent.glob("*.opus"))[::9]]
-    exact = models.StudentModel(models.DEFAULT).predict(signals)
+    exact = models.StudentModel(name).predict(signals)
     np.testing.assert_allclose(
-        models.load_model(models.DEFAULT).predict(signals), exact, atol=0.05
+        models.load_model(name).predict(signals), exact, atol=0.06
     )
 
 
-def test_the_bundled_model_follows_its_teacher_on_unseen_speakers(data):
+@pytest.mark.parametrize("name", models.bundled())
+def test_noise_and_silence_are_no_emotion(name):
+    model = models.load_model(name)
+    rng = np.random.default_rng(0)
+    quiet = 10.0 ** np.array([-1, -2, -3])[:, None] * rng.normal(size=(3, 32000))
+    scores = model.predict([np.zeros(32000, np.float32), *quiet.astype(np.float32)])
+    assert ((scores > 0.3) & (scores < 0.7)).all()
+
+
+# the mean concordance that each model's card states, rounded down
+FOLLOWS = {"wav2small": 0.83, "wav2small-rt": 0.90, "wav2small-rt-mini": 0.88}
+
+
+@pytest.fixture(scope="module")
+def unseen(data):
     with (data / "emodb" / "metadata.csv").open(newline="") as file:
         names = [r["file"] for r in csv.DictReader(file) if r["split"] == "test"]
     signals = [audio.load(data / "emodb" / name) for name in names]
     teacher = load_teacher("bundled")
-    truth = np.concatenate([teacher.predict([signal]) for signal in signals])
-    int8 = models.load_model(models.DEFAULT).predict(signals)
-    fp32 = models.StudentModel(models.DEFAULT).predict(signals)
-    assert agreement(truth, int8)["mean"] >= 0.80
+    return signals, np.concatenate([teacher.predict([signal]) for signal in signals])
+
+
+@pytest.mark.parametrize("name", models.bundled())
+def test_a_bundled_model_follows_its_teacher_on_unseen_speakers(unseen, name):
+    signals, truth = unseen
+    int8 = models.load_model(name).predict(signals)
+    fp32 = models.StudentModel(name).predict(signals)
+    assert agreement(truth, int8)["mean"] >= FOLLOWS[name]
     kept = agreement(fp32, int8)
-    assert min(kept[name]["ccc"] for name in DIMENSIONS) >= 0.99
+    assert min(kept[axis]["ccc"] for axis in DIMENSIONS) >= 0.995

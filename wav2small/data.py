@@ -104,7 +104,7 @@ class Clips(Sequence[np.ndarray]):
 class AugmentConfig:
     """How crops are varied; probabilities in 0..1.
 
-    Speed, a second speaker and the colour of the voice change how it is said:
+    Speed, what is heard beside the voice and its colour make another recording:
     :func:`vary`, whose result needs a score of its own.
     All else happens on the way to the microphone: :func:`degrade`.
     """
@@ -112,8 +112,8 @@ class AugmentConfig:
     speed: float = 0.15
     """Largest relative change of speed and pitch together."""
 
-    mix_probability: float = 0.25
-    """Share of crops with a second speaker under them."""
+    mix_probability: float = 0.5
+    """Share of crops with a second speaker or, as often, noise under them."""
 
     filter_probability: float = 0.5
     """Share of crops with a random smooth filter."""
@@ -128,9 +128,9 @@ class AugmentConfig:
     room_probability: float = 0.15
     """Share of crops with reverberation."""
 
-    noise_probability: float = 0.5
-    """Share of crops with noise: a recording if there are any, else white
-    or pink."""
+    noise_probability: float = 0.3
+    """Share of crops with noise in the channel: a recording if there are any,
+    else white or pink."""
 
     snr_low: float = 5.0
     """Least ratio of speech to noise or second speaker in dB."""
@@ -167,8 +167,9 @@ def vary(
     samples: int,
     rng: np.random.Generator,
     config: AugmentConfig,
+    noises: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """Crop a clip and change its speed, its colour and who is heard.
+    """Crop a clip and change its speed, its colour and what is heard beside it.
 
     Args:
         clips: all clips
@@ -176,6 +177,7 @@ def vary(
         samples: length of the result
         rng: source of all randomness
         config: what is varied how much
+        noises: recordings of noise, float32 at 16 kHz
 
     Returns:
         array of shape ``(samples,)``, float32
@@ -190,7 +192,10 @@ def vary(
         )
     signal = fit(signal, samples, rng)
     if rng.random() < config.mix_probability:
-        other = fit(clips[int(rng.integers(len(clips)))], samples, rng)
+        if rng.random() < 0.5:
+            other = fit(clips[int(rng.integers(len(clips)))], samples, rng)
+        else:
+            other = background(samples, rng, noises)
         snr = rng.uniform(config.snr_low, config.snr_high)
         signal = add_at_snr(signal, other, snr)
     if rng.random() < config.filter_probability:

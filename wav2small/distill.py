@@ -37,7 +37,7 @@ class DistillConfig:
 
     teaching: Literal["online", "cached"] = "online"
     """``online``: the teacher of the labels scores each crop
-    after its speed was changed and a second speaker was added.
+    after its speed and colour were changed and noise or a second speaker was added.
     ``cached``: the crop keeps the score of its clip."""
 
     variations: int = 64
@@ -151,6 +151,7 @@ class Crops:
                 self.samples,
                 np.random.default_rng([config.seed, int(item), turn]),
                 self.content,
+                self.noises,
             )
             for item in items
         ]
