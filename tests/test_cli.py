@@ -122,14 +122,16 @@ def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
     out = chain / "small"
     code, output, error = run(
         "export", chain / "run", out, "--max-bytes", "17.5KiB", "--opset", 21,
-        "--calibration", corpus, "--picture", chain / "bytes.png", "--tflite",
+        "--calibration", corpus, "--picture", chain / "bytes.png", "--tflite", "--c99",
         "--tune", 30,
     )  # fmt: skip
     assert code == 0, error
     assert output.splitlines() == [
-        str(chain / "bytes.png"), str(out / "model.onnx"), str(out / "model.tflite")
+        str(chain / "bytes.png"), str(out / "model.onnx"), str(out / "model.tflite"),
+        str(out / "c99"),
     ]  # fmt: skip
     report = json.loads((out / "export.json").read_text())
+    assert (out / "c99" / "wav2small.c").is_file()
     assert report["bytes"] == (out / "model.onnx").stat().st_size <= 17.5 * 1024
     assert report["four_bit_layers"] > 0 and report["tuned_steps"] == 30
     assert report["agreement"]["passed"] and report["failures"] == []
@@ -296,6 +298,7 @@ def test_predict_goes_on_after_a_bad_file(
         (["distill", "nowhere", "run"], 1, "nowhere"),
         (["export", "nowhere", "out"], 1, "nowhere"),
         (["export", "x", "out", "--tflite", "--precision", "fp32"], 2, "--tflite"),
+        (["export", "x", "out", "--c99", "--precision", "fp32"], 2, "--c99"),
         (["export", "wav2small", "out", "--opset", "18"], 1, "17 or 21"),
         (["bench", "nowhere"], 1, "nowhere"),
         (["predict", "nowhere"], 1, "nowhere"),

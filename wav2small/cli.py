@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -437,14 +438,20 @@ def export(
             help="Write model.tflite as well: int8 log-mel in, for the window or 1 s.",
         ),
     ] = False,
+    c99: Annotated[
+        bool,
+        typer.Option(
+            "--c99", help="Write c99/ as well: C that runs the model piece by piece."
+        ),
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="Draw what the bytes are for (PNG).")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
-    if tflite and precision is not Precision.int8:
-        raise typer.BadParameter("--tflite needs --precision int8")
+    if (tflite or c99) and precision is not Precision.int8:
+        raise typer.BadParameter("--tflite and --c99 need --precision int8")
     with _extra("train"):
         import torch
 
@@ -505,7 +512,7 @@ def export(
         "sampling_rate": str(SAMPLING_RATE),
         "range": "0..1",
         "window": str(window) if window else "any",
-        "normalisation": "per signal, inside",
+        "normalisation": getattr(module, "normalisation", "per signal, inside"),
         "licence": config["licence"],
         "provenance": json.dumps(provenance, separators=(",", ":")),
     }
@@ -573,6 +580,13 @@ def export(
         with atomic_write(out / "model.tflite") as file:
             file.write(content)
         print(out / "model.tflite")
+    if c99:
+        from export.c99 import generate
+
+        memory = generate(out / "model.onnx", out / "c99")
+        total = sum(dataclasses.astuple(memory))
+        _say(f"C99 with about {total:,} bytes of state and scratch")
+        print(out / "c99")
 
 
 @app.command()

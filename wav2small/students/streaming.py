@@ -85,6 +85,7 @@ class Streaming(nn.Module):
     """
 
     min_samples = 64
+    normalisation = "level of the past second, inside"
 
     def __init__(self, config: StreamingConfig) -> None:
         super().__init__()

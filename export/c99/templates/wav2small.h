@@ -1,0 +1,99 @@
+/* Speech emotion from 16-bit samples, piece by piece, in constant memory.
+ *
+ * Hand samples over as they come, any number at a time, and ask for the scores
+ * whenever they are wanted: they are those of a signal that ends there.
+ *
+ *     static wav2small_state state;
+ *     float scores[WAV2SMALL_SCORES];
+ *     wav2small_init(&state$example_level);
+ *     wav2small_push(&state, samples, count);
+ *     wav2small_result(&state, scores);
+ *
+ * All memory is the state and about 600 bytes of stack. There is no heap,
+ * no recursion, no mutable global, and no floating point but for the last step of
+ * wav2small_result. States are independent of each other; one state is for one
+ * thread or interrupt at a time.
+ */
+#ifndef WAV2SMALL_H
+#define WAV2SMALL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Samples per second. */
+#define WAV2SMALL_SAMPLING_RATE $sampling_rate
+/* Number of scores: $labels. */
+#define WAV2SMALL_SCORES $scores
+/* Samples from one frame to the next. */
+#define WAV2SMALL_HOP_LENGTH $hop_length
+/* Samples before which there is no result. */
+#define WAV2SMALL_MIN_SAMPLES $min_samples
+/* Samples that a signal may have. */
+#define WAV2SMALL_MAX_SAMPLES $max_samples
+/* A score is (integer - zero point) * step. */
+#define WAV2SMALL_STEP $step
+#define WAV2SMALL_ZERO_POINT ($zero_point)
+
+/* What functions return. */
+typedef enum {
+    WAV2SMALL_OK = 0,
+    /* a pointer was NULL; nothing was done */
+    WAV2SMALL_NO_POINTER = 1,
+    /* the state was not initialised; nothing was done */
+    WAV2SMALL_NOT_READY = 2,
+    /* fewer than WAV2SMALL_MIN_SAMPLES samples so far; scores are as before */
+    WAV2SMALL_TOO_SHORT = 3,
+    /* more than WAV2SMALL_MAX_SAMPLES samples with these, none of which was heard */
+    WAV2SMALL_TOO_LONG = 4
+} wav2small_status;
+$level_type
+/* Everything that is remembered, and the memory to work in.
+ * The members are not for use. Clear it (static memory is clear) before it is
+ * initialised, and functions will know that it is not.
+ */
+typedef struct {
+    uint32_t ready;
+    uint32_t count;    /* samples so far */
+    uint32_t frames;   /* frames so far */
+    uint16_t fill;     /* samples that wait */
+    uint16_t skip;     /* samples to leave out */
+$state    int16_t samples[$window_length];
+    union {
+        int32_t words[$line_words];
+        int8_t bytes[$line_words * 4];
+    } lines;
+    union {
+        int64_t longs[$scratch_longs];
+        int32_t words[$scratch_longs * 2];
+        int16_t halves[$scratch_longs * 4];
+        int8_t bytes[$scratch_longs * 8];
+    } scratch;
+} wav2small_state;
+
+/* Begin a signal. */
+wav2small_status wav2small_init(wav2small_state *state$level_argument);
+
+/* Begin another signal$level_note. */
+wav2small_status wav2small_reset(wav2small_state *state);
+
+/* Hear samples, any number of them. */
+wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
+                                size_t count);
+
+/* Scores if the signal ended here. The signal may go on after it. */
+wav2small_status wav2small_result(wav2small_state *state,
+                                  float scores[WAV2SMALL_SCORES]);
+
+/* The same as integers, for cores without floating point. */
+wav2small_status wav2small_integers(wav2small_state *state,
+                                    int32_t integers[WAV2SMALL_SCORES]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,607 @@
+"""Generated C against the reference, integer by integer."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_export_streaming import Builder, pieces, signal, student, with_front_end
+
+from export import graph
+from export.c99 import generate
+from export.c99.generate import (
+    MOST_SAMPLES,
+    arrange,
+    level_of,
+    max_samples,
+    min_samples,
+)
+from export.c99.lower import lower, packed_weight
+from export.c99.memory import Span, place
+from export.errors import ExportError
+from export.graph import IntegerGraph, Operator
+from export.reference import MOST_FRAMES, ReferenceModel
+from export.rescale import Rescale
+from export.streaming import schedule
+from firmware_bench.streaming import plan
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+WARNINGS = [
+    "-std=c99",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wshadow",
+    "-pedantic",
+    "-Werror",
+]
+OK, NO_POINTER, NOT_READY, TOO_SHORT, TOO_LONG = range(5)
+
+compiled = pytest.mark.skipif(
+    COMPILER is None, reason="no C compiler: generated C is not compared"
+)
+
+TRACE = """
+#include <stdint.h>
+extern void (*traced)(int stage, uint32_t row, const void *values);
+#define WAV2SMALL_TRACE(stage, row, values) \\
+    do { if (traced) { traced(stage, row, values); } } while (0)
+"""
+HELPER = """
+#include "wav2small.h"
+void (*traced)(int stage, uint32_t row, const void *values);
+void trace(void (*to)(int, uint32_t, const void *));
+size_t state_size(void);
+void trace(void (*to)(int, uint32_t, const void *)) { traced = to; }
+size_t state_size(void) { return sizeof(wav2small_state); }
+"""
+# what a core with 16-bit lanes does, so that its code can run here
+LANES = """
+#include <stdint.h>
+typedef int32_t int8x4_t;
+typedef int32_t int16x2_t;
+static inline int16x2_t __sxtb16(int8x4_t x)
+{
+    const uint32_t low = (uint16_t)(int8_t)x, high = (uint16_t)(int8_t)(x >> 16);
+    return (int16x2_t)(low | high << 16);
+}
+static inline int32_t __smlad(int16x2_t a, int16x2_t b, int32_t sum)
+{
+    return sum + (int16_t)a * (int16_t)b + (a >> 16) * (b >> 16);
+}
+"""
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Library:
+    """Generated C of a model, loaded into this process."""
+
+    def __init__(self, model: IntegerGraph, folder: Path, *flags: str) -> None:
+        self.memory = generate(model, folder)
+        (folder / "helper.c").write_text(HELPER)
+        (folder / "trace.h").write_text(TRACE)
+        library = folder / "library.so"
+        trace = ["-include", folder / "trace.h"]
+        sources = [folder / "wav2small.c", folder / "helper.c"]
+        shared = ["-shared", "-fPIC", "-O1", "-o", library]
+        run(str(COMPILER), *WARNINGS, *flags, *trace, *shared, *sources)
+        self.c = ctypes.CDLL(str(library))
+        self.c.state_size.restype = ctypes.c_size_t
+        self.size = self.c.state_size()
+        self.state = (ctypes.c_uint64 * (self.size // 8))()
+        self.scores = (ctypes.c_int32 * 3)()
+
+    def init(self, *level: int) -> None:
+        arguments = [(ctypes.c_int32 * 2)(*level)] if level else []
+        assert self.c.wav2small_init(self.state, *arguments) == OK
+
+    def push(self, samples: np.ndarray) -> int:
+        samples = np.ascontiguousarray(samples)
+        pointer = samples.ctypes.data_as(ctypes.c_void_p)
+        count = ctypes.c_size_t(len(samples))
+        return int(self.c.wav2small_push(self.state, pointer, count))
+
+    def so_far(self) -> list[int] | type[ExportError]:
+        status = self.c.wav2small_integers(self.state, self.scores)
+        assert status in (OK, TOO_SHORT)
+        return list(self.scores) if status == OK else ExportError
+
+    def traced(self, function: Callable[[int, int, int], None] | None) -> None:
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
+        self.callback = kind(function) if function else None
+        self.c.trace(self.callback)
+
+
+def whole(model: IntegerGraph, samples: np.ndarray) -> list[int] | type[ExportError]:
+    try:
+        return ReferenceModel(model).run(samples)[model.output].ravel().tolist()
+    except ExportError:
+        return ExportError
+
+
+@pytest.fixture(scope="module", params=["wav2small-rt", "wav2small-rt-mini"])
+def built(request, tmp_path_factory) -> tuple[IntegerGraph, Library]:
+    model = student(request.param)
+    return model, Library(model, tmp_path_factory.mktemp("c"))
+
+
+# -- students ----------------------------------------------------------------
+
+
+@compiled
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.one_of(st.integers(1, 1500), st.integers(1, 30000)),
+    longest=st.sampled_from([60, 257, 4000, 40000]),
+)
+def test_equals_the_reference(built, seed, length, longest):
+    model, library = built
+    samples = signal(seed, length)
+    library.init()
+    heard = 0
+    for piece in pieces(seed, samples, longest):
+        assert library.push(piece) == OK
+        heard += len(piece)
+        if longest > 2000:
+            # a result in the middle changes nothing
+            assert library.so_far() == whole(model, samples[:heard])
+    assert library.so_far() == whole(model, samples)
+
+
+@compiled
+def test_every_row_equals_the_reference(built):
+    model, library = built
+    samples = signal(5, 9000)
+    values = ReferenceModel(model).run(samples)
+    made = schedule(model)
+    program = lower(made)
+    stages = list(arrange(program.steps))
+    seen: set[tuple[str, int]] = set()
+    wrong: set[str] = set()
+
+    def compare(number: int, row: int, address: int) -> None:
+        rows = stages[number].step.output
+        kind = ctypes.c_int32 if rows.wide else ctypes.c_int8
+        found = np.ctypeslib.as_array((kind * rows.count).from_address(address))
+        wanted = values[rows.name].take(row, made.lines[rows.name].axis).reshape(-1)
+        wanted = wanted[program.views[rows.name].order]
+        seen.add((rows.name, row))
+        if not np.array_equal(found, wanted):
+            wrong.add(stages[number].step.label)
+
+    library.traced(compare)
+    library.init()
+    library.push(samples)
+    library.so_far()
+    library.traced(None)
+    assert not wrong
+    # every row of every tensor before the pooling
+    lengths = {name: values[name].shape[line.axis] for name, line in made.lines.items()}
+    assert seen == {(name, row) for name in lengths for row in range(lengths[name])}
+
+
+@compiled
+def test_scores_and_reset(built):
+    model, library = built
+    samples = signal(3, 9000)
+    scores = (ctypes.c_float * 3)()
+    library.init()
+    for _ in range(2):
+        assert library.c.wav2small_result(library.state, scores) == TOO_SHORT
+        assert library.push(samples) == OK
+        assert library.c.wav2small_result(library.state, scores) == OK
+        assert list(scores) == ReferenceModel(model).predict([samples])[0].tolist()
+        assert library.c.wav2small_reset(library.state) == OK
+
+
+@compiled
+def test_memory(built):
+    model, library = built
+    memory = library.memory
+    total = memory.lines + memory.pools + memory.front_end + memory.scratch
+    assert 0 <= library.size - total < 16
+    assert library.size <= 8192
+    assert library.size < 1.1 * plan(model).result_bytes
+
+
+@compiled
+@pytest.mark.parametrize("name", ["wav2small", "wav2small-17k"])
+@pytest.mark.parametrize("streams", [True, False])
+def test_the_papers_networks(name, streams, tmp_path):
+    model = student(name)
+    if streams:
+        model = with_front_end(model, power_floor=None)
+    library = Library(model, tmp_path)
+    samples = signal(2, 3000)
+    level = [] if streams else level_of(model.operators[0].front_end, samples)
+    library.init(*level)
+    for start in range(0, 3000, 171):
+        library.push(samples[start : start + 171])
+        if streams:
+            assert library.so_far() == whole(model, samples[: start + 171])
+    assert library.so_far() == whole(model, samples)
+
+
+@compiled
+def test_level_is_measured(tmp_path):
+    model = student("wav2small")
+    library = Library(model, tmp_path)
+    front = model.operators[0].front_end
+    level = (ctypes.c_int32 * 2)()
+    loud = np.full(300000, -32768, np.int16)
+    for samples in (signal(1, 64), signal(2, 70000), loud, loud[:64] * 0, -loud - 1):
+        pointer = samples.ctypes.data_as(ctypes.c_void_p)
+        count = ctypes.c_size_t(len(samples))
+        assert library.c.wav2small_measure(pointer, count, level) == OK
+        assert tuple(level) == level_of(front, samples)
+    measure = library.c.wav2small_measure
+    assert measure(None, ctypes.c_size_t(64), level) == NO_POINTER
+    assert measure(pointer, ctypes.c_size_t(3), level) == TOO_SHORT
+    assert measure(pointer, ctypes.c_size_t(2**28 + 1), level) == TOO_LONG
+    assert library.c.wav2small_init(library.state, None) == NO_POINTER
+
+
+@compiled
+def test_bad_calls(built):
+    _, library = built
+    c, state, scores = library.c, (ctypes.c_uint64 * (library.size // 8))(), None
+    samples = signal(0, 100)
+    pointer = samples.ctypes.data_as(ctypes.c_void_p)
+    some, huge = ctypes.c_size_t(100), ctypes.c_size_t(2**63)
+    assert c.wav2small_push(state, pointer, some) == NOT_READY
+    assert c.wav2small_reset(state) == NOT_READY
+    assert c.wav2small_result(state, (ctypes.c_float * 3)()) == NOT_READY
+    assert c.wav2small_integers(state, library.scores) == NOT_READY
+    for function in (c.wav2small_init, c.wav2small_reset):
+        assert function(None) == NO_POINTER
+    assert c.wav2small_push(None, pointer, some) == NO_POINTER
+    assert c.wav2small_init(state) == OK
+    assert c.wav2small_push(state, None, some) == NO_POINTER
+    assert c.wav2small_push(state, None, ctypes.c_size_t(0)) == OK
+    assert c.wav2small_push(state, pointer, huge) == TOO_LONG
+    assert c.wav2small_result(state, scores) == NO_POINTER
+    assert c.wav2small_integers(state, scores) == NO_POINTER
+    assert c.wav2small_result(None, scores) == NO_POINTER
+
+
+def test_longest_and_shortest_signals():
+    made = schedule(student("wav2small-rt-mini"))
+    front, pace = made.front.constants, made.pools[0].pace
+
+    def frames(samples: int) -> int:
+        length = samples + sum(front.padding) - front.window_length
+        return length // front.hop_length + 1
+
+    most = max_samples(made)
+    assert pace.length(frames(most)) == MOST_FRAMES
+    assert pace.length(frames(most + 1)) == MOST_FRAMES + 1
+    assert min_samples(made) == 1
+    made = schedule(student("wav2small-17k"))
+    assert min_samples(made) == 64
+    # a mean takes any number of frames
+    builder = Builder(1)
+    mean = Rescale.of(2.0**-22, 2.0**30)
+    source, pooled = builder.last, builder.tensor()
+    builder.add(graph.Mean, [source], pooled, (2, 3), True, 22, mean)
+    builder.flat(1)
+    assert max_samples(schedule(builder.build())) == MOST_SAMPLES
+
+
+# -- any geometry, any operator ----------------------------------------------
+
+
+def narrowed(model: IntegerGraph) -> IntegerGraph:
+    """The same with weights of 4 bits."""
+
+    def changed(operator: Operator) -> Operator:
+        if not isinstance(operator, graph.Convolution | graph.Linear):
+            return operator
+        return dataclasses.replace(operator, weight=operator.weight >> 4)
+
+    return dataclasses.replace(
+        model, operators=tuple(changed(operator) for operator in model.operators)
+    )
+
+
+def head(builder: Builder) -> None:
+    """Operators of a head that the students do not have, on three int32 numbers."""
+    scores = builder.last
+    rescale = Rescale.of(2.0**-12, 2.0**46)
+    doubled = builder.tensor("int32")
+    builder.add(graph.Sum, [scores, scores], doubled, (2**29, 2**28), 29)
+    clipped = builder.add(graph.Relu, [doubled], builder.tensor("int32"))
+    product = builder.tensor("int32")
+    builder.add(graph.Product, [clipped, scores], product, (7, 7), rescale)
+    bent = builder.tensor("int32")
+    builder.add(graph.HardSwish, [product], bent, Rescale.of(2.0**-30, 2.0**61))
+    builder.linear(3, 3, bent, "int32")
+
+
+@compiled
+@settings(max_examples=24)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    hop_length=st.sampled_from([16, 100, 512, 700]),
+    padding=st.tuples(st.integers(0, 512), st.integers(0, 512)),
+    past_frames=st.sampled_from([None, 1, 3, 64]),
+    length=st.integers(1, 40),
+    lanes=st.booleans(),
+)
+def test_any_geometry(
+    tmp_path_factory, seed, hop_length, padding, past_frames, length, lanes
+):
+    builder = Builder(
+        seed, hop_length=hop_length, padding=padding, past_frames=past_frames
+    )
+    for _ in range(builder.number(1, 4)):
+        step = ("convolution", "maximum", "table", "residual")[builder.number(0, 3)]
+        getattr(builder, step)()
+    builder.pool()
+    if seed % 3 == 0:
+        head(builder)
+    model = builder.build()
+    if seed % 2:
+        model = narrowed(model)
+    folder = tmp_path_factory.mktemp("c")
+    flags = []
+    if lanes:
+        (folder / "arm_acle.h").write_text(LANES)
+        flags = ["-D__ARM_FEATURE_DSP=1", "-isystem", str(folder)]
+    library = Library(model, folder, *flags)
+    samples = signal(seed, length * hop_length + seed % 512)
+    library.init()
+    heard = 0
+    for piece in pieces(seed, samples, 3 * hop_length):
+        library.push(piece)
+        heard += len(piece)
+        if heard % 3 == 0:
+            assert library.so_far() == whole(model, samples[:heard])
+    assert library.so_far() == whole(model, samples)
+
+
+FUZZ = """
+#include "wav2small.h"
+#include <stdlib.h>
+static uint32_t noise = 1;
+static uint32_t draw(void) { return (noise = noise * 1664525u + 1013904223u) >> 16; }
+int main(int argc, char **argv)
+{
+    long pushes = (argc > 1) ? atol(argv[1]) : 1000;
+    wav2small_state *state = calloc(1, sizeof *state);
+    float scores[WAV2SMALL_SCORES];
+    if (!state || wav2small_init(state) != WAV2SMALL_OK) { return 1; }
+    for (; pushes > 0; --pushes) {
+        size_t count = (draw() % 8u == 0u) ? draw() % 2000u : draw() % 200u, i;
+        int16_t *samples = malloc(count * sizeof *samples + 1u);
+        uint32_t level = draw() % 17u;
+        if (!samples) { return 1; }
+        for (i = 0; i < count; ++i) {
+            samples[i] = (int16_t)(((int32_t)draw() - 32768) / (1 << level));
+        }
+        if (wav2small_push(state, samples, count) == WAV2SMALL_TOO_LONG ||
+            draw() % 64u == 0u) {
+            wav2small_reset(state);
+        }
+        free(samples);
+        if (draw() % 16u == 0u) { (void)wav2small_result(state, scores); }
+    }
+    free(state);
+    return 0;
+}
+"""
+
+
+@compiled
+@pytest.mark.parametrize("name", ["wav2small-rt-mini", "wav2small-17k"])
+def test_sanitizers_find_nothing(name, tmp_path):
+    generate(with_front_end(student(name), power_floor=None), tmp_path)
+    (tmp_path / "fuzz.c").write_text(FUZZ)
+    flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sources = [tmp_path / "wav2small.c", tmp_path / "fuzz.c"]
+    run(str(COMPILER), "-std=c99", *flags, *sources, "-o", tmp_path / "fuzz")
+    run(tmp_path / "fuzz", "400")
+
+
+# -- what is written ---------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("name", ["wav2small-rt-mini", "wav2small"])
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make: not built with it")
+def test_golden_vectors(name, tmp_path):
+    generate(student(name), tmp_path)
+    said = run("make", "-s", "-C", tmp_path, "all", "check")
+    assert said.startswith("5 golden vectors agree, state of ")
+    # a wrong weight is noticed
+    path = tmp_path / "wav2small_model.h"
+    text = path.read_text()
+    start = text.index("[", text.index("dense_1_bias"))
+    path.write_text(text[:start] + text[start:].replace(" = {\n    ", " = {\n    9", 1))
+    done = subprocess.run(
+        ["make", "-s", "-C", str(tmp_path), "check"], capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert b"differs" in done.stdout
+
+
+@compiled
+def test_two_models_in_one_program(tmp_path):
+    for prefix, name in (("one", "wav2small-rt"), ("two", "wav2small-rt-mini")):
+        generate(student(name), tmp_path, prefix)
+    (tmp_path / "both.c").write_text(
+        '#include "one.h"\n#include "two.h"\n#include <stdio.h>\n'
+        "int one_selftest(void);\nint two_selftest(void);\n"
+        'int main(void) { printf("%d", one_selftest() + two_selftest()); return 0; }\n'
+    )
+    sources = [tmp_path / "both.c"]
+    for prefix in ("one", "two"):
+        sources += [tmp_path / f"{prefix}.c", tmp_path / f"{prefix}_selftest.c"]
+    defines = ["-DONE_NO_MAIN", "-DTWO_NO_MAIN"]
+    run(str(COMPILER), *WARNINGS, *defines, *sources, "-o", tmp_path / "both")
+    assert run(tmp_path / "both") == "0"
+
+
+@compiled
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++: header not included")
+@pytest.mark.parametrize("name", ["wav2small-rt-mini", "wav2small"])
+def test_header_in_cpp(name, tmp_path):
+    generate(student(name), tmp_path)
+    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+    run("c++", *warnings, "-fsyntax-only", "-x", "c++", tmp_path / "wav2small.h")
+
+
+@compiled
+@pytest.mark.parametrize("optimisation", ["-O0", "-O2", "-O3", "-Os"])
+def test_every_optimisation(optimisation, tmp_path):
+    generate(student("wav2small-rt-mini"), tmp_path)
+    sources = [tmp_path / "wav2small.c", tmp_path / "wav2small_selftest.c"]
+    flags = [*WARNINGS, optimisation]
+    run(str(COMPILER), *flags, *sources, "-o", tmp_path / "selftest")
+    assert "vectors agree" in run(tmp_path / "selftest")
+
+
+def test_same_model_same_bytes(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        generate(student("wav2small-rt-mini"), folder)
+    first, second = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in folders
+    )
+    assert first == second
+    assert set(first) == {
+        "CMakeLists.txt",
+        "Makefile",
+        "main.c",
+        "wav2small.c",
+        "wav2small.h",
+        "wav2small_config.h",
+        "wav2small_golden.h",
+        "wav2small_model.h",
+        "wav2small_selftest.c",
+    }
+    code = first["wav2small.c"]
+    for word in (b"malloc", b"math.h", b"double", b"goto", b"string.h"):
+        assert word not in code
+
+
+# -- parts -------------------------------------------------------------------
+
+
+@given(
+    weight=st.lists(
+        st.lists(st.integers(-9, 9), min_size=5, max_size=5), min_size=1, max_size=9
+    )
+)
+def test_packed_weights(weight):
+    values = np.array(weight, np.int8)
+    packed = packed_weight(values)
+    if packed.dtype == np.int8:
+        assert np.abs(values).max() > 7
+        fours = packed.reshape(len(values), 2, 4)[:, :, [0, 2, 1, 3]]
+        assert packed.shape == (len(values), 8)
+        found = fours.copy()
+        for first in range(0, len(values) - 3, 4):
+            for output, group in np.ndindex(4, 2):
+                place = divmod(4 * group + output, 2)
+                found[first + output, group] = fours[first : first + 4][place]
+    else:
+        assert -8 <= values.min() <= values.max() <= 7
+        both = np.stack([packed & 15, packed >> 4], axis=-1).astype(int) - 8
+        # bytes hold 0, 2; 4, 6; 1, 3; 5, 7
+        found = both.reshape(len(values), 8)[:, [0, 4, 1, 5, 2, 6, 3, 7]]
+    found = found.reshape(len(values), 8)
+    assert np.array_equal(found[:, :5], values)
+    assert not found[:, 5:].any()
+
+
+@given(
+    spans=st.lists(
+        st.tuples(st.integers(1, 99), st.integers(0, 9), st.integers(0, 9)), max_size=12
+    )
+)
+def test_places_do_not_overlap(spans):
+    entries = [
+        Span(str(i), size, min(a, b), max(a, b)) for i, (size, a, b) in enumerate(spans)
+    ]
+    places, total = place(entries)
+    for i, one in enumerate(entries):
+        assert places[one.name] % 8 == 0
+        assert places[one.name] + one.bytes <= total
+        for other in entries[:i]:
+            if one.first <= other.last and other.first <= one.last:
+                start, end = places[one.name], places[one.name] + one.bytes
+                begin = places[other.name]
+                assert end <= begin or begin + other.bytes <= start
+
+
+# -- what cannot be written --------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "1st", "Two", "a-b", "a b"])
+def test_prefix_that_is_no_name(prefix, tmp_path):
+    with pytest.raises(ExportError, match="prefix must be lower-case letters, digits"):
+        generate(student("wav2small-rt-mini"), tmp_path, prefix)
+
+
+@pytest.mark.parametrize("changes", [{"padding": (8, 0)}, {"power_floor": 2**32}])
+def test_normalisation_without_code(changes, tmp_path):
+    model = with_front_end(student("wav2small"), **changes)
+    with pytest.raises(ExportError, match="must have no border of zeros and a floor"):
+        generate(model, tmp_path)
+
+
+def test_operator_without_code(tmp_path):
+    builder = Builder(0)
+    source = builder.convolution(time=1)
+    mean = builder.tensor()
+    factor = Rescale.of(2.0**-22, 2.0**30)
+    builder.add(graph.Mean, [source], mean, (1, 3), True, 22, factor)
+    builder.shape = (1, 1)
+    builder.pool()
+    with pytest.raises(ExportError, match="must have C code, got Mean 1, which stands"):
+        generate(builder.build(), tmp_path)
+
+
+def test_products_without_code(tmp_path):
+    model = student("wav2small-rt-mini")
+    *rest, last = model.operators
+    pooled = rest[-1].output
+    tensors = dict(model.tensors)
+    name = "product"
+    tensors[name] = dataclasses.replace(tensors[last.output], name=name)
+    factor = Rescale.of(2.0**-12, 2.0**46)
+    product = graph.Product((pooled, last.output), name, (), (7, 7), factor)
+    odd = dataclasses.replace(
+        model, tensors=tensors, operators=(*rest, last, product), output=name
+    )
+    with pytest.raises(ExportError, match="got Product 1, whose inputs differ in shap"):
+        generate(odd, tmp_path)
+
+
+def test_too_large_a_model(tmp_path):
+    model = student("wav2small-rt-mini")
+    operators = list(model.operators)
+    for i, operator in enumerate(operators):
+        if isinstance(operator, graph.Convolution) and operator.dilations == (8, 1):
+            operators[i] = dataclasses.replace(
+                operator, dilations=(999, 1), pads=(999, 0, 999, 0)
+            )
+    with pytest.raises(ExportError, match="lines must have less than 64 KiB in C code"):
+        generate(dataclasses.replace(model, operators=tuple(operators)), tmp_path)
