@@ -121,10 +121,10 @@ def measure(out: Path, labels: Path) -> dict[str, Any]:
     report = bench(path, window_seconds=WINDOW, host=False)
     plan = report["streaming"]["plan"]
     streams = report["streaming"]["obstacle"] is None
-    config = checkpoint.load(out / "run" / "best")[1]
+    steps = checkpoint.load(out / "run" / "last")[1]["step"]
     return {
         "clips": len(rows),
-        "steps": config["history"][-1]["step"],
+        "steps": steps,
         "int8 to the teacher": agreement(teacher, int8),
         "fp32 to the teacher": agreement(teacher, fp32),
         "int8 to the norms": agreement(norms, int8),
@@ -176,6 +176,7 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.5), sharey=True)
     costs = (
@@ -208,6 +209,9 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
             *zip(*front(points), strict=True), where="post", color="grey", linewidth=0.8
         )
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.margins(x=0.15)
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("mean CCC to the teacher, unseen speakers")

@@ -20,7 +20,7 @@ ASSETS = Path(__file__).parent / "assets" / "models"
 MIN_SAMPLES = 64
 """Least number of samples that every student scores."""
 
-DEFAULT = "wav2small"
+DEFAULT = "wav2small-rt"
 """The bundled model that is used where none is named."""
 
 
