@@ -1,0 +1,261 @@
+"""Compile generated C for a core of Arm, with a compiler that comes from PyPI.
+
+A firmware of the model and nothing else: a vector table, a startup that clears memory,
+one state, the model's functions and its tables.
+Its memory is linked as the chip has it, so the linker says whether it fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from export.files import replace_file
+
+from .errors import BenchError
+
+ARCHITECTURES = {
+    "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),
+    "cortex-m4": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
+    "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16sp"),
+    "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
+}
+"""Cores that code can be built for: the compiler's names of system and processor."""
+
+FLAGS = (
+    "-std=c99",
+    "-ffreestanding",
+    # loops that clear or copy shall stay what they are
+    "-fno-builtin",
+    "-fno-unwind-tables",
+    # as compilers for small cores do unasked
+    "-fomit-frame-pointer",
+    "-fno-sanitize=all",
+    # or names of functions are left out when the size counts
+    "-g",
+)
+"""What the compiler is told besides the core and the optimisation."""
+
+STACK_BYTES = 2048
+"""Memory that is kept for the stack."""
+
+_SECONDS = 300
+_LINK = ("-Wl,-T,link.ld", "-Wl,--entry,bench_reset", "-Wl,-z,max-page-size=4096")
+_ROOM = 1 << 20
+_DIGEST = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A program for a core."""
+
+    core: str
+    """Name of the core, of :data:`ARCHITECTURES`."""
+
+    prefix: str
+    """What names of the model's functions begin with."""
+
+    compiler: str
+    """Compiler and its version."""
+
+    flags: tuple[str, ...]
+    """What the compiler was told, without paths."""
+
+    elf: bytes = field(repr=False)
+    """The linked program."""
+
+
+def build(
+    folder: str | Path,
+    core: str,
+    *,
+    prefix: str = "wav2small",
+    optimisation: str = "-O2",
+    ram: int = _ROOM,
+    flash: int = _ROOM,
+    stack: int = STACK_BYTES,
+    selftest: bool = False,
+    trace: bool = False,
+    cache: str | Path | None = None,
+) -> Firmware:
+    """Compile and link the generated C of a model.
+
+    What was built before from the same files is taken from the cache.
+
+    Args:
+        folder: what :func:`export.c99.generate` wrote
+        core: name of :data:`ARCHITECTURES`
+        prefix: what names of files and functions begin with
+        optimisation: ``-O0`` to ``-O3``, ``-Os`` or ``-Oz``
+        ram: bytes of RAM to link into
+        flash: bytes of flash memory to link into
+        stack: bytes of RAM to keep for the stack
+        selftest: whether to build the golden vectors' test instead of one state
+        trace: whether the program tells which stage has made a row,
+            see :func:`firmware_bench.emulate.profile`
+        cache: folder for results, by default one of the user's
+
+    Raises:
+        BenchError: if the core is not known, there is no compiler,
+            the code cannot be compiled or does not fit
+        OSError: if the cache cannot be written to
+
+    """
+    if core not in ARCHITECTURES:
+        raise BenchError(
+            f"core must be one of {', '.join(ARCHITECTURES)}, got '{core}': choose one "
+            "that code can be built for"
+        )
+    if not re.fullmatch("-O[0-3sz]", optimisation):
+        raise BenchError(
+            "optimisation must be -O0, -O1, -O2, -O3, -Os or -Oz, got "
+            f"'{optimisation}': choose one"
+        )
+    for name, size in (("ram", ram), ("flash", flash), ("stack", stack)):
+        if size < 1 or size > 1 << 28:
+            raise BenchError(f"{name} must be 1 to 2**28 bytes, got {size}: correct it")
+    sources = _sources(Path(folder), prefix, selftest)
+    sizes = {"ram": ram, "flash": flash, "stack": -(-stack // 8) * 8}
+    sources |= _startup(prefix, sizes, trace)
+    defines = [f"-D{prefix.upper()}_NO_MAIN", "-DBENCH_SELFTEST"] if selftest else []
+    system, processor = ARCHITECTURES[core]
+    # zig alone takes -O2 for -O1 and -O3, too, and -Os for -Oz
+    level = (optimisation, "-Xclang", optimisation)
+    flags = (f"--target={system}", f"-mcpu={processor}", *level, *FLAGS, *defines)
+    compiler = _compiler()
+    firmware = (core, prefix, compiler, flags)
+    store = Path(cache) if cache is not None else _user_cache()
+    path = store / f"{_key(compiler, flags, sources)}.elf"
+    elf = _cached(path)
+    if elf is None:
+        elf = _compile(sources, flags, store)
+        store.mkdir(parents=True, exist_ok=True)
+        replace_file(path, elf + hashlib.sha256(elf).digest())
+    return Firmware(*firmware, elf)
+
+
+def _compiler() -> str:
+    try:
+        return f"ziglang {version('ziglang')}"
+    except PackageNotFoundError as error:
+        raise BenchError(
+            "ziglang must be installed to compile, got none: "
+            "pip install wav2small[firmware]"
+        ) from error
+
+
+def _user_cache() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "wav2small" / "firmware"
+
+
+def _sources(folder: Path, prefix: str, selftest: bool) -> dict[str, bytes]:
+    names = [f"{prefix}{end}" for end in (".h", ".c", "_config.h", "_model.h")]
+    if selftest:
+        names += [f"{prefix}_selftest.c", f"{prefix}_golden.h"]
+    try:
+        return {name: (folder / name).read_bytes() for name in names}
+    except OSError as error:
+        raise BenchError(
+            f"folder '{folder.name}' must hold the C code of '{prefix}', got no "
+            f"{Path(error.filename or folder).name}: export it with --c99"
+        ) from error
+
+
+def _startup(prefix: str, sizes: dict[str, int], trace: bool) -> dict[str, bytes]:
+    startup = resources.files(__package__) / "startup"
+    code = (startup / "start.c").read_text("utf-8")
+    script = (startup / "link.ld").read_text("utf-8")
+    for name, size in sizes.items():
+        script = script.replace(f"@{name}@", str(size))
+    files = {
+        name: text.replace("wav2small", prefix)
+        .replace("WAV2SMALL", prefix.upper())
+        .encode()
+        for name, text in (("start.c", code), ("link.ld", script))
+    }
+    if trace:
+        files["trace.h"] = (
+            "void bench_trace(int stage);\n"
+            f"#define {prefix.upper()}_TRACE(stage, row, values) bench_trace(stage)\n"
+        ).encode()
+    return files
+
+
+def _key(compiler: str, flags: tuple[str, ...], sources: dict[str, bytes]) -> str:
+    """Digest of everything that the program depends on."""
+    digest = hashlib.sha256()
+    for part in (compiler, *flags):
+        digest.update(f"{len(part)} {part}".encode())
+    for name, data in sorted(sources.items()):
+        digest.update(f"{len(data)} {name} ".encode() + data)
+    return digest.hexdigest()
+
+
+def _cached(path: Path) -> bytes | None:
+    """What is in the cache, if it is whole."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    elf, digest = data[:-_DIGEST], data[-_DIGEST:]
+    return elf if hashlib.sha256(elf).digest() == digest else None
+
+
+def _compile(sources: dict[str, bytes], flags: tuple[str, ...], cache: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, data in sources.items():
+            (folder / file).write_bytes(data)
+        units = sorted(file for file in sources if file.endswith(".c"))
+        include = ["-include", "trace.h"] if "trace.h" in sources else []
+        environment = dict(
+            os.environ,
+            ZIG_LOCAL_CACHE_DIR=str(folder / "zig"),
+        )
+        # what the compiler makes of its own sources, once for each core
+        environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str((cache / "zig").absolute()))
+        command = [sys.executable, "-P", "-m", "ziglang", "cc", *flags, *include]
+        try:
+            done = subprocess.run(
+                [*command, *units, *_LINK, "-o", "firmware.elf"],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(
+                f"code must compile within {_SECONDS} s, got no end: "
+                "try a smaller model"
+            ) from error
+        if done.returncode != 0:
+            raise _failure(done.stderr)
+        return (folder / "firmware.elf").read_bytes()
+
+
+def _failure(said: str) -> BenchError:
+    """Say in one line why there is no program."""
+    over: dict[str, int] = {}
+    for region, count in re.findall(r"region '(\w+)': overflowed by (\d+) bytes", said):
+        over[region] = max(over.get(region, 0), int(count))
+    if over:
+        listed = " and ".join(f"{region} by {over[region]} bytes" for region in over)
+        return BenchError(
+            f"firmware must fit, got an overflow of {listed}: choose a smaller model "
+            "or a larger chip"
+        )
+    lines = [line.strip() for line in said.splitlines() if "error" in line]
+    line = " ".join((lines or said.split("\n"))[0].split())
+    return BenchError(
+        f"code must compile and link, got '{line[:160]}': export it again"
+    )
