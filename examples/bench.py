@@ -32,11 +32,14 @@ from wav2small.teachers import Teacher, load_teacher
 
 RUNS = 31
 
+STEPS = 8
+"""Steps of the training loop that are timed as one."""
 
-def medians(*calls: Callable[[], object]) -> list[float]:
+
+def medians(*calls: Callable[[], object], runs: int = RUNS) -> list[float]:
     """Median milliseconds of each call, the calls taken in turn."""
     times: list[list[float]] = [[] for _ in calls]
-    for run in range(RUNS + 3):
+    for run in range(runs + 3):
         for kept, call in zip(times, calls, strict=True):
             begun = time.perf_counter()
             call()
@@ -79,7 +82,15 @@ def show_loop(name: str, clips: Clips, teacher: Teacher) -> None:
         sum(losses.values()).backward()
         optimizer.step()
 
-    alone, with_data = medians(lambda: step(ready[0]), lambda: step(next(fresh)))
+    # several steps on end: what is prepared during a ready step would cost nothing
+    alone, with_data = (
+        each / STEPS
+        for each in medians(
+            lambda: [step(ready[0]) for _ in range(STEPS)],
+            lambda: [step(next(fresh)) for _ in range(STEPS)],
+            runs=5,
+        )
+    )
     fresh.close()
     print(
         f"{name:<30} {alone:10.1f} {with_data:14.1f} {with_data / alone:7.2f} "
