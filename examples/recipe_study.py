@@ -35,6 +35,7 @@ from real_speech import write_manifest
 from rich.progress import track
 from torch import Tensor, nn
 
+from export.pipeline import ExportConfig, export
 from wav2small import cli, data, distill
 from wav2small.adv import DIMENSIONS, NEUTRAL
 from wav2small.data import AugmentConfig, Clips, degrade
@@ -42,6 +43,7 @@ from wav2small.distill import DistillConfig, predict_clips
 from wav2small.labels import Labels, LabelStore
 from wav2small.losses import score_losses
 from wav2small.metrics import concordance_cc
+from wav2small.models import OnnxModel
 from wav2small.students import STUDENTS, student
 from wav2small.teachers import load_teacher
 from wav2small.teachers.bundled import BundledTeacher
@@ -66,6 +68,10 @@ class Row:
     losses: Losses = score_losses
     features: bool = False
     teacher_hears_channel: bool = False
+    rounded: bool = False
+    """Whether weights and inputs of layers are rounded from the first step on."""
+    tune: int | None = None
+    """If given, the figures are of the int8 file, tuned for so many steps."""
     sources: tuple[str, ...] = ("emodb", "ls")
     share: float = 1.0
     """Share of the sources' speakers."""
@@ -151,6 +157,9 @@ ROWS = [
     Row("rate", "1e-3", {"learning_rate": 1e-3}),
     Row("rate", "6e-3", {"learning_rate": 6e-3}),
     Row("rate", "no weight decay", {"weight_decay": 0.0}),
+    Row("int8", "rounded after training", tune=0),
+    Row("int8", "rounded and tuned for 300 steps", tune=300),
+    Row("int8", "rounded from the start", rounded=True, tune=0),
     Row("hours", "EMO-DB alone", sources=("emodb",)),
     Row("hours", "LibriSpeech alone", sources=("ls",)),
     Row("hours", "synthetic voices alone", sources=("synthetic",)),
@@ -200,6 +209,50 @@ def build_with_features(name: str, hidden: int, config: Any) -> nn.Module:
     last = module.adv
     assert isinstance(last, nn.Linear)
     module.adv = nn.Linear(last.in_features, 3 + hidden)
+    return module
+
+
+def round_through(values: Tensor, step: Tensor) -> Tensor:
+    """Round to multiples of a step; the gradient passes as if nothing were done."""
+    step = step.clamp_min(1e-8)
+    return values + ((values / step).round() * step - values).detach()
+
+
+def round_weight(weight: Tensor) -> Tensor:
+    """Round to 7 bits for each output, as the export does."""
+    largest = weight.detach().abs().flatten(1).amax(1)
+    return round_through(weight, largest.view(-1, *[1] * (weight.dim() - 1)) / 63)
+
+
+def round_input(values: Tensor) -> Tensor:
+    """Round to 8 bits over the range of the batch."""
+    return round_through(values, (values.max() - values.min()).detach() / 255)
+
+
+class RoundedConv2d(nn.Conv2d):
+    """A convolution of rounded values."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = round_weight(self.weight)
+        return self._conv_forward(round_input(input), weight, self.bias)
+
+
+class RoundedLinear(nn.Linear):
+    """A linear layer of rounded values."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = round_weight(self.weight)
+        return nn.functional.linear(round_input(input), weight, self.bias)
+
+
+def build_rounded(name: str, config: Any) -> nn.Module:
+    """Build a student that rounds as it will be rounded."""
+    module = STUDENTS[name].module(config)
+    for layer in module.modules():
+        if type(layer) is nn.Conv2d:
+            layer.__class__ = RoundedConv2d
+        elif type(layer) is nn.Linear:
+            layer.__class__ = RoundedLinear
     return module
 
 
@@ -261,6 +314,11 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
         hidden = teacher.teacher.network.hidden.out_features
         build = partial(build_with_features, name, hidden)
         patches["student"] = lambda _: replace(entry, module=build)
+    if row.rounded:
+        plain = student(name)
+        patches["student"] = lambda _: replace(
+            plain, module=partial(build_rounded, name)
+        )
     started = time.monotonic()
     with mock.patch.multiple(distill, **patches):
         distill.distill(
@@ -299,8 +357,16 @@ def measure(
         for item in dev
     ]
     truth = read.scores[dev]
-    scores = predict_clips(module, clips, dev)
-    through = predict_clips(module, channel, np.arange(len(dev)))  # type: ignore[arg-type]
+    if row.tune is None:
+        scores = predict_clips(module, clips, dev)
+        through = predict_clips(module, channel, np.arange(len(dev)))  # type: ignore[arg-type]
+    else:
+        config = ExportConfig(tune_steps=row.tune)
+        speech = [clips[item][:48000] for item in range(0, len(clips), 10)]
+        (folder / "model.onnx").write_bytes(export(module.eval(), speech, config).data)
+        model = OnnxModel(folder / "model.onnx")
+        scores = model.predict([clips[int(item)] for item in dev])
+        through = model.predict(channel)
     figures = {
         axis: concordance_cc(truth[:, i], scores[:, i])
         for i, axis in enumerate(DIMENSIONS)
@@ -346,7 +412,7 @@ def prepare(data_folder: Path, out: Path) -> Path:
 def table(out: Path, rows: list[Row], seeds: int) -> list[str]:
     """Rows of the table: mean over the seeds, and the change against the recipe.
 
-    The interval is Student's t over the seeds' differences to the recipe,
+    The intervals are Student's t over the seeds' differences to the recipe,
     seed by seed.
     """
     quantile = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[seeds]
@@ -360,28 +426,73 @@ def table(out: Path, rows: list[Row], seeds: int) -> list[str]:
     base = results[ROWS[0].key]
     lines = [
         "| what | | A | D | V | mean | change of mean | through the channel "
-        "| unchanged | hours | s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| its change | unchanged | hours | s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         runs = results[row.key]
         keys = (*DIMENSIONS, "mean", "channel", "unchanged", "seconds")
         mean = {key: np.mean([r[key] for r in runs]) for key in keys}
-        pairs = zip(runs, base, strict=True)
-        change = [r["mean"] - b["mean"] for r, b in pairs]
-        half = quantile * np.std(change, ddof=1) / math.sqrt(seeds)
+        changes = []
+        for key in ("mean", "channel"):
+            change = [r[key] - b[key] for r, b in zip(runs, base, strict=True)]
+            half = quantile * np.std(change, ddof=1) / math.sqrt(seeds)
+            changes.append(
+                "" if row is rows[0] else f"{np.mean(change):+.3f} ± {half:.3f}"
+            )
         cells = [
             row.group,
             row.name,
             *(f"{mean[key]:.3f}" for key in (*DIMENSIONS, "mean")),
-            "" if row is rows[0] else f"{np.mean(change):+.3f} ± {half:.3f}",
+            changes[0],
             f"{mean['channel']:.3f}",
+            changes[1],
             f"{mean['unchanged']:.2f}",
             f"{runs[0]['hours']:.2f}",
             f"{mean['seconds']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def draw_hours(out: Path, rows: list[Row], seeds: int, path: Path) -> None:
+    """Draw concordance against the hours of speech, with the spread of the seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    curve = []
+    for row in rows:
+        runs = [
+            json.loads((out / "results" / f"{row.key}_{seed}.json").read_text())
+            for seed in range(seeds)
+        ]
+        hours = runs[0]["hours"]
+        means = [run["mean"] for run in runs]
+        both = row.sources == ("emodb", "ls")
+        if both:
+            curve.append((hours, float(np.mean(means))))
+        color = "tab:blue" if both else "tab:orange"
+        axes.plot([hours] * seeds, means, ".", color=color, alpha=0.5)
+        axes.plot(hours, np.mean(means), "o", color=color)
+        name = "all of both" if row is ROWS[0] else row.name
+        axes.annotate(
+            name,
+            (hours, float(np.mean(means))),
+            xytext=(6, -10),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.plot(*zip(*sorted(curve), strict=True), color="tab:blue", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("hours of speech that the student trains with, before variation")
+    axes.set_ylabel("mean CCC to the teacher, kept speakers")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -421,6 +532,9 @@ def main() -> None:
             job.result()
     lines = table(arguments.out, rows, arguments.seeds)
     (arguments.out / "recipe.md").write_text("\n".join(lines) + "\n")
+    hours = [row for row in rows if row is ROWS[0] or row.group == "hours"]
+    if len(hours) > 1:
+        draw_hours(arguments.out, hours, arguments.seeds, arguments.out / "hours.png")
     print("\n".join(lines))
     print(f"{sys.argv[0]}: written to {arguments.out / 'recipe.md'}", file=sys.stderr)
 
