@@ -113,23 +113,18 @@ ROWS = [
     Row("recipe", "as it is"),
     Row("teaching", "cached", {"teaching": "cached"}),
     Row("teaching", "1 variation", {"variations": 1}),
-    Row("teaching", "4 variations", {"variations": 4}),
     Row("teaching", "no variation twice", {"variations": 1000}),
     Row("teaching", "teacher hears noise and rooms too", teacher_hears_channel=True),
     Row("loss", "CCC alone", losses=ccc_alone),
-    Row("loss", "CCC + 2 L1", {"l1_weight": 2.0}),
     Row("loss", "and quadrant", losses=with_quadrant),
     Row("loss", "and ranking", losses=with_ranking),
     Row("loss", "and the teacher's hidden layer", losses=with_features, features=True),
     Row("augmentation", "nothing beside the voice", augment={"mix_probability": 0.0}),
-    Row("augmentation", "half as much beside", augment={"mix_probability": 0.25}),
     Row("augmentation", "no change of speed", augment={"speed": 0.0}),
-    Row("augmentation", "speed up to 25 %", augment={"speed": 0.25}),
     Row("augmentation", "no noise in the channel", augment={"noise_probability": 0.0}),
     Row("augmentation", "no filter", augment={"filter_probability": 0.0}),
     Row("augmentation", "no lost bands", augment={"band_probability": 0.0}),
     Row("augmentation", "no rooms", augment={"room_probability": 0.0}),
-    Row("augmentation", "rooms in half", augment={"room_probability": 0.5}),
     Row("augmentation", "no silence", {"non_speech": 0.0}, {"silence_probability": 0}),
     Row(
         "augmentation",
@@ -156,7 +151,6 @@ ROWS = [
     Row("average", "decay 0.998", {"average": 0.998}),
     Row("rate", "1e-3", {"learning_rate": 1e-3}),
     Row("rate", "6e-3", {"learning_rate": 6e-3}),
-    Row("rate", "no weight decay", {"weight_decay": 0.0}),
     Row("int8", "rounded after training", tune=0),
     Row("int8", "rounded and tuned for 300 steps", tune=300),
     Row("int8", "rounded from the start", rounded=True, tune=0),
@@ -363,7 +357,8 @@ def measure(
     else:
         config = ExportConfig(tune_steps=row.tune)
         speech = [clips[item][:48000] for item in range(0, len(clips), 10)]
-        (folder / "model.onnx").write_bytes(export(module.eval(), speech, config).data)
+        made = export(module.eval(), speech, config, metadata={}, labels=DIMENSIONS)
+        (folder / "model.onnx").write_bytes(made.data)
         model = OnnxModel(folder / "model.onnx")
         scores = model.predict([clips[int(item)] for item in dev])
         through = model.predict(channel)
