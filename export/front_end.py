@@ -702,10 +702,10 @@ def _transform(values: np.ndarray) -> None:
         other, below = values[mirrored + quarter], values[places + quarter]
         a, b = values[places + half], values[mirrored + half + quarter]
         c, d = values[places + half + quarter], values[mirrored + size]
-        one_real = _scaled(a * factors[0] + b * factors[1])
-        one_imaginary = _scaled(b * factors[0] - a * factors[1])
-        three_real = _scaled(c * factors[2] + d * factors[3])
-        three_imaginary = _scaled(d * factors[2] - c * factors[3])
+        one_real = 2 * (_upper(a * factors[0]) + _upper(b * factors[1]))
+        one_imaginary = 2 * (_upper(b * factors[0]) - _upper(a * factors[1]))
+        three_real = 2 * (_upper(c * factors[2]) + _upper(d * factors[3]))
+        three_imaginary = 2 * (_upper(d * factors[2]) - _upper(c * factors[3]))
         total, turned = one_real + three_real, one_imaginary + three_imaginary
         values[places], values[mirrored + half] = real + total, real - total
         values[mirrored + size], values[places + half] = (
@@ -725,6 +725,11 @@ def _transform(values: np.ndarray) -> None:
 
 def _scaled(products: np.ndarray) -> np.ndarray:
     return (products + 2 ** (_TWIDDLE - 1)) >> _TWIDDLE
+
+
+def _upper(products: np.ndarray) -> np.ndarray:
+    """Upper words of products, rounded."""
+    return (products + 2**31) >> 32
 
 
 def _spectra(constants: FrontEnd, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

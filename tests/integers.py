@@ -98,9 +98,14 @@ def turn(z: Complex, j: int, n: int) -> Complex:
         return z
     c = round(math.cos(2 * math.pi * j / n) * 2**31)
     s = round(math.sin(2 * math.pi * j / n) * 2**31)
-    real, imaginary = z[0] * c + z[1] * s, z[1] * c - z[0] * s
-    assert max(abs(real), abs(imaginary)) < 2**62
-    return word(round_shift(real, 31)), word(round_shift(imaginary, 31))
+    real = word(upper(z[0] * c) + upper(z[1] * s))
+    imaginary = word(upper(z[1] * c) - upper(z[0] * s))
+    return word(2 * real), word(2 * imaginary)
+
+
+def upper(a: int) -> int:
+    assert abs(a) < 2**62
+    return round_shift(a, 32)
 
 
 def fft(x: list[int]) -> list[Complex]:

@@ -17,6 +17,7 @@ from test_export_streaming import Builder, pieces, signal, student, with_front_e
 
 from export import graph
 from export.c99 import generate
+from export.c99.dead import without_dead_channels
 from export.c99.generate import (
     MOST_SAMPLES,
     arrange,
@@ -216,8 +217,12 @@ def test_memory(built):
     memory = library.memory
     total = memory.lines + memory.pools + memory.front_end + memory.scratch
     assert 0 <= library.size - total < 16
-    assert library.size <= 8192
-    assert library.size < 1.1 * plan(model).result_bytes
+    assert library.size <= 10240
+    # the plan does not count what kernels unpack
+    work = max(
+        step.work for step in lower(schedule(model)).steps if step.kind == "DENSE"
+    )
+    assert library.size < 1.1 * (plan(model).result_bytes + work)
 
 
 @compiled
@@ -418,6 +423,96 @@ def test_sanitizers_find_nothing(name, tmp_path):
     run(tmp_path / "fuzz", "400")
 
 
+# -- channels that change nothing --------------------------------------------
+
+
+def padded(model: IntegerGraph, more: int) -> IntegerGraph:
+    """The same with channels of zeros behind those of each convolution but the last."""
+    operators, wider = [], {model.operators[0].output: 0}
+    last = [o for o in model.operators if isinstance(o, graph.Convolution)][-1]
+    for operator in model.operators:
+        if isinstance(operator, graph.Convolution):
+            behind = 0 if operator is last else more
+            before = wider.get(operator.inputs[0], 0)
+            weight = np.pad(operator.weight, ((0, behind), (0, before), (0, 0), (0, 0)))
+            # the channels that are fed with zeros may have any weight
+            weight[:, weight.shape[1] - before :] = 0 if more % 2 else 7
+            weight[len(weight) - behind :] = 0
+            factors = {
+                key: np.pad(
+                    np.broadcast_to(
+                        getattr(operator.rescale, key), len(weight) - behind
+                    ),
+                    (0, behind),
+                    mode="edge",
+                )
+                for key in ("factor", "multiplier", "shift")
+            }
+            operator = dataclasses.replace(
+                operator,
+                weight=weight,
+                bias=np.pad(operator.bias, (0, behind)),
+                rescale=dataclasses.replace(operator.rescale, **factors),
+            )
+            wider[operator.output] = behind
+        elif isinstance(operator, graph.MaxPool):
+            wider[operator.output] = wider[operator.inputs[0]]
+        operators.append(operator)
+    return dataclasses.replace(model, operators=tuple(operators))
+
+
+def plain_network() -> IntegerGraph:
+    """Convolutions and a maximum, one behind the other."""
+    return without_dead_channels(with_front_end(student("wav2small"), power_floor=None))
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_dead_channels_go(more):
+    model = plain_network()
+    wide = padded(model, more)
+    samples = signal(1, 1000)
+    assert whole(wide, samples) == whole(model, samples)
+    found = without_dead_channels(wide)
+    for one, two in zip(found.operators, model.operators, strict=True):
+        if isinstance(one, graph.Convolution):
+            assert np.array_equal(one.weight, two.weight)
+            assert np.array_equal(one.bias, two.bias)
+            assert np.array_equal(one.rescale.shift, two.rescale.shift)
+    assert whole(found, samples) == whole(model, samples)
+
+
+def test_live_channels_stay():
+    model = plain_network()
+    assert without_dead_channels(model) is model
+    # a bias makes a channel other than 0, which its reader's border is not
+    wide = padded(model, 2)
+    operators = list(wide.operators)
+    operators[1] = dataclasses.replace(operators[1], bias=operators[1].bias + 9)
+    wide = dataclasses.replace(wide, operators=tuple(operators))
+    found = without_dead_channels(wide)
+    layers = [
+        operator
+        for operator in found.operators
+        if isinstance(operator, graph.Convolution)
+    ]
+    assert [len(layer.weight) for layer in layers] == [15] + 7 * [13]
+    samples = signal(2, 1000)
+    assert whole(found, samples) == whole(wide, samples)
+
+
+def test_the_papers_network_loses_its_padding():
+    model = student("wav2small")
+    layers = [
+        (operator, other)
+        for operator, other in zip(
+            model.operators, without_dead_channels(model).operators, strict=True
+        )
+        if isinstance(operator, graph.Convolution)
+    ]
+    assert [len(operator.weight) for operator, _ in layers] == 7 * [16] + [13]
+    assert [len(other.weight) for _, other in layers] == 8 * [13]
+
+
 # -- what is written ---------------------------------------------------------
 
 
@@ -431,7 +526,7 @@ def test_golden_vectors(name, tmp_path):
     # a wrong weight is noticed
     path = tmp_path / "wav2small_model.h"
     text = path.read_text()
-    start = text.index("[", text.index("dense_1_bias"))
+    start = text.index("[", text.index("dense_1_start"))
     path.write_text(text[:start] + text[start:].replace(" = {\n    ", " = {\n    9", 1))
     done = subprocess.run(
         ["make", "-s", "-C", str(tmp_path), "check"], capture_output=True, check=False
@@ -505,30 +600,35 @@ def test_same_model_same_bytes(tmp_path):
 
 
 @given(
-    weight=st.lists(
-        st.lists(st.integers(-9, 9), min_size=5, max_size=5), min_size=1, max_size=9
-    )
+    outputs=st.integers(1, 9),
+    groups=st.integers(1, 2),
+    fours=st.integers(1, 3),
+    narrow=st.booleans(),
+    seed=st.integers(0, 99),
 )
-def test_packed_weights(weight):
-    values = np.array(weight, np.int8)
-    packed = packed_weight(values)
-    if packed.dtype == np.int8:
-        assert np.abs(values).max() > 7
-        fours = packed.reshape(len(values), 2, 4)[:, :, [0, 2, 1, 3]]
-        assert packed.shape == (len(values), 8)
-        found = fours.copy()
-        for first in range(0, len(values) - 3, 4):
-            for output, group in np.ndindex(4, 2):
-                place = divmod(4 * group + output, 2)
-                found[first + output, group] = fours[first : first + 4][place]
-    else:
-        assert -8 <= values.min() <= values.max() <= 7
+def test_packed_weights(outputs, groups, fours, narrow, seed):
+    length = 8 * fours if narrow else 4 * fours
+    shape = groups * outputs, length
+    values = np.random.default_rng(seed).integers(-8, 8, shape) * (1 if narrow else 15)
+    values[0, 0] = -8 if narrow else -100
+    packed = packed_weight(values.astype(np.int8), outputs)
+    if narrow:
+        assert packed.dtype == np.uint8
         both = np.stack([packed & 15, packed >> 4], axis=-1).astype(int) - 8
         # bytes hold 0, 2; 4, 6; 1, 3; 5, 7
-        found = both.reshape(len(values), 8)[:, [0, 4, 1, 5, 2, 6, 3, 7]]
-    found = found.reshape(len(values), 8)
-    assert np.array_equal(found[:, :5], values)
-    assert not found[:, 5:].any()
+        found = both.reshape(-1, 8)[:, [0, 4, 1, 5, 2, 6, 3, 7]]
+    else:
+        assert packed.dtype == np.int8
+        found = packed.reshape(-1, 4)[:, [0, 2, 1, 3]]
+    stream = iter(found.reshape(-1, 4))
+    for first in range(0, groups * outputs, outputs):
+        left = list(range(first, first + outputs))
+        while left:
+            some, left = (left[:4], left[4:]) if len(left) > 3 else (left[:1], left[1:])
+            for k in range(0, length, 4):
+                for output in some:
+                    assert np.array_equal(next(stream), values[output, k : k + 4])
+    assert next(stream, None) is None
 
 
 @given(

@@ -19,7 +19,8 @@ from ..graph import IntegerGraph, SoftmaxPool
 from ..reader import read
 from ..reference import EXP_TABLE, MOST_FRAMES, ReferenceModel
 from ..streaming import Pace, Schedule, schedule
-from .lower import Program, Rows, Step, lower
+from .dead import without_dead_channels
+from .lower import Number, Program, Rows, Step, lower
 from .memory import Span, aligned, place
 
 MOST_SAMPLES = 2**28
@@ -116,7 +117,7 @@ def generate(
             "give another one"
         )
     graph = model if isinstance(model, IntegerGraph) else read(model)
-    plan = schedule(graph)
+    plan = schedule(without_dead_channels(graph))
     front = plan.front.constants
     if front.power_floor is not None and (
         any(front.padding) or front.power_floor >= 2**32
@@ -362,7 +363,11 @@ class _Writer:
         steps = [stage.step for stage in self.stages] + list(self.program.head)
         used = {step.kind for step in steps}
         structs = [step.layer for step in steps if step.layer]
-        dense = [layer for layer in structs if layer.struct == "dense"]
+        shapes = [
+            (layer.numbers["flat"], next(iter(layer.tables)))
+            for layer in structs
+            if layer.struct == "dense"
+        ]
         past = front.past_frames or 0
         values: dict[str, object] = {
             f"USES_{kind}": int(kind in used) for kind in _KINDS
@@ -370,8 +375,10 @@ class _Writer:
         layered = bool(used & {"DENSE", "FILTER"})
         others = {"PRODUCT", "HARD_SWISH", "LINEAR", "MATRIX_PRODUCT", *_POOLS}
         values |= {
-            "USES_BYTES": int(any("weight" in layer.tables for layer in dense)),
-            "USES_NIBBLES": int(any("nibbles" in layer.tables for layer in dense)),
+            "USES_BYTES": int(any(kind == "weight" for _, kind in shapes)),
+            "USES_NIBBLES": int(any(kind == "nibbles" for _, kind in shapes)),
+            "USES_COLUMNS": int(any(not flat for flat, _ in shapes)),
+            "USES_COLUMN": int(any(flat for flat, _ in shapes)),
             "USES_RESCALE": int(layered or bool(used & others)),
             "USES_DIVIDE": int(bool(past) or bool(used & set(_POOLS))),
             "USES_SATURATE_SHORT": int(layered),
@@ -405,7 +412,7 @@ class _Writer:
             "PADDING_BEFORE": front.padding[0],
             "PADDING": sum(front.padding),
             "FOURIER_LENGTH": front.length,
-            "FOURIER_ROOT": round(2**31 * 0.5**0.5),
+            "FOURIER_TWO_ROOTS": f"({2 * round(2**31 * 0.5**0.5) - 2**32})",
             "FOURIER_UNUSED_BITS": 33 - front.length.bit_length(),
             "BANDS": len(front.mel),
             "MEL_WITHOUT_ENDS": int(not front.mel[:, [0, -1]].any()),
@@ -473,8 +480,13 @@ class _Writer:
                 yield f"/* {_comment(step.label)} */"
             fields = []
             for member, table in step.layer.tables.items():
-                yield from _table(f"{name}_{member}", table)
-                fields.append(f".{member} = {name}_{member}")
+                title = f"{name}_{member.removeprefix('end.')}"
+                if struct == "dense" and table.itemsize == 1:
+                    yield from _words(title, table)
+                    title += ".bytes"
+                else:
+                    yield from _table(title, table)
+                fields.append(f".{member} = {title}")
             fields += [f".{key} = {_number(value)}" for key, value in numbers.items()]
             array.append(f"    {{{', '.join(fields)}}},")
         for struct, entries in arrays.items():
@@ -653,15 +665,33 @@ def _integer(value: int) -> str:
     return str(value) if -(2**31) < value < 2**31 else f"INT64_C({value})"
 
 
-def _number(value: int | Sequence[int]) -> str:
+def _number(value: Number) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return _integer(value)
     return "{" + ", ".join(map(_integer, value)) + "}"
 
 
+def _words(name: str, values: np.ndarray) -> Iterator[str]:
+    """Table of bytes that are read four at a time."""
+    kind = _TYPES[str(values.dtype)]
+    yield "static const union {"
+    yield f"    {kind} bytes[{len(values)}];"
+    yield "    uint32_t aligned;"
+    yield f"}} {name} = {{{{"
+    yield from _entries(values)
+    yield "}};"
+
+
 def _table(name: str, values: np.ndarray) -> Iterator[str]:
     kind = _TYPES[str(values.dtype)]
     yield f"static const {kind} {name}[{len(values)}] = {{"
+    yield from _entries(values)
+    yield "};"
+
+
+def _entries(values: np.ndarray) -> Iterator[str]:
     line = "   "
     for value in values.tolist():
         entry = f" {_integer(value)},"
@@ -670,4 +700,3 @@ def _table(name: str, values: np.ndarray) -> Iterator[str]:
             line = "   "
         line += entry
     yield line
-    yield "};"

@@ -21,8 +21,17 @@ from ..graph import Operator, Tensor
 from ..rescale import Rescale
 from ..streaming import Pace, PoolStage, Schedule, Stage, WindowStage
 
-_FAST = range(26, 57)
-"""Shifts of a rescaling to int8 for which the upper word of a product is enough."""
+Number = int | str | Sequence[int]
+"""Member of a struct: a number, a name in C, or several numbers."""
+
+_FEW = 2
+"""Columns up to which weights are not unpacked beforehand."""
+
+_LAST = range(1, 23)
+"""Shifts that may follow upper words, the zero point added before."""
+
+_MOST_SCORE = 11000.0
+"""Largest score whose distance to another one, as a logarithm, has 32 bits."""
 
 _NIBBLES = range(-8, 8)
 """Weights that fit 4 bits."""
@@ -74,7 +83,7 @@ class Layer:
     struct: str
     """Its type, without ``_t``."""
 
-    numbers: dict[str, int | Sequence[int]]
+    numbers: dict[str, Number]
     """Members that are numbers."""
 
     tables: dict[str, np.ndarray]
@@ -282,37 +291,35 @@ class _Lowering:
             )
             return
         assert isinstance(operator, graph.Convolution)
-        outputs, inputs, taps, width = operator.weight.shape
-        numbers: dict[str, int | Sequence[int]] = {
-            "groups": operator.groups,
-            "outputs": outputs // operator.groups,
-            "channels": inputs,
-            "width": width,
+        outputs, _, taps, width = operator.weight.shape
+        window["dilation"] = operator.dilations[0]
+        numbers: dict[str, Number] = {
+            "channels": channels // operator.groups,
+            "taps": taps,
             "dilation": operator.dilations[1],
-            "stride": operator.strides[1],
             "left": operator.pads[1],
             "columns_in": columns,
             "columns_out": shape[3],
-            "taps": taps,
         }
-        window["dilation"] = operator.dilations[0]
         if operator.groups == channels == outputs:
-            numbers |= self._finish(operator)
-            tables = {
-                "weight": operator.weight[:, 0].transpose(1, 2, 0).reshape(-1),
-                **_finish_tables(operator, numbers["fast"]),
-            }
-            self._append(
-                "FILTER",
-                [view],
-                rows,
-                Layer("filter", numbers, tables),
-                taps=taps,
-                **window,
-            )
+            numbers |= {"channels": channels, "width": width}
+            numbers["stride"] = operator.strides[1]
+            end, tables = self._finish(operator)
+            weight = operator.weight[:, 0].transpose(1, 2, 0).reshape(-1)
+            layer = Layer("filter", numbers | end, {"weight": weight, **tables})
+            self._append("FILTER", [view], rows, layer, taps=taps, **window)
             return
-        weight = operator.weight.transpose(0, 2, 3, 1).reshape(outputs, -1)
-        self._dense(operator, [view], rows, weight, numbers, taps=taps, **window)
+        weight = operator.weight.transpose(0, 3, 2, 1)
+        self._dense(
+            operator,
+            [view],
+            rows,
+            weight,
+            numbers,
+            operator.groups,
+            operator.strides[1],
+            **window,
+        )
 
     def _dense(
         self,
@@ -320,33 +327,96 @@ class _Lowering:
         inputs: list[View],
         rows: Rows,
         weight: np.ndarray,
-        numbers: dict[str, int | Sequence[int]],
+        numbers: dict[str, Number],
+        groups: int = 1,
+        across: int = 1,
         **window: int,
     ) -> None:
-        groups = numbers["groups"]
-        assert isinstance(groups, int)
-        packed = packed_weight(weight, groups)
-        length = 2 * packed.shape[1] if packed.dtype == np.uint8 else packed.shape[1]
-        name = "nibbles" if packed.dtype == np.uint8 else "weight"
-        solid = groups == 1 and numbers["dilation"] == 1
-        numbers = {**numbers, "length": length, "solid": int(solid)}
-        numbers |= self._finish(operator)
-        tables = {name: packed.reshape(-1)}
-        tables |= _finish_tables(operator, numbers["fast"])
-        layer = Layer("dense", numbers, tables)
-        self._append("DENSE", inputs, rows, layer, work=2 * length, **window)
+        """Weights ``(outputs, width, taps, channels)`` times columns of rows.
+
+        What a column is multiplied with lies together.
+        Columns that overlap share it if their taps are neighbours.
+        """
+        outputs, width, taps, _ = weight.shape
+        columns = numbers["columns_out"]
+        assert isinstance(columns, int)
+        solid = numbers["dilation"] == 1
+        narrow = _is_narrow(weight)
+        unit = weight.reshape(outputs, width if solid else 1, -1)
+        # a core loads and multiplies four at a time, of half bytes eight
+        pad = -unit.shape[2] % (8 if narrow else 4)
+        unit = np.pad(unit, ((0, 0), (0, 0), (0, pad)))
+        flat = columns <= _FEW
+        packed = packed_weight(unit.reshape(outputs, -1), outputs // groups)
+        units = (columns - 1) * across + width if solid else columns
+        pitch = unit.shape[2]
+        length = pitch * unit.shape[1]
+        end, tables = self._finish(operator)
+        layer = {
+            **numbers,
+            "groups": groups,
+            "outputs": outputs // groups,
+            "units": units,
+            "across": 1 if solid else width,
+            "hop": 1 if solid else across,
+            "pitch": pitch,
+            "step": pitch * (across if solid else 1),
+            "length": length,
+            "flat": int(flat),
+            "twice": int(length % 8 == 0),
+            "thrice": int(length % 12 == 0),
+            **end,
+        }
+        tables = {"nibbles" if narrow else "weight": packed.reshape(-1), **tables}
+        self._append(
+            "DENSE",
+            inputs,
+            rows,
+            Layer("dense", layer, tables),
+            # numbers of all columns, and weights of four outputs
+            work=2 * pitch * units + (0 if flat else 8 * length),
+            taps=taps,
+            **window,
+        )
 
     def _finish(
         self, operator: graph.Convolution | graph.Linear
-    ) -> dict[str, int | Sequence[int]]:
-        target = self._tensor(operator.output)
+    ) -> tuple[dict[str, Number], dict[str, np.ndarray]]:
+        """What makes outputs of sums."""
+        source, target = (
+            self._tensor(name) for name in (operator.inputs[0], operator.output)
+        )
         wide = target.dtype == "int32"
-        return {
-            "zero_in": self._tensor(operator.inputs[0]).zero_point,
-            "zero_out": target.zero_point,
-            "wide": int(wide),
-            "fast": int(not wide and _is_fast(operator.rescale)),
-        }
+        outputs = len(operator.weight)
+        weight = operator.weight.reshape(outputs, -1).astype(np.int64)
+        # numbers are multiplied as they are, with the zero point in them
+        start = -source.zero_point * weight.sum(axis=1)
+        multiplier = np.broadcast_to(operator.rescale.multiplier, outputs)
+        shift = np.broadcast_to(operator.rescale.shift, outputs)
+        tables = {"multiplier": multiplier.astype(np.int32)}
+        numbers: dict[str, Number] = {"zero_in": source.zero_point}
+        numbers["end.kind"] = 0
+        if wide:
+            tables["bias"] = operator.bias.astype(np.int32)
+            numbers["end.kind"] = "WIDE_SHORT" if shift.max() < 32 else "WIDE"
+        else:
+            start = start + operator.bias
+            numbers["end.kind"] = "NARROW"
+            numbers["end.round"] = target.zero_point
+            same = max(32 + _LAST[0], int(shift.max()))
+            higher = multiplier << (same - shift)
+            last = same - 32
+            if higher.max() < 2**31 and last in _LAST:
+                numbers["end.kind"] = "NARROW_SHORT"
+                numbers["end.last"] = last
+                # what rounds, and the zero point, which is added with it
+                numbers["end.round"] = (target.zero_point << last) + (1 << last >> 1)
+                tables["multiplier"] = higher.astype(np.int32)
+        if numbers["end.kind"] != "NARROW_SHORT":
+            tables["shift"] = shift.astype(np.uint8)
+        tables["start"] = start.astype(np.int32)
+        tables = {f"end.{name}": table for name, table in tables.items()}
+        return numbers, tables
 
     # -- rows and head ---------------------------------------------------
 
@@ -396,6 +466,12 @@ class _Lowering:
                 )
                 numbers = {"multiplier": multipliers, "shift": shift, "offset": offset}
                 numbers |= {"wide_in": _wide(tensors), **_output(target)}
+                numbers |= {"zero_in": zeros}
+                if shift - 24 in _LAST and "int32" not in (
+                    target.dtype,
+                    *(tensor.dtype for tensor in tensors),
+                ):
+                    numbers["last"] = shift - 24
                 self._same("SUM", "pair", operator, views, numbers)
             case graph.Product(shifts=shifts, rescale=rescale):
                 single = _single(rescale)
@@ -441,24 +517,22 @@ class _Lowering:
             view = self._plain(view)
         rows = self._make(operator.output, shape, self.pace)
         if not view.rows.wide:
-            numbers: dict[str, int | Sequence[int]] = {
-                "groups": 1,
-                "outputs": outputs,
+            numbers: dict[str, Number] = {
                 "channels": inputs,
-                "width": 1,
+                "taps": 1,
                 "dilation": 1,
-                "stride": 1,
                 "left": 0,
                 "columns_in": count,
                 "columns_out": count,
-                "taps": 1,
             }
-            self._dense(operator, [view], rows, weight, numbers)
+            self._dense(operator, [view], rows, weight[:, None, None], numbers)
             return
-        tables = _finish_tables(operator, False)
-        tables |= {
+        rescale = operator.rescale
+        tables = {
             "weight": weight.reshape(-1),
             "bias": operator.bias.astype(np.int64),
+            "multiplier": np.broadcast_to(rescale.multiplier, outputs).astype(np.int32),
+            "shift": np.broadcast_to(rescale.shift, outputs).astype(np.uint8),
         }
         numbers = {"inputs": inputs, "outputs": outputs, "rows": count}
         numbers |= {"before": operator.rescale.before}
@@ -518,6 +592,18 @@ class _Lowering:
             rows = self._make(operator.output, stage.shape, stage.pace, first.order)
             numbers: dict[str, Any] = {"count": rows.count, "numbers": rows.count}
             numbers |= _single(operator.logarithm)
+            # int32 suffices for its result
+            higher = max(0, 33 - numbers["shift"])
+            shift = numbers["shift"] + higher - 32
+            largest = self._tensor(operator.inputs[1]).bound
+            if (
+                shift in _LAST
+                and not numbers["before"]
+                and numbers["multiplier"] << higher < 2**31
+                and largest <= _MOST_SCORE
+            ):
+                numbers["multiplier"] <<= higher
+                numbers["last"] = shift
             layer = Layer("pool", numbers, {})
             work = 20 * rows.count
             self._append("SOFTMAX_POOL", views, rows, layer, work=work)
@@ -548,24 +634,8 @@ def _by_band(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(channels * bands).reshape(channels, bands).T.reshape(-1)
 
 
-def _is_fast(rescale: Rescale) -> bool:
-    return all(shift in _FAST for shift in np.ravel(rescale.shift).tolist())
-
-
-def _finish_tables(
-    operator: graph.Convolution | graph.Linear, fast: object
-) -> dict[str, np.ndarray]:
-    """Bias, multiplier and shift of each output."""
-    outputs = len(operator.weight)
-    multiplier = np.broadcast_to(operator.rescale.multiplier, outputs)
-    shift = np.broadcast_to(operator.rescale.shift, outputs)
-    if fast:  # the same product, 7 bits higher; 32 bits go unseen, one rounds
-        multiplier, shift = multiplier << 7, shift - 26
-    return {
-        "bias": operator.bias.astype(np.int32),
-        "multiplier": multiplier.astype(np.int32),
-        "shift": shift.astype(np.uint8),
-    }
+def _is_narrow(weight: np.ndarray) -> bool:
+    return bool(weight.min() >= _NIBBLES[0] and weight.max() <= _NIBBLES[-1])
 
 
 def _single(rescale: Rescale) -> dict[str, Any]:
@@ -584,35 +654,35 @@ def _wide(tensors: Sequence[Tensor]) -> list[int]:
     return [int(tensor.dtype == "int32") for tensor in tensors]
 
 
-def packed_weight(weight: np.ndarray, groups: int = 1) -> np.ndarray:
+def packed_weight(weight: np.ndarray, together: int) -> np.ndarray:
     """Weights as they lie in flash.
 
     Weights that all fit 4 bits take half a byte.
     The order lets a core with 16-bit lanes unpack two at a time.
 
     Args:
-        weight: int8, ``(outputs, inputs)``
-        groups: groups of outputs
+        weight: int8, ``(outputs, length)``,
+            the length a multiple of 4, or of 8 if all fit 4 bits
+        together: outputs of a group, of which each four take turns
+            with four weights each; those that are left lie behind them
 
     Returns:
-        int8, ``(outputs, length)``: zeros up to a multiple of 4 behind each output,
-        the second and the third of each four have changed places,
-        and the fours of four outputs of a group take turns;
-        or uint8, ``(outputs, length / 2)``, with zeros up to a multiple of 8:
+        int8, ``(outputs, length)``:
+        the second and the third of each four have changed places;
+        or uint8, ``(outputs, length / 2)``:
         weights plus 8, those at 0, 2; 4, 6; 1, 3; 5, 7 of each eight in a byte
 
     """
-    narrow = weight.min() >= _NIBBLES[0] and weight.max() <= _NIBBLES[-1]
-    step = 8 if narrow else 4
-    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % step)))
-    fours = padded.reshape(len(weight), -1, step)
-    if not narrow:
-        count = fours.shape[1]
-        by_group = fours[:, :, [0, 2, 1, 3]].reshape(groups, -1, count, 4)
-        whole = by_group.shape[1] // 4 * 4
-        turns = by_group[:, :whole].reshape(groups, whole // 4, 4, count, 4)
-        by_group[:, :whole] = turns.swapaxes(2, 3).reshape(groups, whole, count, 4)
-        return by_group.reshape(len(weight), -1).astype(np.int8)
-    lanes = (fours.astype(np.int64) + 8)[:, :, [0, 2, 4, 6, 1, 3, 5, 7]]
-    together = lanes[:, :, 0::2] | lanes[:, :, 1::2] << 4
-    return together.reshape(len(weight), -1).astype(np.uint8)
+    outputs, length = weight.shape
+    groups = weight.reshape(-1, together, length)
+    whole = together // 4 * 4
+    fours = groups[:, :whole].reshape(len(groups), whole // 4, 4, length // 4, 4)
+    turned = fours.swapaxes(2, 3).reshape(len(groups), whole, length)
+    order = np.concatenate([turned, groups[:, whole:]], 1).reshape(outputs, length)
+    if not _is_narrow(weight):
+        swapped = order.reshape(outputs, -1, 4)[:, :, [0, 2, 1, 3]]
+        return swapped.reshape(outputs, length).astype(np.int8)
+    eights = order.reshape(outputs, -1, 8).astype(np.int64) + 8
+    lanes = eights[:, :, [0, 2, 4, 6, 1, 3, 5, 7]]
+    both = lanes[:, :, 0::2] | lanes[:, :, 1::2] << 4
+    return both.reshape(outputs, length // 2).astype(np.uint8)

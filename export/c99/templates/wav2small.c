@@ -18,8 +18,24 @@
  * keep more of their numbers in registers. */
 #if defined(__GNUC__)
 #define APART __attribute__((noinline))
+#define INSIDE static inline __attribute__((always_inline))
 #else
 #define APART
+#define INSIDE static inline
+#endif
+
+/* Compilers take short loops for long ones and make them longer. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED
+#endif
+
+/* A variable that compilers shall not see through. */
+#if defined(__GNUC__)
+#define OPAQUE(variable) __asm__("" : "+r"(variable))
+#else
+#define OPAQUE(variable) ((void)(variable))
 #endif
 
 /* Cores of Arm reverse bits in one instruction. */
@@ -69,17 +85,51 @@ typedef struct {
     uint16_t layer; /* of its kind of constants */
 } stage_t;
 
-/* Convolution or product with a matrix, of int8. */
+/* How outputs are made of sums: int8 by the upper word of a product, int8,
+ * int32 with shifts below 32, int32. */
+enum { NARROW_SHORT, NARROW, WIDE_SHORT, WIDE };
+
 typedef struct {
-    const int8_t *weight;      /* of four outputs, then of those that are left */
-    const uint8_t *nibbles;    /* or `length` / 2 bytes of two weights */
-    const int32_t *bias;
+    const int32_t *start;      /* what sums begin with */
+    const int32_t *bias;       /* of int32, what follows the rescaling */
     const int32_t *multiplier;
     const uint8_t *shift;
-    uint16_t length;           /* of a patch: taps * width * channels and zeros */
+    int32_t round;             /* zero point, and what rounds before the last shift */
+    uint8_t last;              /* shift, of upper words alone */
+    uint8_t kind;
+} end_t;
+
+/* Convolution or product with a matrix, of int8. What a column is multiplied with
+ * lies in one piece of units; neighbours share units. */
+typedef struct {
+    end_t end;
+    const int8_t *weight;
+    const uint8_t *nibbles;    /* or two weights in a byte */
+    uint16_t length;           /* numbers that a column is multiplied with */
+    uint16_t step;             /* numbers from column to column */
+    uint16_t pitch;            /* numbers of a unit, with zeros behind them */
+    uint16_t units;
+    uint16_t hop;              /* columns of the input from unit to unit */
+    uint16_t across;           /* columns of the input in a unit */
+    uint16_t dilation;         /* columns from one of those to the next */
+    uint16_t left;             /* border */
+    uint16_t columns_in;
+    uint16_t columns_out;
     uint16_t groups;
     uint16_t outputs;          /* of a group */
     uint16_t channels;         /* of a group */
+    int16_t zero_in;
+    uint8_t taps;
+    uint8_t flat;              /* whether weights are taken from flash */
+    uint8_t twice;             /* whether 8 divides the length */
+    uint8_t thrice;            /* whether 12 does */
+} dense_t;
+
+/* Filter of each channel by itself; weights lie tap by tap. */
+typedef struct {
+    end_t end;
+    const int8_t *weight;
+    uint16_t channels;
     uint16_t width;            /* taps across */
     uint16_t dilation;         /* across */
     uint16_t stride;           /* across */
@@ -87,15 +137,8 @@ typedef struct {
     uint16_t columns_in;
     uint16_t columns_out;
     int16_t zero_in;
-    int16_t zero_out;
     uint8_t taps;
-    uint8_t wide;              /* whether the output is int32 */
-    uint8_t fast;              /* whether products are used from bit 32 on */
-    uint8_t solid;             /* whether neighbours across lie side by side */
-} dense_t;
-
-/* Filter of each channel by itself; weights lie tap by tap. */
-typedef dense_t filter_t;
+} filter_t;
 
 typedef struct {
     uint16_t channels;
@@ -125,6 +168,7 @@ typedef struct {
     uint8_t before;
     uint8_t wide_in[2];
     uint8_t wide;
+    uint8_t last; /* shift of upper words, 0 if they are not enough */
 } pair_t;
 
 /* Operators on single int32 numbers. */
@@ -194,6 +238,7 @@ typedef struct {
     int16_t zero_out;
     uint8_t shift;
     uint8_t before;
+    uint8_t last; /* shift of upper words, 0 if they are not enough */
     uint8_t fraction;
     uint8_t wide_in;
     uint8_t wide;
@@ -250,6 +295,41 @@ static int8_t saturate_short(int32_t a)
 }
 #endif
 
+/* Upper word of a product, which cores have instructions for. */
+static inline int32_t upper(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
+/* Copies bytes to a place before them or elsewhere. */
+static inline void copy(void *to, const void *from, uint32_t bytes)
+{
+    uint8_t *new_place = (uint8_t *)to;
+    const uint8_t *old_place = (const uint8_t *)from;
+#if defined(__ARM_FEATURE_UNALIGNED)
+    ROLLED
+    for (; bytes >= 16u; bytes -= 16u) {
+        uint32_t words[4];
+        __builtin_memcpy(&words[0], old_place, 4);
+        __builtin_memcpy(&words[1], old_place + 4, 4);
+        __builtin_memcpy(&words[2], old_place + 8, 4);
+        __builtin_memcpy(&words[3], old_place + 12, 4);
+        __builtin_memcpy(new_place, &words[0], 4);
+        __builtin_memcpy(new_place + 4, &words[1], 4);
+        __builtin_memcpy(new_place + 8, &words[2], 4);
+        __builtin_memcpy(new_place + 12, &words[3], 4);
+        old_place += 16;
+        new_place += 16;
+    }
+#endif
+    ROLLED
+    for (; bytes != 0u; --bytes) {
+        *new_place = *old_place;
+        ++new_place;
+        ++old_place;
+    }
+}
+
 #if USES_FETCH
 static int32_t fetch(const void *values, uint32_t wide, uint32_t place)
 {
@@ -279,199 +359,260 @@ static void store(void *values, uint32_t wide, uint32_t place, int64_t a,
 
 /* -- front end -------------------------------------------------------------- */
 
+/* Bits in front of the first one of a number that is not 0. */
+static inline uint32_t leading_zeros(uint32_t a)
+{
+#if defined(__GNUC__)
+    return (uint32_t)__builtin_clz((unsigned int)a);
+#else
+    uint32_t bits = 0;
+    while ((a >> 31) == 0u) {
+        a <<= 1;
+        ++bits;
+    }
+    return bits;
+#endif
+}
+
 static uint32_t bit_length(uint64_t a)
 {
-    uint32_t bits = 0;
-    uint32_t rest;
-    uint32_t step;
-    if ((a >> 32) != 0u) {
-        bits = 32;
-        a >>= 32;
+    const uint32_t high = (uint32_t)(a >> 32);
+    const uint32_t low = (uint32_t)a;
+    if (high != 0u) {
+        return 64u - leading_zeros(high);
     }
-    rest = (uint32_t)a;
-    for (step = 16; step != 0u; step >>= 1) {
-        if ((rest >> step) != 0u) {
-            rest >>= step;
-            bits += step;
-        }
-    }
-    return bits + rest;
+    return (low != 0u) ? (32u - leading_zeros(low)) : 0u;
 }
 
 /* Logarithm to base 2 of high * 2^32 + low, which is not 0, in steps of 2^-20. */
-static int32_t log2_of(uint64_t high, uint64_t low)
+static int32_t log2_of(uint64_t high, uint32_t low)
 {
-    uint32_t more = 0;
-    uint32_t exponent;
-    uint32_t rest;
+    uint32_t upper_word = (uint32_t)(high >> 32);
+    uint32_t lower_word = (uint32_t)high;
+    uint32_t exponent = 95;
+    uint32_t zeros;
     uint32_t place;
+    uint32_t part;
     int32_t from;
     int32_t step;
-    uint64_t a = high;
-    if ((high >> 25) != 0u) {
-        more = 32;
-    } else {
-        a = (high << 32) | low;
+    if (upper_word == 0u) {
+        upper_word = lower_word;
+        lower_word = low;
+        exponent = 63;
     }
-    exponent = bit_length(a) - 1u;
-    rest = (uint32_t)((exponent >= 24u) ? (a >> (exponent - 24u))
-                                        : (a << (24u - exponent)));
-    rest -= (uint32_t)1 << 24;
-    place = rest >> 16;
+    if (upper_word == 0u) {
+        upper_word = lower_word;
+        lower_word = 0;
+        exponent = 31;
+    }
+    zeros = leading_zeros(upper_word);
+    /* the first one has bit 31 now */
+    upper_word = (upper_word << zeros) | ((lower_word >> 1) >> (31u - zeros));
+    place = (upper_word >> 23) & 255u;
+    part = (upper_word >> 7) & 0xffffu;
     from = log_table[place];
     step = log_table[place + 1u] - from;
-    return (int32_t)((exponent + more) << FRACTION) + from +
-           (int32_t)(((int64_t)step * (int64_t)(rest & 0xffffu) + 32768) >> 16);
+    return (int32_t)((exponent - zeros) << FRACTION) + from +
+           (int32_t)(((uint32_t)step * part + 32768u) >> 16);
 }
 
-static int32_t scaled(int64_t product)
+/* Upper word of a product, rounded. */
+static inline int32_t upper_rounded(int32_t a, int32_t b)
 {
-    return (int32_t)((product + ((int64_t)1 << 30)) >> 31);
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+/* A number times the root of one half, rounded. */
+static inline int32_t times_root(int32_t a)
+{
+    int32_t factor = FOURIER_TWO_ROOTS;
+    /* compilers multiply by constants in ways of their own */
+    OPAQUE(factor);
+    return a + upper_rounded(a, factor);
+}
+
+/* Four numbers in the order of reversed bits to their spectrum. */
+static inline void transform_four(int32_t *x, int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    x[0] = (a + b) + (c + d);
+    x[1] = a - b;
+    x[2] = (a + b) - (c + d);
+    x[3] = d - c;
+}
+
+/* Scales eight numbers and makes of them the spectrum of all, or two of four each. */
+static inline void transform_eight(int32_t *x, uint32_t up, int32_t half, uint32_t down,
+                                   uint32_t whole)
+{
+    int32_t v[8];
+    uint32_t i;
+    for (i = 0; i < 8u; ++i) {
+        v[i] = ((int32_t)((uint32_t)x[i] << up) + half) >> down;
+    }
+    if (whole != 0u) {
+        const int32_t even = (v[0] + v[1]) + (v[2] + v[3]);
+        const int32_t real = v[0] - v[1];
+        const int32_t imaginary = v[3] - v[2];
+        const int32_t one = v[4] + v[5];
+        const int32_t three = v[6] + v[7];
+        const int32_t total = times_root((v[4] - v[5]) - (v[6] - v[7]));
+        const int32_t turned = times_root((v[4] - v[5]) + (v[6] - v[7]));
+        x[0] = even + (one + three);
+        x[1] = real + total;
+        x[2] = (v[0] + v[1]) - (v[2] + v[3]);
+        x[3] = real - total;
+        x[4] = even - (one + three);
+        x[5] = -imaginary - turned;
+        x[6] = three - one;
+        x[7] = imaginary - turned;
+    } else {
+        transform_four(x, v[0], v[1], v[2], v[3]);
+        transform_four(x + 4, v[4], v[5], v[6], v[7]);
+    }
+}
+
+/* Whether a block is transformed: its number ends in an even number of ones. */
+static inline uint32_t is_block(uint32_t number)
+{
+    uint32_t even = 1;
+    while ((number & 1u) != 0u) {
+        number >>= 1;
+        even ^= 1u;
+    }
+    return even;
 }
 
 #if FOURIER_LENGTH > 8
-/* Bins k, half - k, quarter - k and quarter + k of a block, for all k above 0. */
-static inline void butterflies(int32_t *x, uint32_t size)
+/* Bins of a block from those of its half and its two quarters. */
+INSIDE void join(int32_t *x, const uint32_t size)
 {
     const uint32_t step = 4u * ((uint32_t)FOURIER_LENGTH / size);
-    const int32_t *factor = twiddles + step - 4u;
-    const uint32_t half = size / 2u;
-    const uint32_t quarter = size / 4u;
-    int32_t *up = x + 1;
-    int32_t *down = x + half - 1u;
-    int32_t *left = x + quarter - 1u;
-    int32_t *right = x + quarter + 1u;
-    while (up < left) {
-        const int32_t a = up[half];
-        const int32_t b = left[half];
-        const int32_t c = right[half];
-        const int32_t d = down[half];
-        const int32_t one = scaled((int64_t)a * factor[0] + (int64_t)b * factor[1]);
-        const int32_t three = scaled((int64_t)c * factor[2] + (int64_t)d * factor[3]);
-        const int32_t first = scaled((int64_t)b * factor[0] + (int64_t)-a * factor[1]);
-        const int32_t third = scaled((int64_t)d * factor[2] + (int64_t)-c * factor[3]);
-        int32_t same = *up;
-        int32_t other = *down;
-        *up = same + (one + three);
-        *down = same - (one + three);
-        down[half] = (first + third) + other;
-        up[half] = (first + third) - other;
-        same = *left;
-        other = *right;
-        *left = same - (first - third);
-        *right = same + (first - third);
-        right[half] = other - (one - three);
-        left[half] = -other - (one - three);
-        ++up;
-        --down;
-        --left;
-        ++right;
-        factor += step;
-    }
-}
-
-/* The same with sizes that compilers know, so that offsets are no variables. */
-APART static void all_butterflies(int32_t *x, uint32_t size)
-{
-    switch (size) {
-#if FOURIER_LENGTH >= 1024
-    case 1024:
-        butterflies(x, 1024);
-        break;
-#endif
-#if FOURIER_LENGTH >= 512
-    case 512:
-        butterflies(x, 512);
-        break;
-#endif
-#if FOURIER_LENGTH >= 256
-    case 256:
-        butterflies(x, 256);
-        break;
-#endif
-#if FOURIER_LENGTH >= 128
-    case 128:
-        butterflies(x, 128);
-        break;
-#endif
-#if FOURIER_LENGTH >= 64
-    case 64:
-        butterflies(x, 64);
-        break;
-#endif
-#if FOURIER_LENGTH >= 32
-    case 32:
-        butterflies(x, 32);
-        break;
-#endif
-    default:
-        butterflies(x, 16);
-        break;
-    }
-}
-#endif
-
-/* Bins of a block from those of its half and its two quarters. */
-static void join(int32_t *x, uint32_t size)
-{
     const uint32_t half = size / 2u;
     const uint32_t quarter = size / 4u;
     const uint32_t eighth = size / 8u;
-    const int32_t first = x[0];
-    int32_t one = x[half];
-    int32_t three = x[half + quarter];
-    x[0] = first + (one + three);
-    x[half] = first - (one + three);
-    x[half + quarter] = three - one;
-    if (eighth != 0u) {
+    const int32_t *factor = twiddles + step - 4u;
+    int32_t *up = x;
+    int32_t *down = x + quarter;
+    OPAQUE(factor);
+    {
+        const int32_t first = up[0];
+        const int32_t one = up[half];
+        const int32_t three = up[half + quarter];
+        up[0] = first + (one + three);
+        up[half] = first - (one + three);
+        up[half + quarter] = three - one;
+    }
+    ++up;
+    --down;
+    do {
+        /* bins k, half - k, quarter - k and quarter + k */
+        const int32_t a = up[half];
+        const int32_t b = down[half];
+        const int32_t c = up[half + quarter];
+        const int32_t d = down[half + quarter];
+        /* halves of the turned numbers, whose products have no more than 32 bits */
+        const int32_t one = upper_rounded(a, factor[0]) + upper_rounded(b, factor[1]);
+        const int32_t first = upper_rounded(b, factor[0]) - upper_rounded(a, factor[1]);
+        const int32_t three = upper_rounded(c, factor[2]) + upper_rounded(d, factor[3]);
+        const int32_t third = upper_rounded(d, factor[2]) - upper_rounded(c, factor[3]);
+        const int32_t real = 2 * (one + three);
+        const int32_t imaginary = 2 * (first + third);
+        const int32_t other_real = 2 * (first - third);
+        const int32_t other_imaginary = 2 * (one - three);
+        int32_t same = up[0];
+        int32_t other = down[quarter];
+        up[0] = same + real;
+        down[quarter] = same - real;
+        down[half + quarter] = imaginary + other;
+        up[half] = imaginary - other;
+        same = down[0];
+        other = up[quarter];
+        down[0] = same - other_real;
+        up[quarter] = same + other_real;
+        up[half + quarter] = other - other_imaginary;
+        down[half] = -other - other_imaginary;
+        ++up;
+        --down;
+        factor += step;
+        OPAQUE(up);
+        OPAQUE(down);
+    } while (up != down);
+    {
         const int32_t real = x[eighth];
         const int32_t imaginary = x[half - eighth];
-        int32_t total;
-        int32_t turned;
-        one = x[half + eighth];
-        three = x[size - eighth];
-        total = scaled((int64_t)(one - three) * FOURIER_ROOT);
-        turned = scaled((int64_t)(one + three) * FOURIER_ROOT);
+        const int32_t one = x[half + eighth];
+        const int32_t three = x[size - eighth];
+        const int32_t total = times_root(one - three);
+        const int32_t turned = times_root(one + three);
         x[eighth] = real + total;
         x[half - eighth] = real - total;
         x[size - eighth] = imaginary - turned;
         x[half + eighth] = -imaginary - turned;
     }
-#if FOURIER_LENGTH > 8
-    if (eighth > 1u) {
-        all_butterflies(x, size);
-    }
-#endif
 }
 
-/* Fourier transform of real numbers in the order of reversed bits, in place:
- * real parts of bins 0 .. half, imaginary parts of bins half - 1 .. 1. */
-static void transform(int32_t *values)
+/* All blocks of a size. Compilers know each size, so that offsets are no variables. */
+INSIDE void join_all(int32_t *values, const uint32_t size)
 {
-    uint32_t size;
-    for (size = 2; size <= (uint32_t)FOURIER_LENGTH; size *= 2u) {
-        /* blocks whose number ends in an even number of ones */
-        uint32_t start = 0;
-        uint32_t step = 2u * size;
-        while (start < (uint32_t)FOURIER_LENGTH) {
-            uint32_t place;
-            for (place = start; place < (uint32_t)FOURIER_LENGTH; place += step) {
-                if (size == 2u) {
-                    const int32_t first = values[place];
-                    const int32_t second = values[place + 1u];
-                    values[place] = first + second;
-                    values[place + 1u] = first - second;
-                } else {
-                    join(values + place, size);
-                }
-            }
-            start = 2u * step - size;
-            step *= 4u;
+    uint32_t number;
+    for (number = 0; number < (uint32_t)FOURIER_LENGTH / size; ++number) {
+        if (is_block(number) != 0u) {
+            join(values + number * size, size);
         }
     }
 }
+#endif
 
-static int32_t window_at(uint32_t n)
+/* Fourier transform of real numbers in the order of reversed bits, in place,
+ * scaled by a power of two before: real parts of bins 0 .. half, imaginary parts of
+ * bins half - 1 .. 1. */
+APART static void transform(int32_t *values, int32_t exponent)
+{
+    const uint32_t up = (exponent > 0) ? (uint32_t)exponent : 0u;
+    const uint32_t down = (exponent < 0) ? (uint32_t)-exponent : 0u;
+    const int32_t half = (int32_t)(((uint32_t)1 << down) >> 1);
+    uint32_t number;
+    for (number = 0; number < (uint32_t)FOURIER_LENGTH / 8u; ++number) {
+        transform_eight(values + 8u * number, up, half, down, is_block(number));
+    }
+#if FOURIER_LENGTH >= 16
+    join_all(values, 16);
+#endif
+#if FOURIER_LENGTH >= 32
+    join_all(values, 32);
+#endif
+#if FOURIER_LENGTH >= 64
+    join_all(values, 64);
+#endif
+#if FOURIER_LENGTH >= 128
+    join_all(values, 128);
+#endif
+#if FOURIER_LENGTH >= 256
+    join_all(values, 256);
+#endif
+#if FOURIER_LENGTH >= 512
+    join_all(values, 512);
+#endif
+#if FOURIER_LENGTH >= 1024
+    join_all(values, 1024);
+#endif
+}
+
+/* Place of a number in the order of reversed bits. */
+static inline uint32_t reversed(uint32_t n)
+{
+#if REVERSES_BITS
+    return __builtin_bitreverse32(n) >> FOURIER_UNUSED_BITS;
+#else
+    n = ((n >> 1) & 0x55555555u) | ((n & 0x55555555u) << 1);
+    n = ((n >> 2) & 0x33333333u) | ((n & 0x33333333u) << 2);
+    n = ((n >> 4) & 0x0f0f0f0fu) | ((n & 0x0f0f0f0fu) << 4);
+    n = ((n >> 8) & 0x00ff00ffu) | ((n & 0x00ff00ffu) << 8);
+    return ((n >> 16) | (n << 16)) >> FOURIER_UNUSED_BITS;
+#endif
+}
+
+static inline int32_t window_at(uint32_t n)
 {
 #if WINDOW_SYMMETRIC
     return window[(n <= (uint32_t)WINDOW_LENGTH / 2u) ? n
@@ -481,96 +622,130 @@ static int32_t window_at(uint32_t n)
 #endif
 }
 
-/* Place of a number in the order of reversed bits, from that of the one before. */
-static uint32_t next_reversed(uint32_t n, uint32_t place)
+/* Absolute value: the sign makes one less of it. */
+static inline uint32_t size_of(int32_t a)
 {
-#if REVERSES_BITS
-    (void)place;
-    return __builtin_bitreverse32(n) >> FOURIER_UNUSED_BITS;
+    return (uint32_t)(a ^ (a >> 31)) + ((uint32_t)a >> 31);
+}
+
+/* A sample times the window, in 14 bits more. */
+static inline int32_t windowed(const wav2small_state *state, int16_t sample,
+                               int32_t factor)
+{
+#if NORMALISED
+    const int64_t centred = (int64_t)sample * 2048 - state->level.mean;
+    return (int32_t)((centred * factor + ((int64_t)1 << 26)) >> 27);
 #else
-    uint32_t bit = (uint32_t)FOURIER_LENGTH / 2u;
-    (void)n;
-    while ((place & bit) != 0u) {
-        place ^= bit;
-        bit >>= 1;
-    }
-    return place | bit;
+    (void)state;
+    return upper_rounded((int32_t)((uint32_t)sample << 16), factor);
 #endif
 }
 
 /* Samples from an offset on, zeros behind them, to a spectrum; returns its exponent. */
 APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
-                        int32_t *values)
+                              int32_t *values)
 {
     const int16_t *samples = state->samples + offset;
     uint32_t most = (offset < state->fill) ? (state->fill - offset) : 0u;
     uint32_t n;
-    uint32_t place = 0;
     uint64_t loudness = 0;
     int32_t exponent;
     most = (most < (uint32_t)WINDOW_LENGTH) ? most : (uint32_t)WINDOW_LENGTH;
-    for (n = 0; n < most; ++n) {
-#if NORMALISED
-        const int64_t sample = (int64_t)samples[n] * 2048 - state->level.mean;
-        const int32_t value =
-            (int32_t)((sample * window_at(n) + ((int64_t)1 << 26)) >> 27);
-#else
-        const int32_t value =
-            (int32_t)(((int64_t)samples[n] * window_at(n) + 32768) >> 16);
+#if WINDOW_SYMMETRIC
+    if (most == (uint32_t)WINDOW_LENGTH) {
+        const int16_t *up = samples;
+        const int16_t *down = samples + WINDOW_LENGTH;
+        const int32_t middle = windowed(state, samples[WINDOW_LENGTH / 2],
+                                        window[WINDOW_LENGTH / 2]);
+        const int32_t first = windowed(state, samples[0], window[0]);
+        loudness = size_of(middle) + size_of(first);
+        values[0] = first;
+        for (n = 1; n < (uint32_t)WINDOW_LENGTH / 2u; ++n) {
+            const int32_t factor = window[n];
+            int32_t one;
+            int32_t two;
+            ++up;
+            --down;
+            one = windowed(state, *up, factor);
+            two = windowed(state, *down, factor);
+            loudness += size_of(one) + size_of(two);
+            values[reversed(n)] = one;
+            values[reversed((uint32_t)WINDOW_LENGTH - n)] = two;
+        }
+        values[reversed((uint32_t)WINDOW_LENGTH / 2u)] = middle;
+        most = WINDOW_LENGTH;
+    } else
 #endif
-        loudness += (uint32_t)((value < 0) ? -value : value);
-        values[place] = value;
-        place = next_reversed(n + 1u, place);
+    {
+        for (n = 0; n < most; ++n) {
+            const int32_t value = windowed(state, samples[n], window_at(n));
+            loudness += size_of(value);
+            values[reversed(n)] = value;
+        }
     }
-    for (; n < (uint32_t)FOURIER_LENGTH; ++n) {
-        values[place] = 0;
-        place = next_reversed(n + 1u, place);
+    ROLLED
+    for (n = most; n < (uint32_t)FOURIER_LENGTH; ++n) {
+        values[reversed(n)] = 0;
     }
     exponent = 30 - (int32_t)bit_length(loudness);
-    if (exponent > 0) {
-        const int32_t factor = (int32_t)((uint32_t)1 << exponent);
-        for (n = 0; n < (uint32_t)FOURIER_LENGTH; ++n) {
-            values[n] *= factor;
-        }
-    } else if (exponent < 0) {
-        for (n = 0; n < (uint32_t)FOURIER_LENGTH; ++n) {
-            values[n] = (int32_t)round_shift(values[n], (uint32_t)-exponent);
-        }
-    } else {
-        /* it fits as it is */
-    }
-    transform(values);
+    transform(values, exponent);
     return exponent;
 }
 
+#if MEL_WITHOUT_ENDS
+/* Powers of bins, lower words at k, upper words where the imaginary part was. */
+APART static void powers(int32_t *values)
+{
+    int32_t *up = values + 1;
+    int32_t *down = values + (uint32_t)FOURIER_LENGTH - 1u;
+    while (up != down) {
+        const uint64_t power =
+            (uint64_t)((int64_t)*up * *up) + (uint64_t)((int64_t)*down * *down);
+        *(uint32_t *)up = (uint32_t)power;
+        *(uint32_t *)down = (uint32_t)(power >> 32);
+        ++up;
+        --down;
+    }
+}
+#endif
+
 /* Logarithm of the power of a band, in steps of 2^-20. */
 APART static int32_t band_level(const int32_t *values, uint32_t band,
-                          const uint16_t *weight, int32_t less)
+                                const uint16_t *weight, int32_t less)
 {
-    const uint32_t end = (uint32_t)mel_first[band] + mel_count[band];
+    uint32_t k = mel_first[band];
+    uint32_t left = mel_count[band];
     uint64_t low = 0;
     uint64_t high = 0;
-    uint32_t k;
     int32_t level = LOG_FLOOR;
-    for (k = mel_first[band]; k < end; ++k) {
-        const int64_t real = values[k];
 #if MEL_WITHOUT_ENDS
-        const int64_t imaginary = values[(uint32_t)FOURIER_LENGTH - k];
+    const uint32_t *up = (const uint32_t *)values + k;
+    const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
+    ROLLED
+    for (; left != 0u; --left) {
+        low += (uint64_t)*up * *weight;
+        high += (uint64_t)*down * *weight;
+        ++up;
+        --down;
+        ++weight;
+    }
 #else
+    for (; left != 0u; --left) {
+        const int64_t real = values[k];
         /* the first and the last bin are real */
         const int64_t imaginary = ((k == 0u) || (k == (uint32_t)FOURIER_LENGTH / 2u))
                                       ? 0
                                       : values[(uint32_t)FOURIER_LENGTH - k];
-#endif
         const uint64_t power = (uint64_t)(real * real + imaginary * imaginary);
         low += (uint64_t)*weight * (uint32_t)power;
         high += (uint64_t)*weight * (uint32_t)(power >> 32);
         ++weight;
+        ++k;
     }
+#endif
     high += low >> 32;
-    low &= 0xffffffffu;
-    if ((high != 0u) || (low != 0u)) {
-        level = log2_of(high, low) - log_offset[band] - less;
+    if ((high != 0u) || ((uint32_t)low != 0u)) {
+        level = log2_of(high, (uint32_t)low) - log_offset[band] - less;
     }
     return (level > LOG_FLOOR) ? level : LOG_FLOOR;
 }
@@ -597,6 +772,9 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
     uint32_t band;
 #if PAST_FRAMES
     int64_t sum = 0;
+#endif
+#if MEL_WITHOUT_ENDS
+    powers(work);
 #endif
     for (band = 0; band < (uint32_t)BANDS; ++band) {
         level[band] = band_level(work, band, weight, less);
@@ -639,270 +817,687 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
 /* -- layers ----------------------------------------------------------------- */
 
 #if USES_DENSE || USES_FILTER
-/* Outputs of a layer from their sums. */
-static void finish(const dense_t *layer, uint32_t output, uint32_t count,
-                   const int32_t *sums, void *values, uint32_t place)
+static inline int8_t short_output(int32_t sum, int32_t multiplier, int32_t round,
+                                  uint32_t last)
 {
-    const int32_t *multiplier = layer->multiplier + output;
-    const int32_t *bias = layer->bias + output;
-    const uint8_t *shift = layer->shift + output;
-    const int32_t zero = layer->zero_out;
-    uint32_t i;
-    if (layer->fast != 0u) {
-        /* the last shift, by 1, rounds, and the zero point goes with it */
-        const int32_t round = 1 + 2 * zero;
-        int8_t *narrow = (int8_t *)values + place;
-        for (i = 0; i < count; ++i) {
-            const int64_t product = (int64_t)(sums[i] + bias[i]) * multiplier[i];
-            const int32_t high = (int32_t)(product >> 32);
-            narrow[i] = saturate_short(((high >> shift[i]) + round) >> 1);
-        }
-    } else if (layer->wide != 0u) {
-        int32_t *wide = (int32_t *)values + place;
-        for (i = 0; i < count; ++i) {
-            wide[i] = (int32_t)rescale(sums[i], multiplier[i], shift[i], 0) + bias[i];
-        }
+    return saturate_short((upper(sum, multiplier) + round) >> last);
+}
+
+/* Output of a sum in the other ways. */
+APART static void long_output(const end_t *end, uint32_t output, int32_t sum,
+                              void *values, uint32_t place)
+{
+    const int32_t multiplier = end->multiplier[output];
+    const uint32_t shift = end->shift[output];
+    if (end->kind == (uint8_t)WIDE_SHORT) {
+        const int64_t product =
+            (int64_t)sum * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1);
+        const uint32_t low = (uint32_t)product >> shift;
+        const uint32_t high = (uint32_t)(product >> 32) << (32u - shift);
+        ((int32_t *)values)[place] = (int32_t)(low | high) + end->bias[output];
     } else {
-        int8_t *narrow = (int8_t *)values + place;
-        for (i = 0; i < count; ++i) {
-            narrow[i] = saturate(
-                rescale(sums[i] + bias[i], multiplier[i], shift[i], 0) + zero);
+        const int64_t value = rescale(sum, multiplier, shift, 0);
+        if (end->kind == (uint8_t)WIDE) {
+            ((int32_t *)values)[place] = (int32_t)value + end->bias[output];
+        } else {
+            ((int8_t *)values)[place] = saturate(value + end->round);
         }
+    }
+}
+
+static inline void put_output(const end_t *end, uint32_t output, int32_t sum,
+                              void *values, uint32_t place)
+{
+    if (end->kind == (uint8_t)NARROW_SHORT) {
+        ((int8_t *)values)[place] =
+            short_output(sum, end->multiplier[output], end->round, end->last);
+    } else {
+        long_output(end, output, sum, values, place);
     }
 }
 #endif
 
 #if USES_DENSE
-#if defined(__ARM_FEATURE_DSP)
-static uint32_t load(const void *from)
+/* Outputs that lie side by side. */
+static inline void put_two(const end_t *end, uint32_t output, int32_t first,
+                           int32_t second, void *values, uint32_t place)
 {
-    uint32_t word;
-    __builtin_memcpy(&word, from, 4);
-    return word;
+    if (end->kind == (uint8_t)NARROW_SHORT) {
+        const int32_t *const multiplier = end->multiplier + output;
+        const int32_t round = end->round;
+        const uint32_t last = end->last;
+        int8_t *narrow = (int8_t *)values + place;
+        const int8_t value = short_output(first, multiplier[0], round, last);
+        narrow[1] = short_output(second, multiplier[1], round, last);
+        narrow[0] = value;
+    } else {
+        long_output(end, output, first, values, place);
+        long_output(end, output + 1u, second, values, place + 1u);
+    }
 }
+
+/* Four numbers of 16 bits, and four or eight weights as they lie in flash. */
+#if defined(__ARM_FEATURE_DSP)
+typedef struct {
+    uint32_t first;  /* two of them */
+    uint32_t second;
+} four_t;
+typedef uint32_t packed_t;
+
+/* Two words at a multiple of 4, so many bytes from where a pointer leads. */
+#if defined(__GNUC__) && defined(__thumb2__)
+/* compilers tend to make two instructions of it; what is read, at most */
+typedef struct __attribute__((may_alias)) {
+    uint32_t words[24];
+} reach_t;
+#define LOAD_WORDS(four, from, place)               \
+    __asm__("ldrd %0, %1, [%2, %3]"                 \
+            : "=r"((four).first), "=r"((four).second) \
+            : "r"(from), "i"(place), "m"(*(const reach_t *)(const void *)(from)))
+#else
+#define LOAD_WORDS(four, from, place) \
+    __builtin_memcpy(&(four), (const uint8_t *)(const void *)(from) + (place), 8)
+#endif
+#define LOAD_FOUR(four, from, place) LOAD_WORDS(four, from, 2 * (place))
+
+static inline void store_four(int16_t *to, four_t four)
+{
+    __builtin_memcpy(__builtin_assume_aligned(to, 4), &four, sizeof four);
+}
+
+static inline int32_t add_products(int32_t sum, four_t a, four_t b)
+{
+    sum = __smlad((int16x2_t)a.first, (int16x2_t)b.first, sum);
+    return __smlad((int16x2_t)a.second, (int16x2_t)b.second, sum);
+}
+
+/* Weights of two outputs. */
+#define LOAD_PACKED(a, b, from, place)     \
+    do {                                   \
+        four_t words_;                     \
+        LOAD_WORDS(words_, from, place);   \
+        (a) = words_.first;                \
+        (b) = words_.second;               \
+    } while (0)
+#else
+typedef struct {
+    int16_t a;
+    int16_t b;
+    int16_t c;
+    int16_t d;
+} four_t;
+typedef const void *packed_t;
+
+
+#define LOAD_FOUR(four, from, place)   \
+    do {                               \
+        (four).a = (from)[(place)];    \
+        (four).b = (from)[(place) + 1]; \
+        (four).c = (from)[(place) + 2]; \
+        (four).d = (from)[(place) + 3]; \
+    } while (0)
+
+static inline void store_four(int16_t *to, four_t four)
+{
+    to[0] = four.a;
+    to[1] = four.b;
+    to[2] = four.c;
+    to[3] = four.d;
+}
+
+static inline int32_t add_products(int32_t sum, four_t x, four_t y)
+{
+    return sum + x.a * y.a + x.b * y.b + x.c * y.c + x.d * y.d;
+}
+
+#define LOAD_PACKED(a, b, from, place)  \
+    do {                                \
+        (a) = (from) + (place);         \
+        (b) = (from) + (place) + 4;     \
+    } while (0)
+#endif
 
 #if USES_BYTES
-static int32_t add_four(int32_t sum, uint32_t word, uint32_t a, uint32_t b)
+/* Weights of a byte; the second and the third have changed places. */
+static inline four_t widened(packed_t packed)
 {
-    sum = __smlad(__sxtb16((int8x4_t)word), (int16x2_t)a, sum);
-    return __smlad(__sxtb16((int8x4_t)((word >> 8) | (word << 24))), (int16x2_t)b, sum);
-}
-#endif
-#endif
-
-#if USES_BYTES
-/* Sums of four outputs: four weights of the first, of the second, of the third,
- * of the fourth, and on. In each four the second and the third have changed places. */
-APART static void dot_four(const int8_t *weight, const int16_t *patch, uint32_t length,
-                     int32_t sums[4])
-{
-    const int16_t *end = patch + length;
-    int32_t s0 = 0;
-    int32_t s1 = 0;
-    int32_t s2 = 0;
-    int32_t s3 = 0;
-    while (patch != end) {
 #if defined(__ARM_FEATURE_DSP)
-        const uint32_t a = load(patch);
-        const uint32_t b = load(patch + 2);
-        s0 = add_four(s0, load(weight), a, b);
-        s1 = add_four(s1, load(weight + 4), a, b);
-        s2 = add_four(s2, load(weight + 8), a, b);
-        s3 = add_four(s3, load(weight + 12), a, b);
+    const uint32_t turned = (packed >> 8) | (packed << 24);
+    const four_t four = {(uint32_t)__sxtb16((int8x4_t)packed),
+                         (uint32_t)__sxtb16((int8x4_t)turned)};
 #else
-        const int32_t a = patch[0];
-        const int32_t b = patch[2];
-        const int32_t c = patch[1];
-        const int32_t d = patch[3];
-        s0 += weight[0] * a + weight[1] * b + weight[2] * c + weight[3] * d;
-        s1 += weight[4] * a + weight[5] * b + weight[6] * c + weight[7] * d;
-        s2 += weight[8] * a + weight[9] * b + weight[10] * c + weight[11] * d;
-        s3 += weight[12] * a + weight[13] * b + weight[14] * c + weight[15] * d;
+    const int8_t *at = (const int8_t *)packed;
+    const four_t four = {at[0], at[2], at[1], at[3]};
 #endif
-        patch += 4;
-        weight += 16;
-    }
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
-}
-
-static int32_t dot(const int8_t *weight, const int16_t *patch, uint32_t length)
-{
-    int32_t sum = 0;
-    uint32_t k;
-    for (k = 0; k < length; k += 4u) {
-#if defined(__ARM_FEATURE_DSP)
-        sum = add_four(sum, load(weight + k), load(patch + k), load(patch + k + 2u));
-#else
-        sum += weight[k] * patch[k] + weight[k + 1u] * patch[k + 2u] +
-               weight[k + 2u] * patch[k + 1u] + weight[k + 3u] * patch[k + 3u];
-#endif
-    }
-    return sum;
+    return four;
 }
 #endif
 
 #if USES_NIBBLES
-/* Weights plus 8, two in a byte; of eight weights the bytes hold
- * those at 0, 2; 4, 6; 1, 3; 5, 7. */
-static int32_t dot_nibbles(const uint8_t *weight, const int16_t *patch,
-                           uint32_t length)
+/* Of eight weights plus 8: bytes have those at 0, 2; 4, 6; 1, 3; 5, 7. */
+static inline four_t first_four(packed_t packed)
 {
-    int32_t sum = 0;
-    uint32_t k;
-    for (k = 0; k < length; k += 8u) {
 #if defined(__ARM_FEATURE_DSP)
-        const uint32_t word = load(weight);
-        const uint32_t mask = 0x000f000fu;
-        sum = __smlad((int16x2_t)(word & mask), (int16x2_t)load(patch + k), sum);
-        sum = __smlad((int16x2_t)((word >> 4) & mask),
-                      (int16x2_t)load(patch + k + 2u), sum);
-        sum = __smlad((int16x2_t)((word >> 8) & mask),
-                      (int16x2_t)load(patch + k + 4u), sum);
-        sum = __smlad((int16x2_t)((word >> 12) & mask),
-                      (int16x2_t)load(patch + k + 6u), sum);
+    const four_t four = {packed & 0x000f000fu, (packed >> 4) & 0x000f000fu};
 #else
-        uint32_t i;
-        for (i = 0; i < 4u; ++i) {
-            const int16_t *x = patch + k + 4u * (i & 1u) + (i >> 1);
-            const int32_t both = weight[i];
-            sum += (both & 15) * x[0] + (both >> 4) * x[2];
-        }
+    const uint8_t *at = (const uint8_t *)packed;
+    const four_t four = {at[0] & 15, at[2] & 15, at[0] >> 4, at[2] >> 4};
 #endif
-        weight += 4;
-    }
-    return sum;
+    return four;
+}
+
+static inline four_t second_four(packed_t packed)
+{
+#if defined(__ARM_FEATURE_DSP)
+    return first_four(packed >> 8);
+#else
+    return first_four((const uint8_t *)packed + 1);
+#endif
 }
 #endif
 
-/* What a layer multiplies with its weights for one column of a group. */
-APART static void fill_patch(const dense_t *layer, const void *const rows[],
-                       uint32_t column, uint32_t group, int16_t *patch)
+/* Numbers of a tap that columns are multiplied with; zero_in for border. */
+APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t place,
+                           int16_t *to)
 {
     const uint32_t channels = layer->channels;
-    const uint32_t stride = channels * layer->groups;
-    const int32_t zero = layer->zero_in;
-    const int16_t *end = patch + layer->length;
-    uint32_t tap;
-    uint32_t across;
-    uint32_t i;
-    for (tap = 0; tap < layer->taps; ++tap) {
-        const int8_t *row = (const int8_t *)rows[tap];
-        /* a place before the first column wraps around and is large */
-        uint32_t place = column * layer->stride - layer->left;
-        uint32_t width = 1;
-        for (across = 0; across < layer->width; across += width) {
-            uint32_t count = channels;
-            width = 1;
-            if ((row == NULL) || (place >= layer->columns_in)) {
-                for (i = 0; i < count; ++i) {
-                    patch[i] = 0;
-                }
-            } else {
-                const int8_t *from = row + place * stride + group * channels;
-                if (layer->solid != 0u) {
-                    /* the columns that follow lie behind it */
-                    width = layer->columns_in - place;
-                    if (width > layer->width - across) {
-                        width = layer->width - across;
-                    }
-                    count = width * channels;
-                }
-                for (i = 0; i < count; ++i) {
-                    patch[i] = (int16_t)(from[i] - zero);
-                }
-            }
-            patch += count;
-            place += width * layer->dilation;
-        }
+    const uint32_t hop = layer->hop;
+    const uint32_t stride = hop * channels * layer->groups;
+    const uint32_t fours = channels / 4u;
+    const uint32_t rest = channels % 4u;
+    const uint32_t gap = layer->pitch - channels;
+    const uint32_t columns_in = (row != NULL) ? layer->columns_in : 0u;
+    const int16_t zero = layer->zero_in;
+    uint32_t offset = place * channels * layer->groups;
+    uint32_t left = layer->units;
+    if (channels == 1u) {
+        ROLLED
+        do {
+            *to = (place < columns_in) ? row[offset] : zero;
+            to += gap + 1u;
+            place += hop;
+            offset += stride;
+            --left;
+        } while (left != 0u);
+        return;
     }
-    while (patch != end) {
-        *patch = 0;
-        ++patch;
+    ROLLED
+    do {
+        uint32_t i;
+        if (place < columns_in) {
+            const int8_t *from = row + offset;
+            ROLLED
+            for (i = fours; i != 0u; --i) {
+                const int16_t a = from[0];
+                const int16_t b = from[1];
+                const int16_t c = from[2];
+                const int16_t d = from[3];
+                to[0] = a;
+                to[1] = b;
+                to[2] = c;
+                to[3] = d;
+                from += 4;
+                to += 4;
+            }
+            ROLLED
+            for (i = rest; i != 0u; --i) {
+                *to = *from;
+                ++from;
+                ++to;
+            }
+        } else {
+            ROLLED
+            for (i = channels; i != 0u; --i) {
+                *to = zero;
+                ++to;
+            }
+        }
+        to += gap;
+        place += hop;
+        offset += stride;
+        --left;
+    } while (left != 0u);
+}
+
+/* Numbers of a group that columns are multiplied with. */
+static void fill(const dense_t *layer, const void *const rows[], uint32_t group,
+                 int16_t *to)
+{
+    const uint32_t channels = layer->channels;
+    int16_t *at = to;
+    /* a place before the first column wraps around and is large */
+    uint32_t place = 0u - (uint32_t)layer->left;
+    uint32_t across;
+    uint32_t filled;
+    for (across = 0; across < layer->across; ++across) {
+        uint32_t tap;
+        for (tap = 0; tap < layer->taps; ++tap) {
+            const int8_t *row = (const int8_t *)rows[tap];
+            fill_tap(layer, (row != NULL) ? (row + group * channels) : NULL, place, at);
+            at += channels;
+        }
+        place += layer->dilation;
+    }
+    for (filled = (uint32_t)(at - to); filled < layer->pitch; ++filled) {
+        uint32_t unit;
+        at = to + filled;
+        for (unit = 0; unit < layer->units; ++unit) {
+            *at = 0;
+            at += layer->pitch;
+        }
     }
 }
 
-APART static void dense(const dense_t *layer, const void *const rows[], void *values,
-                  int16_t *patch)
+#if USES_COLUMNS
+/* Weights of one or four outputs, in the order of flash. */
+APART static void unpack(const dense_t *layer, uint32_t first, uint32_t count,
+                         int16_t *to)
 {
-    const uint32_t length = layer->length;
-    uint32_t column;
-    uint32_t group;
-    uint32_t place = 0;
-    for (column = 0; column < layer->columns_out; ++column) {
-        uint32_t output = 0;
-        for (group = 0; group < layer->groups; ++group) {
-            const uint32_t end = output + layer->outputs;
-            int32_t sums[4];
-            fill_patch(layer, rows, column, group, patch);
+    const int16_t *const end = to + count;
 #if USES_BYTES
-            if (layer->weight != NULL) {
-                for (; output + 4u <= end; output += 4u) {
-                    dot_four(layer->weight + output * length, patch, length, sums);
-                    finish(layer, output, 4, sums, values, place);
-                    place += 4u;
-                }
-                for (; output < end; ++output) {
-                    sums[0] = dot(layer->weight + output * length, patch, length);
-                    finish(layer, output, 1, sums, values, place);
-                    ++place;
-                }
-            }
+    if (layer->weight != NULL) {
+        const int8_t *weight = layer->weight + first;
+        if ((count & 4u) != 0u) {
+            to[0] = weight[0];
+            to[1] = weight[2];
+            to[2] = weight[1];
+            to[3] = weight[3];
+            weight += 4;
+            to += 4;
+        }
+        while (to != end) {
+            packed_t a;
+            packed_t b;
+            LOAD_PACKED(a, b, weight, 0);
+            store_four(to, widened(a));
+            store_four(to + 4, widened(b));
+            weight += 8;
+            to += 8;
+        }
+    }
 #endif
 #if USES_NIBBLES
-            if (layer->nibbles != NULL) {
-                int32_t total = 0;
-                uint32_t i;
-                for (i = 0; i < length; ++i) {
-                    total += patch[i];
+    if (layer->nibbles != NULL) {
+        const uint8_t *weight = layer->nibbles + first / 2u;
+        do {
+            uint32_t i;
+            for (i = 0; i < 4u; ++i) {
+                int16_t *at = to + 4u * (i & 1u) + (i >> 1);
+                at[0] = (int16_t)((weight[i] & 15) - 8);
+                at[2] = (int16_t)((weight[i] >> 4) - 8);
+            }
+            weight += 4;
+            to += 8;
+        } while (to != end);
+    }
+#endif
+}
+
+/* Four products more for each of four outputs. */
+#define ADD_FOUR_BY_FOUR(k)                \
+    do {                                   \
+        four_t four;                       \
+        four_t weight;                     \
+        LOAD_FOUR(four, a, k);             \
+        LOAD_FOUR(weight, w, 4 * (k));     \
+        s0 = add_products(s0, four, weight); \
+        LOAD_FOUR(weight, w, 4 * (k) + 4); \
+        s1 = add_products(s1, four, weight); \
+        LOAD_FOUR(weight, w, 4 * (k) + 8); \
+        s2 = add_products(s2, four, weight); \
+        LOAD_FOUR(weight, w, 4 * (k) + 12); \
+        s3 = add_products(s3, four, weight); \
+    } while (0)
+
+/* All columns of four outputs. */
+APART static void four_outputs(const dense_t *layer, uint32_t output, const int16_t *x,
+                               const int16_t *weights, void *values)
+{
+    const end_t *const end = &layer->end;
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    const uint32_t length = layer->length;
+    uint32_t left = layer->columns_out;
+    uint32_t place = output;
+    do {
+        const int16_t *const stop = x + length;
+        const int16_t *a = x;
+        const int16_t *w = weights;
+        int32_t s0 = end->start[output];
+        int32_t s1 = end->start[output + 1u];
+        int32_t s2 = end->start[output + 2u];
+        int32_t s3 = end->start[output + 3u];
+        if (layer->thrice != 0u) {
+            do {
+                ADD_FOUR_BY_FOUR(0);
+                ADD_FOUR_BY_FOUR(4);
+                ADD_FOUR_BY_FOUR(8);
+                a += 12;
+                w += 48;
+            } while (a != stop);
+        } else {
+            do {
+                ADD_FOUR_BY_FOUR(0);
+                a += 4;
+                w += 16;
+            } while (a != stop);
+        }
+        put_two(end, output, s0, s1, values, place);
+        put_two(end, output + 2u, s2, s3, values, place + 2u);
+        x += layer->step;
+        place += outputs;
+        --left;
+    } while (left != 0u);
+}
+
+/* Four products more for each of two columns. */
+#define ADD_FOUR_BY_TWO(k)                 \
+    do {                                   \
+        four_t four;                       \
+        four_t weight;                     \
+        LOAD_FOUR(weight, w, k);           \
+        LOAD_FOUR(four, a, k);             \
+        s0 = add_products(s0, four, weight); \
+        LOAD_FOUR(four, b, k);             \
+        s1 = add_products(s1, four, weight); \
+    } while (0)
+
+/* All columns of one output. */
+APART static void one_output(const dense_t *layer, uint32_t output, const int16_t *x,
+                             const int16_t *weights, void *values)
+{
+    const end_t *const end = &layer->end;
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    const uint32_t length = layer->length;
+    uint32_t left = layer->columns_out;
+    uint32_t place = output;
+    while (left != 0u) {
+        /* two columns, but for a last one, which is taken twice */
+        const uint32_t other = (left > 1u) ? layer->step : 0u;
+        const int16_t *const stop = x + length;
+        const int16_t *a = x;
+        const int16_t *b = x + other;
+        const int16_t *w = weights;
+        int32_t s0 = end->start[output];
+        int32_t s1 = s0;
+        if (layer->thrice != 0u) {
+            do {
+                ADD_FOUR_BY_TWO(0);
+                ADD_FOUR_BY_TWO(4);
+                ADD_FOUR_BY_TWO(8);
+                a += 12;
+                b += 12;
+                w += 12;
+            } while (a != stop);
+        } else {
+            do {
+                ADD_FOUR_BY_TWO(0);
+                a += 4;
+                b += 4;
+                w += 4;
+            } while (a != stop);
+        }
+        put_output(end, output, s0, values, place);
+        if (left == 1u) {
+            break;
+        }
+        put_output(end, output, s1, values, place + outputs);
+        x += 2u * other;
+        place += 2u * outputs;
+        left -= 2u;
+    }
+}
+#endif
+
+#if USES_COLUMN
+/* One column of outputs, the weights of each four taking turns word by word. */
+#if USES_BYTES
+#define ADD_FOUR_OF_BYTES(k)                         \
+    do {                                             \
+        four_t four;                                 \
+        packed_t first;                              \
+        packed_t second;                             \
+        LOAD_FOUR(four, a, k);                       \
+        LOAD_PACKED(first, second, w, 4 * (k));      \
+        s0 = add_products(s0, four, widened(first)); \
+        s1 = add_products(s1, four, widened(second)); \
+        LOAD_PACKED(first, second, w, 4 * (k) + 8);  \
+        s2 = add_products(s2, four, widened(first)); \
+        s3 = add_products(s3, four, widened(second)); \
+    } while (0)
+
+APART static void one_column(const dense_t *layer, uint32_t output, const int16_t *x,
+                             void *values, uint32_t place)
+{
+    const end_t *const end = &layer->end;
+    const int16_t *const stop = x + layer->length;
+    const int8_t *w = layer->weight + output * layer->length;
+    uint32_t left = layer->outputs;
+    while (left >= 4u) {
+        const int16_t *a = x;
+        int32_t s0 = end->start[output];
+        int32_t s1 = end->start[output + 1u];
+        int32_t s2 = end->start[output + 2u];
+        int32_t s3 = end->start[output + 3u];
+        if (layer->twice != 0u) {
+            do {
+                ADD_FOUR_OF_BYTES(0);
+                ADD_FOUR_OF_BYTES(4);
+                a += 8;
+                w += 32;
+            } while (a != stop);
+        } else {
+            do {
+                ADD_FOUR_OF_BYTES(0);
+                a += 4;
+                w += 16;
+            } while (a != stop);
+        }
+        put_two(end, output, s0, s1, values, place);
+        put_two(end, output + 2u, s2, s3, values, place + 2u);
+        output += 4u;
+        place += 4u;
+        left -= 4u;
+    }
+    for (; left != 0u; --left) {
+        const int16_t *at = x;
+        int32_t sum = end->start[output];
+        while (at != stop) {
+            sum += at[0] * w[0] + at[1] * w[2] + at[2] * w[1] + at[3] * w[3];
+            at += 4;
+            w += 4;
+        }
+        put_output(end, output, sum, values, place);
+        ++output;
+        ++place;
+    }
+}
+#endif
+
+#if USES_NIBBLES
+#define ADD_FOUR_OF_NIBBLES(k)                          \
+    do {                                                \
+        four_t four;                                    \
+        packed_t first;                                 \
+        packed_t second;                                \
+        LOAD_FOUR(four, a, k);                          \
+        LOAD_PACKED(first, second, w, 2 * (k));         \
+        s0 = add_products(s0, four, first_four(first)); \
+        s1 = add_products(s1, four, second_four(first)); \
+        s2 = add_products(s2, four, first_four(second)); \
+        s3 = add_products(s3, four, second_four(second)); \
+    } while (0)
+
+APART static void one_column_of_nibbles(const dense_t *layer, uint32_t output,
+                                        const int16_t *x, void *values, uint32_t place)
+{
+    const end_t *const end = &layer->end;
+    const int16_t *const stop = x + layer->length;
+    const uint8_t *w = layer->nibbles + output * (layer->length / 2u);
+    uint32_t left = layer->outputs;
+    int32_t less = 0;
+    const int16_t *at;
+    for (at = x; at != stop; at += 4) {
+        less += at[0] + at[1] + at[2] + at[3];
+    }
+    less *= 8;
+    while (left >= 4u) {
+        const int16_t *a = x;
+        int32_t s0 = end->start[output] - less;
+        int32_t s1 = end->start[output + 1u] - less;
+        int32_t s2 = end->start[output + 2u] - less;
+        int32_t s3 = end->start[output + 3u] - less;
+        do {
+            ADD_FOUR_OF_NIBBLES(0);
+            ADD_FOUR_OF_NIBBLES(4);
+            a += 8;
+            w += 16;
+        } while (a != stop);
+        put_two(end, output, s0, s1, values, place);
+        put_two(end, output + 2u, s2, s3, values, place + 2u);
+        output += 4u;
+        place += 4u;
+        left -= 4u;
+    }
+    for (; left != 0u; --left) {
+        int32_t sum = end->start[output] - less;
+        for (at = x; at != stop; at += 8) {
+            uint32_t i;
+            for (i = 0; i < 4u; ++i) {
+                const int16_t *two = at + 4u * (i & 1u) + (i >> 1);
+                sum += (w[i] & 15) * two[0] + (w[i] >> 4) * two[2];
+            }
+            w += 4;
+        }
+        put_output(end, output, sum, values, place);
+        ++output;
+        ++place;
+    }
+}
+#endif
+#endif
+
+static void dense(const dense_t *layer, const void *const rows[], void *values,
+                  int16_t *work)
+{
+    uint32_t group;
+    uint32_t output = 0;
+    for (group = 0; group < layer->groups; ++group) {
+        const uint32_t end = output + layer->outputs;
+        fill(layer, rows, group, work);
+#if USES_COLUMN
+        if (layer->flat != 0u) {
+            const int16_t *x = work;
+            uint32_t place = output;
+            uint32_t column;
+            for (column = 0; column < layer->columns_out; ++column) {
+#if USES_BYTES
+                if (layer->weight != NULL) {
+                    one_column(layer, output, x, values, place);
                 }
-                for (; output < end; ++output) {
-                    sums[0] = dot_nibbles(layer->nibbles + output * (length / 2u),
-                                          patch, length) -
-                              8 * total;
-                    finish(layer, output, 1, sums, values, place);
-                    ++place;
+#endif
+#if USES_NIBBLES
+                if (layer->nibbles != NULL) {
+                    one_column_of_nibbles(layer, output, x, values, place);
+                }
+#endif
+                x += layer->step;
+                place += (uint32_t)layer->groups * layer->outputs;
+            }
+            output = end;
+        }
+#endif
+#if USES_COLUMNS
+        if (layer->flat == 0u) {
+            int16_t *const weights = work + (uint32_t)layer->units * layer->pitch;
+            const uint32_t length = layer->length;
+            while (output != end) {
+                if (end - output >= 4u) {
+                    unpack(layer, output * length, 4u * length, weights);
+                    four_outputs(layer, output, work, weights, values);
+                    output += 4u;
+                } else {
+                    unpack(layer, output * length, length, weights);
+                    one_output(layer, output, work, weights, values);
+                    output += 1u;
                 }
             }
-#endif
         }
+#endif
     }
 }
 #endif
 
 #if USES_FILTER
-APART static void filter(const filter_t *layer, const void *const rows[], void *values)
+/* Three taps, none of which is border. */
+APART static void filter_three(const filter_t *layer, const int8_t *const from[],
+                               int8_t *values)
 {
-    const uint32_t channels = layer->groups;
-    const int32_t zero = layer->zero_in;
+    const int8_t *weight = layer->weight;
+    const int8_t *a = from[0];
+    const int8_t *b = from[1];
+    const int8_t *c = from[2];
+    const int32_t *start = layer->end.start;
+    const int32_t *multiplier = layer->end.multiplier;
+    const int32_t round = layer->end.round;
+    const uint32_t last = layer->end.last;
+    const uint32_t channels = layer->channels;
+    const int8_t *const stop = a + channels;
+    ROLLED
+    do {
+        const int32_t sum = *start + weight[0] * *a + weight[channels] * *b +
+                            weight[2u * channels] * *c;
+        *values = short_output(sum, *multiplier, round, last);
+        ++weight;
+        ++a;
+        ++b;
+        ++c;
+        ++start;
+        ++multiplier;
+        ++values;
+    } while (a != stop);
+}
+
+APART static void filter(const filter_t *layer, const void *const rows[], int8_t *values)
+{
+    const end_t *const end = &layer->end;
+    const uint32_t channels = layer->channels;
+    const uint32_t count = (uint32_t)layer->taps * layer->width;
     const int8_t *from[MOST_WINDOW];
-    const int8_t *weight[MOST_WINDOW];
     uint32_t column;
     uint32_t channel;
+    uint32_t place = 0;
     for (column = 0; column < layer->columns_out; ++column) {
-        uint32_t count = 0;
+        uint32_t whole = (end->kind == (uint8_t)NARROW_SHORT) ? 1u : 0u;
+        uint32_t i = 0;
         uint32_t tap;
         uint32_t across;
         for (tap = 0; tap < layer->taps; ++tap) {
-            uint32_t place = column * layer->stride - layer->left;
+            uint32_t at = column * layer->stride - layer->left;
             for (across = 0; across < layer->width; ++across) {
-                if ((rows[tap] != NULL) && (place < layer->columns_in)) {
-                    from[count] = (const int8_t *)rows[tap] + place * channels;
-                    weight[count] =
-                        layer->weight + (tap * layer->width + across) * channels;
-                    ++count;
+                from[i] = NULL;
+                if ((rows[tap] != NULL) && (at < layer->columns_in)) {
+                    from[i] = (const int8_t *)rows[tap] + at * channels;
+                } else {
+                    whole = 0;
                 }
-                place += layer->dilation;
+                at += layer->dilation;
+                ++i;
             }
         }
+        if ((count == 3u) && (whole != 0u)) {
+            filter_three(layer, from, values + place);
+            place += channels;
+            continue;
+        }
         for (channel = 0; channel < channels; ++channel) {
-            int32_t sum = 0;
-            for (tap = 0; tap < count; ++tap) {
-                sum += weight[tap][channel] * (from[tap][channel] - zero);
+            int32_t sum = end->start[channel];
+            for (i = 0; i < count; ++i) {
+                const int32_t value =
+                    (from[i] != NULL) ? from[i][channel] : layer->zero_in;
+                sum += layer->weight[i * channels + channel] * value;
             }
-            finish(layer, channel, 1, &sum, values, column * channels + channel);
+            put_output(end, channel, sum, values, place);
+            ++place;
         }
     }
 }
@@ -956,19 +1551,28 @@ APART static void add(const pair_t *layer, const void *a, const void *b, void *v
 {
     const uint32_t count = layer->count;
     uint32_t i;
-    if ((layer->wide_in[0] | layer->wide_in[1] | layer->wide) == 0) {
+    if (layer->last != 0u) {
+        /* int8 alone, 8 bits higher, so that upper words are enough */
         const int8_t *left = (const int8_t *)a;
         const int8_t *right = (const int8_t *)b;
+        int8_t *to = (int8_t *)values;
+        const int8_t *const end = left + count;
         const int32_t one = layer->multiplier[0];
         const int32_t two = layer->multiplier[1];
-        const int64_t offset = layer->offset;
-        const uint32_t shift = layer->shift;
-        const int32_t zero = layer->zero_out;
-        for (i = 0; i < count; ++i) {
-            const int64_t sum =
-                offset + (int64_t)left[i] * one + (int64_t)right[i] * two;
-            ((int8_t *)values)[i] = saturate((sum >> shift) + zero);
-        }
+        const int32_t zero_one = layer->zero_in[0] * 256;
+        const int32_t zero_two = layer->zero_in[1] * 256;
+        const uint32_t last = layer->last;
+        const int32_t round =
+            (int32_t)(((uint32_t)layer->zero_out << last) + (((uint32_t)1 << last) >> 1));
+        ROLLED
+        do {
+            const int64_t sum = (int64_t)(*left * 256 - zero_one) * one +
+                                (int64_t)(*right * 256 - zero_two) * two;
+            *to = saturate_short(((int32_t)(sum >> 32) + round) >> last);
+            ++left;
+            ++right;
+            ++to;
+        } while (left != end);
         return;
     }
     for (i = 0; i < count; ++i) {
@@ -1128,7 +1732,7 @@ static void compute(uint32_t kind, uint32_t layer, const void *const from[],
 #endif
 #if USES_FILTER
     case FILTER:
-        filter(&filter_layers[layer], from, values);
+        filter(&filter_layers[layer], from, (int8_t *)values);
         break;
 #endif
 #if USES_MAXIMUM
@@ -1197,40 +1801,52 @@ static void compute(uint32_t kind, uint32_t layer, const void *const from[],
 #if USES_SOFTMAX_POOL
 /* Adds a row to sums: numerators, then denominators, and their references. */
 APART static void softmax_add(const pool_t *pool, int64_t *sums, int32_t *references,
-                        const int32_t *value, const int32_t *score, uint32_t row)
+                              const int32_t *value, const int32_t *score, uint32_t row)
 {
+    const uint32_t count = pool->count;
+    const uint32_t last = pool->last;
     uint32_t i;
-    for (i = 0; i < pool->count; ++i) {
-        const int64_t logarithm =
-            rescale(score[i], pool->multiplier, pool->shift, pool->before);
-        const int32_t needed = (int32_t)(-((-logarithm) >> 16));
-        int64_t numerator = sums[i];
-        int64_t denominator = sums[pool->count + i];
-        uint64_t below;
+    for (i = 0; i < count; ++i) {
+        int64_t logarithm;
+        int32_t needed;
+        uint32_t below;
         uint32_t place;
-        int64_t weight;
+        uint32_t weight;
+        if (last != 0u) {
+            const int32_t half = (int32_t)(((uint32_t)1 << last) >> 1);
+            logarithm = (upper(score[i], pool->multiplier) + half) >> last;
+            needed = -((-(int32_t)logarithm) >> 16);
+        } else {
+            logarithm = rescale(score[i], pool->multiplier, pool->shift, pool->before);
+            needed = (int32_t)(-((-logarithm) >> 16));
+        }
         if (row == 0u) {
             references[i] = needed;
         }
         if (needed > references[i]) {
             const uint32_t rise = (uint32_t)(needed - references[i]);
             const uint32_t drop = (rise < 62u) ? rise : 62u;
-            numerator = round_shift(numerator, drop);
-            denominator = round_shift(denominator, drop);
+            sums[i] = round_shift(sums[i], drop);
+            sums[count + i] = round_shift(sums[count + i], drop);
             references[i] = needed;
         }
-        below = (uint64_t)((int64_t)references[i] * 65536 - logarithm);
-        place = (uint32_t)(below >> 8) & 255u;
+        if (last != 0u) {
+            below = (uint32_t)(references[i] * 65536 - (int32_t)logarithm);
+        } else {
+            const uint64_t far = (uint64_t)((int64_t)references[i] * 65536 - logarithm);
+            /* there is nothing left that far below */
+            below = (far < 0x7fffffffu) ? (uint32_t)far : 0x7fffffffu;
+        }
+        place = (below >> 8) & 255u;
         /* the table holds what is missing to 65536 */
-        weight = 65536 - (int64_t)exp_table[place] -
-                 (int64_t)((((uint32_t)exp_table[place + 1u] - exp_table[place]) *
-                                ((uint32_t)below & 255u) +
-                            128u) >>
-                           8);
+        weight = 65536u - exp_table[place] -
+                 ((((uint32_t)exp_table[place + 1u] - exp_table[place]) * (below & 255u) +
+                   128u) >>
+                  8);
         below >>= 16;
-        weight = round_shift(weight, (below < 62u) ? (uint32_t)below : 62u);
-        sums[i] = numerator + weight * value[i];
-        sums[pool->count + i] = denominator + weight;
+        weight = (below < 18u) ? ((weight + (((uint32_t)1 << below) >> 1)) >> below) : 0u;
+        sums[i] += (int64_t)(int32_t)weight * value[i];
+        sums[count + i] += (int64_t)weight;
     }
 }
 
@@ -1342,11 +1958,8 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
 #if USES_KEEP
     case KEEP: {
         const line_t *line = &lines[stage->input[0]];
-        int8_t *to = state->lines.bytes + line->ring + (row % line->keep) * line->bytes;
-        const int8_t *new_row = (const int8_t *)from[0];
-        for (i = 0; i < line->bytes; ++i) {
-            to[i] = new_row[i];
-        }
+        copy(state->lines.bytes + line->ring + (row % line->keep) * line->bytes, from[0],
+             line->bytes);
         break;
     }
 #endif
@@ -1599,7 +2212,7 @@ wav2small_status wav2small_measure(const int16_t *samples, size_t count,
             (low >> 32);
     low &= 0xffffffffu;
     level->mean = (int32_t)divide(total * 4096 + (int64_t)number, 2 * (int64_t)number);
-    level->gain = log2_of(high, low) - 2 * log2_of(0, number) - (38 << FRACTION);
+    level->gain = log2_of(high, (uint32_t)low) - 2 * log2_of(0, (uint32_t)number) - (38 << FRACTION);
     return WAV2SMALL_OK;
 }
 
@@ -1649,7 +2262,6 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
     }
     state->count += (uint32_t)count;
     while (count != 0u) {
-        size_t i;
         size_t taken;
         if (state->skip != 0u) {
             taken = (count < state->skip) ? count : (size_t)state->skip;
@@ -1657,16 +2269,13 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
         } else {
             const size_t room = (size_t)WINDOW_LENGTH - state->fill;
             taken = (count < room) ? count : room;
-            for (i = 0; i < taken; ++i) {
-                state->samples[state->fill + i] = samples[i];
-            }
+            copy(state->samples + state->fill, samples, 2u * (uint32_t)taken);
             state->fill = (uint16_t)(state->fill + taken);
             if (state->fill == (uint16_t)WINDOW_LENGTH) {
                 advance(state);
 #if HOP_LENGTH < WINDOW_LENGTH
-                for (i = (size_t)HOP_LENGTH; i < (size_t)WINDOW_LENGTH; ++i) {
-                    state->samples[i - (size_t)HOP_LENGTH] = state->samples[i];
-                }
+                copy(state->samples, state->samples + HOP_LENGTH,
+                     2u * (WINDOW_LENGTH - HOP_LENGTH));
                 state->fill = WINDOW_LENGTH - HOP_LENGTH;
 #else
                 state->fill = 0;
