@@ -217,4 +217,5 @@ class BundledTeacher:
             row[: len(signal)] = torch.from_numpy(np.asarray(signal, np.float32))
         same = bool((lengths == lengths[0]).all())
         with torch.inference_mode():
-            return self.network(batch, None if same else lengths)[:, :3].numpy()
+            scores = self.network(batch, None if same else lengths)[:, :3]
+            return scores.float().numpy()

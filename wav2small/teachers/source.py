@@ -1,0 +1,104 @@
+"""Find the files of a checkpoint, in a folder or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
+
+SMALL = ("config.json", "preprocessor_config.json", "README.md")
+"""Files that are read before the weights."""
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of a checkpoint's weights; the first that is there is read."""
+
+_HELP = (
+    "put config.json, model.safetensors (or pytorch_model.bin), README.md and "
+    "preprocessor_config.json (wav2vec2, HuBERT, WavLM) into a folder and pass it"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint's files; those of the hub are fetched when they are asked for."""
+
+    name: str
+    """The folder's name, or owner and name on the hub."""
+
+    folder: Path
+    """Where the files are."""
+
+    commit: str | None = None
+    """Revision on the hub; None if the files are the user's own."""
+
+    @classmethod
+    def open(cls, text: str) -> Source | None:
+        """Open the folder or ``owner/name[@revision]`` that a text stands for.
+
+        Returns:
+            None if the text can be neither
+
+        Raises:
+            InputError: if the hub does not give its small files
+
+        """
+        path = Path(text)
+        if path.is_dir():
+            return cls(path.resolve().name, path)
+        match = _HUB_NAME.fullmatch(text)
+        if match is None or path.exists():
+            return None
+        from huggingface_hub import snapshot_download
+
+        name = match["name"]
+        try:
+            folder = snapshot_download(
+                name, revision=match["revision"], allow_patterns=list(SMALL)
+            )
+        except (OSError, ValueError) as error:  # all of the hub's are of these
+            raise _unreachable(name, error) from error
+        return cls(name, Path(folder), Path(folder).name)
+
+    def find(self, *names: str) -> Path:
+        """Return the first of some files that is there.
+
+        Raises:
+            InputError: if none is, or the hub does not give it
+
+        """
+        for name in names:
+            if (self.folder / name).is_file():
+                return self.folder / name
+        if self.commit:
+            from huggingface_hub import hf_hub_download
+            from huggingface_hub.errors import RemoteEntryNotFoundError
+
+            for name in (name for name in names if name not in SMALL):
+                try:
+                    return Path(hf_hub_download(self.name, name, revision=self.commit))
+                except RemoteEntryNotFoundError:
+                    continue
+                except (OSError, ValueError) as error:
+                    raise _unreachable(self.name, error) from error
+        place = self.name if self.commit else self.folder
+        raise InputError(
+            f"teacher '{place}' must have {' or '.join(names)}, got no such file: "
+            f"{_HELP}"
+        )
+
+    def look_for(self, name: str) -> Path | None:
+        """Return a file that need not be there, one of :data:`SMALL`."""
+        path = self.folder / name
+        return path if path.is_file() else None
+
+
+def _unreachable(name: str, error: Exception) -> InputError:
+    line = " ".join(str(error).split())
+    return InputError(
+        f"teacher '{name}' must be in reach of the hub or in its cache, "
+        f"got {type(error).__name__}: without a network, {_HELP} ({line[:160]})"
+    )

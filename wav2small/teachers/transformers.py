@@ -1,0 +1,419 @@
+"""Published checkpoints of wav2vec2, HuBERT and WavLM as teachers.
+
+The backbones are those of the package transformers,
+the heads are ours, and every key of a file has its place:
+a head with random weights never annotates, and nothing of a file is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..files import sha256
+from . import TeacherInfo
+from .description import FILE, Description, Outputs
+from .licence import canonical, check
+from .source import WEIGHTS, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .heads import Network
+
+FAMILIES = {
+    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
+    "hubert": ("HubertConfig", "HubertModel"),
+    "wavlm": ("WavLMConfig", "WavLMModel"),
+}
+"""Backbones by ``model_type``: their configuration and their model."""
+
+BACKBONES: dict[str, dict[str, Any]] = {
+    "microsoft/wavlm-large": {
+        "model_type": "wavlm",
+        "conv_bias": False,
+        "do_stable_layer_norm": True,
+        "feat_extract_norm": "layer",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+    }
+}
+"""Settings of backbones that a checkpoint names without their settings."""
+
+TRAINING_DATA = {
+    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "MSP-Podcast v1.7",
+    "3loi/SER-Odyssey-Baseline-": "MSP-Podcast",
+}
+"""Training data of names on the hub that begin so, where the cards say it in words."""
+
+_BACKBONE_FILE = "backbone.json"
+
+
+class TransformersTeacher:
+    """A self-supervised backbone with a head for arousal, dominance and valence.
+
+    Scores are those of each signal alone, whatever the batch.
+
+    Args:
+        network: backbone and head
+        outputs: what the outputs are
+        info: provenance
+        mean: subtracted from a signal; None for the signal's own mean
+        deviation: what it is divided by then; None for the signal's own
+        normalize: whether the signal is normalised at all
+
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        outputs: Outputs,
+        info: TeacherInfo,
+        *,
+        mean: float | None = None,
+        deviation: float | None = None,
+        normalize: bool = True,
+    ) -> None:
+        self.network = network.eval()
+        self.outputs = outputs
+        self.info = info
+        self.mean, self.deviation, self.normalize = mean, deviation, normalize
+        # a batch norm before the positional convolution fills the padding
+        self.padding = not any(
+            name.endswith("pos_conv_embed.batch_norm")
+            for name, _ in network.named_modules()
+        )
+
+    @classmethod
+    def load(
+        cls, source: Source, *, labels: Sequence[str] | None, policy: str
+    ) -> TransformersTeacher:
+        """Load a checkpoint.
+
+        ``config.json`` says what it is: ``model_type`` wav2vec2, hubert or wavlm
+        is that backbone with :class:`~wav2small.teachers.heads.DawnHead`,
+        ``ser`` the attentive statistics of the Odyssey 2024 baselines.
+
+        Args:
+            source: its files
+            labels: the dimension of each output, if the files do not say it
+            policy: see :data:`wav2small.teachers.licence.Policy`
+
+        Raises:
+            InputError: if a file is missing or damaged,
+                a key of the weights is missing, unexpected or of another shape,
+                the outputs are not of the three dimensions,
+                or the licence is not within the policy
+
+        """
+        config = _json(source.find("config.json"))
+        description = Description.read(source.folder / FILE)
+        card = _card(source)
+        licence = canonical(description.licence or card["licence"])
+        name = description.name or source.name
+        # before the weights: they are large
+        check(name, licence, policy, str(description.path))
+        outputs = description.outputs(labels, _labels(config), name)
+        files = [source.find("config.json")]
+        kind = config.get("model_type")
+        settings: dict[str, Any] = {}
+        if kind in FAMILIES:
+            files.append(source.find("preprocessor_config.json"))
+            settings["normalize"] = _dawn_normalisation(_json(files[1]), files[1])
+        elif kind == "ser":
+            settings["mean"], settings["deviation"] = _odyssey_normalisation(
+                config, files[0]
+            )
+        else:
+            raise InputError(
+                f"teacher must be of model_type {', '.join(FAMILIES)} or ser, "
+                f"got '{kind}': {files[0]}: export it to ONNX and pass that"
+            )
+        network = _build(source, config, len(outputs.labels))
+        files.append(source.find(*WEIGHTS))
+        _load_weights(network, files[-1])
+        digests = "".join(sha256(path) for path in files)
+        info = TeacherInfo(
+            name=name,
+            revision=hashlib.sha256(digests.encode()).hexdigest()[:16],
+            licence=licence,
+            training_data=description.training_data or card["training_data"],
+            order=outputs.order,
+            range=outputs.range,
+        )
+        return cls(network, outputs, info, **settings)
+
+    def to(
+        self, device: str, dtype: torch.dtype = torch.float32
+    ) -> TransformersTeacher:
+        """Move the network to a device, and its backbone to a precision."""
+        self.network.to(device)
+        self.network.get_submodule(self.network.backbone_name).to(dtype)
+        return self
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """Score signals, see :class:`wav2small.teachers.Teacher`.
+
+        A dimension that the model does not give is NaN.
+
+        Raises:
+            InputError: if a signal is too short for a frame
+
+        """
+        shortest = self.network.min_samples
+        for signal in signals:
+            if len(signal) < shortest:
+                raise InputError(
+                    f"signal must have at least {shortest} samples at 16 kHz, "
+                    f"got {len(signal)}: leave it out"
+                )
+        scores = np.empty((len(signals), 3), np.float32)
+        batches: dict[int, list[int]] = {}
+        for row, signal in enumerate(signals):
+            batches.setdefault(0 if self.padding else len(signal), []).append(row)
+        for rows in batches.values():
+            scores[rows] = self._predict([signals[row] for row in rows])
+        return scores
+
+    def _predict(self, signals: list[np.ndarray]) -> np.ndarray:
+        """Score one batch."""
+        lengths = [len(signal) for signal in signals]
+        batch = torch.zeros(len(signals), max(lengths))
+        for row, signal in zip(batch, signals, strict=True):
+            row[: len(signal)] = torch.from_numpy(self._normalize(signal))
+        backbone = self.network.get_submodule(self.network.backbone_name)
+        weight = next(backbone.parameters())
+        valid = None if len(set(lengths)) == 1 else torch.tensor(lengths)
+        with torch.inference_mode():
+            scores = self.network(
+                batch.to(weight.device, weight.dtype),
+                None if valid is None else valid.to(weight.device),
+            )
+        return self.outputs.to_scores(scores.float().cpu().numpy())
+
+    def _normalize(self, signal: np.ndarray) -> np.ndarray:
+        """Return the signal as the model was trained on it."""
+        signal = np.asarray(signal, np.float32)
+        if self.mean is not None and self.deviation is not None:
+            return (signal - np.float32(self.mean)) / np.float32(self.deviation + 1e-6)
+        if not self.normalize:
+            return signal
+        # the mean in float64: a long signal's is not that of its last samples
+        mean = signal.mean(dtype=np.float64)
+        variance = signal.var(dtype=np.float64)
+        return ((signal - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
+
+
+def _build(source: Source, config: dict[str, Any], outputs: int) -> Network:
+    """Build the network of a checkpoint, without weights."""
+    from .heads import DawnNetwork, OdysseyNetwork
+
+    path = source.find("config.json")
+    try:
+        with torch.device("meta"):
+            if config["model_type"] != "ser":
+                kind = config["model_type"]
+                if config.get("pooling_mode", "mean") != "mean":
+                    raise ValueError(f"pooling_mode is {config['pooling_mode']}")
+                backbone, width = _backbone(config)
+                return DawnNetwork(kind, backbone, width, outputs)
+            backbone, width = _backbone(_backbone_config(source, config))
+            layers = int(config["classifier_hidden_layers"])
+            return OdysseyNetwork(backbone, width, layers, outputs)
+    except InputError:
+        raise
+    # transformers checks settings with exceptions that share no base class
+    except Exception as error:
+        raise InputError(
+            f"config.json must describe a model that can be built: {path}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _backbone(settings: Mapping[str, Any]) -> tuple[torch.nn.Module, int]:
+    """Build a backbone, and say how wide its hidden states are."""
+    import transformers
+
+    config_name, model_name = FAMILIES[settings["model_type"]]
+    build = getattr(transformers, config_name)
+    # what is not a setting of the model could have other code loaded
+    known = set(build().to_dict()) - {"dtype", "transformers_version", "architectures"}
+    kept = {k: v for k, v in settings.items() if k in known and v is not None}
+    # masks are for training, and their embedding is not used without them
+    kept |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    if kept.get("add_adapter"):
+        raise ValueError("add_adapter is not supported")
+    config = build.from_dict(kept)
+    return getattr(transformers, model_name)(config), config.hidden_size
+
+
+def _backbone_config(source: Source, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the backbone that an Odyssey checkpoint names."""
+    name = config["ssl_type"]
+    beside = source.folder / _BACKBONE_FILE
+    if beside.is_file():
+        return _json(beside)
+    if name in BACKBONES:
+        return BACKBONES[name]
+    try:
+        found = Source.open(str(name))
+        if found is None:
+            raise InputError(f"no such model: {name}")
+        return _json(found.find("config.json"))
+    except InputError as error:
+        raise InputError(
+            f"backbone of the teacher must be {', '.join(BACKBONES)} or in reach, got "
+            f"'{name}': put its config.json into the folder as {beside} ({error})"
+        ) from error
+
+
+def _load_weights(network: Network, path: Path) -> None:
+    """Read weights into a network, each key into its place."""
+    expected = network.state_dict()
+    given = {
+        key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
+            "conv.weight_v", "conv.parametrizations.weight.original1"
+        ): value
+        for key, value in _read_weights(path).items()
+        if key != f"{network.backbone_name}.masked_spec_embed"
+    }
+    problems = {
+        "missing": sorted(set(expected) - set(given)),
+        "unexpected": sorted(set(given) - set(expected)),
+        "of another shape": sorted(
+            f"{key} {tuple(given[key].shape)} for {tuple(expected[key].shape)}"
+            for key in set(given) & set(expected)
+            if given[key].shape != expected[key].shape
+        ),
+    }
+    found = [
+        f"{kind}: {', '.join(keys[:6])}"
+        + (f" and {len(keys) - 6} more") * (len(keys) > 6)
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise InputError(
+            f"weights must have the keys that config.json describes, {'; '.join(found)}"
+            f": {path}: it is another model, or not the whole one"
+        )
+    floats = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in given.items()
+    }
+    network.load_state_dict(floats, assign=True)
+    network.requires_grad_(False)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors; nothing of the file is executed."""
+    import pickle
+
+    import safetensors.torch
+
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise InputError(
+            f"weights must be a file of tensors: {path}: it is damaged, or holds more "
+            f"than tensors ({' '.join(str(error).split())[:120]})"
+        ) from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
+        raise InputError(f"weights must be tensors by name: {path}: save state_dict()")
+    return weights
+
+
+def _labels(config: Mapping[str, Any]) -> list[str] | None:
+    """Return the output names of ``id2label``, None if there are none."""
+    names = config.get("id2label")
+    if not isinstance(names, dict) or not all(str(key).isdigit() for key in names):
+        return None
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def _dawn_normalisation(settings: Mapping[str, Any], path: Path) -> bool:
+    """Return whether each signal gets zero mean and unit variance."""
+    normalize = settings.get("do_normalize")
+    if not isinstance(normalize, bool):
+        raise InputError(f"do_normalize must be true or false, got {normalize}: {path}")
+    _check_rate(settings, path)
+    return normalize
+
+
+def _odyssey_normalisation(
+    config: Mapping[str, Any], path: Path
+) -> tuple[float, float]:
+    """Return the mean and the standard deviation that signals are normalised by."""
+    values = []
+    for key in ("mean", "std"):
+        value = config.get(key)
+        if not isinstance(value, float | int) or (key == "std" and value <= 0):
+            raise InputError(
+                f"{key} must be a number that signals are normalised by, got {value}: "
+                f"{path}: copy it from the model's card"
+            )
+        values.append(float(value))
+    _check_rate(config, path)
+    return values[0], values[1]
+
+
+def _check_rate(settings: Mapping[str, Any], path: Path) -> None:
+    rate = settings.get("sampling_rate", 16000)
+    if rate != 16000:
+        raise InputError(f"sampling_rate must be 16000, got {rate}: {path}")
+
+
+def _card(source: Source) -> dict[str, str]:
+    """Return licence and training data of a model card, ``unknown`` if it has none."""
+    from huggingface_hub.repocard import metadata_load
+
+    path = source.look_for("README.md")
+    try:
+        # yaml's own errors have no common base class with these
+        card = (metadata_load(path) if path else None) or {}
+    except Exception as error:
+        raise InputError(
+            f"model card must begin with YAML: {path}: "
+            f"{' '.join(str(error).split())[:120]}"
+        ) from error
+    licence = card.get("license")
+    if isinstance(licence, list):
+        licence = " AND ".join(canonical(entry) for entry in licence)
+    if canonical(licence) == "unknown":
+        licence = card.get("license_name")
+    data = card.get("datasets")
+    stated = ", ".join(map(str, data)) if isinstance(data, list) else data
+    for begin, known in TRAINING_DATA.items():
+        if source.commit and source.name.startswith(begin):
+            stated = known
+    return {"licence": str(licence or ""), "training_data": str(stated or "unknown")}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"file must be JSON: {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"file must be an object of JSON: {path}")
+    return content
