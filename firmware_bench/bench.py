@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from export.errors import ExportError
 
 from . import arena, cost, liveness, operations, streaming
 from . import host as host_module
-from .budget import BudgetReport, check_budget, estimate_realtime_factor
+from .baseline import load_baseline
+from .budget import (
+    FIGURES,
+    BudgetReport,
+    Check,
+    check_budget,
+    check_firmware,
+    derive_realtime_factor,
+    estimate_realtime_factor,
+    figures,
+)
+from .errors import BenchError
 from .graph import Graph, TensorType, load_graph
-from .target import CORES, Target, load_target
+from .measure import Code, Measurement, link, measure, obstacle, prepare
+from .target import CORES, DEFAULT_TARGETS, Target, load_target
+from .timing import SOURCES
+from .toolchain import ZIG
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the report's schema, ``report.schema.json``."""
 
 NOT_COUNTED = (
@@ -25,7 +42,13 @@ NOT_COUNTED = (
     "code and state of a runtime",
     "cycles of anything but multiply-accumulates",
 )
-"""What the figures leave out, said in every report."""
+"""What the figures of a plan leave out, said in every report."""
+
+NOT_MEASURED = (
+    "stack of interrupts and of what calls the model",
+    "waits for memory and caches",
+)
+"""What the figures of an emulated core leave out."""
 
 
 def bench(
@@ -37,23 +60,43 @@ def bench(
     flash: int | None = None,
     realtime_factor: float | None = None,
     host: bool = True,
+    emulate: bool = False,
+    compiler: str = ZIG,
+    audio: Mapping[str, np.ndarray] | None = None,
+    max_push_instructions: int | None = None,
+    baseline: str | Path | None = None,
+    growth: float = 0.01,
+    cache: str | Path | None = None,
 ) -> dict[str, Any]:
     """Plan a model, count its cost, run it here and check budgets.
 
-    The whole window is in memory at once, one operation after the other;
+    In a plan the whole window is in memory at once, one operation after the other;
     what the model costs frame by frame is said beside it
     and enters no budget.
+    With ``emulate`` the C code of the model, which runs frame by frame,
+    is built and run on the core of each target,
+    and what it takes there is held against the limits.
+    Targets whose core cannot be emulated keep a plan, the one frame by frame.
 
     Args:
         model: ONNX file
         window_seconds: seconds of audio in one execution,
             see :func:`firmware_bench.graph.load_graph`
         targets: names, files or targets; each is checked alone.
-            If there is none, the given limits are checked
+            If there is none, the given limits are checked,
+            with ``emulate`` on the generic targets that have an emulator
         ram: limit in bytes, takes the place of each target's
         flash: limit in bytes, takes the place of each target's
         realtime_factor: limit of seconds of work per second of audio
         host: whether to run the model in onnxruntime on this machine
+        emulate: whether to build the model's C code and run it on emulated cores
+        compiler: see :func:`firmware_bench.toolchain.build`
+        audio: signals on which the results of cores are compared with the
+            reference's beside the bench's own: by name, int16 at the sampling rate
+        max_push_instructions: limit for the most expensive push of one hop
+        baseline: an earlier report as JSON, whose figures may not grow
+        growth: share by which they may
+        cache: folder for what was built before, by default one of the user's
 
     Returns:
         the report, as ``report.schema.json`` describes it;
@@ -61,17 +104,28 @@ def bench(
 
     Raises:
         BenchError: if the model cannot be planned or run,
-            a target is not known or a limit is not above 0
+            a target is not known, a limit is not above 0
+            or there is no compiler or emulator
+        ExportError: if it shall be emulated and has no C code
 
     """
+    if not emulate and (max_push_instructions or baseline or audio):
+        raise BenchError(
+            "max_push_instructions, baseline and audio must be used with emulate, "
+            "got no emulate: add it"
+        )
     chosen: list[Target | None] = [
         entry if isinstance(entry, Target) else load_target(entry) for entry in targets
     ]
+    if emulate and not chosen:
+        generic = map(load_target, DEFAULT_TARGETS)
+        chosen = [target for target in generic if not obstacle(target.core)]
     graph = load_graph(model, window_seconds)
     program = operations.lower(graph)
     ranges = liveness.live_ranges(program)
     plan = arena.plan_arena(ranges)
     costs = cost.count(graph, program)
+    stream = streaming.plan(model, graph.sampling_rate) if emulate else None
 
     def budgets(measured: host_module.HostMeasurement | None) -> list[BudgetReport]:
         return [
@@ -80,6 +134,7 @@ def bench(
                 costs,
                 graph.window_seconds,
                 host=measured,
+                stream=stream,
                 target=target,
                 ram=ram,
                 flash=flash,
@@ -91,6 +146,13 @@ def bench(
     budgets(None)  # wrong limits shall be found before the model is run
     measured = host_module.measure(graph) if host else None
     verdicts = budgets(measured)
+    firmware = None
+    if emulate:
+        firmware = _Firmware(
+            Path(model), audio, compiler, baseline, cache, max_push_instructions
+        )
+        limits = {"ram": ram, "flash": flash, "realtime_factor": realtime_factor}
+        verdicts = [firmware.check(planned, limits, growth) for planned in verdicts]
     seconds = graph.window_seconds
     return {
         "schema_version": SCHEMA_VERSION,
@@ -125,7 +187,17 @@ def bench(
         "streaming": _streaming(Path(model), graph.sampling_rate),
         "steps": _steps(program, costs, liveness.live_bytes(ranges)),
         "host": None if measured is None else _host(measured, seconds),
-        "budgets": [_budget(budget, costs, seconds) for budget in verdicts],
+        "firmware": None if firmware is None else firmware.report(),
+        "budgets": [
+            _budget(
+                budget,
+                estimate_realtime_factor(costs, budget.target, seconds, stream)
+                if budget.target
+                else None,
+                firmware,
+            )
+            for budget in verdicts
+        ],
         "fits": all(budget.fits for budget in verdicts),
         "not_counted": list(NOT_COUNTED),
     }
@@ -212,19 +284,164 @@ def _host(measured: host_module.HostMeasurement, seconds: float) -> dict[str, An
     }
 
 
-def _budget(budget: BudgetReport, costs: cost.Cost, seconds: float) -> dict[str, Any]:
+def _budget(
+    budget: BudgetReport,
+    estimate: tuple[float, float] | None,
+    firmware: _Firmware | None,
+) -> dict[str, Any]:
     target: dict[str, Any] | None = None
+    derived = None
+    measured = None
     if budget.target is not None:
-        interval = estimate_realtime_factor(costs, budget.target, seconds)
         core = CORES.get(budget.target.core)
         target = dataclasses.asdict(budget.target)
         for key in ("clock_hz", "ram_bytes", "flash_bytes"):
             figure = getattr(budget.target, key)
             target[key] = None if figure is None else figure._asdict()
-        target["realtime_factor_estimate"] = None if interval is None else [*interval]
-        target["estimate_source"] = core.source if core and interval else None
+        target["realtime_factor_estimate"] = None if estimate is None else [*estimate]
+        target["estimate_source"] = core.source if core and estimate else None
+        if firmware:
+            measured = firmware.measured.get(budget.target.core)
+        if measured:
+            derived = derive_realtime_factor(measured, budget.target)
     return {
         "target": target,
+        "basis": "emulated" if measured else "planned",
+        "realtime_factor_derived": None if derived is None else [*derived],
         "fits": budget.fits,
         "checks": [dataclasses.asdict(check) for check in budget.checks],
+    }
+
+
+class _Firmware:
+    """What the C code of a model takes on the cores that are asked for."""
+
+    def __init__(
+        self,
+        model: Path,
+        audio: Mapping[str, np.ndarray] | None,
+        compiler: str,
+        baseline: str | Path | None,
+        cache: str | Path | None,
+        max_push_instructions: int | None,
+    ) -> None:
+        self.compiler, self.cache = compiler, cache
+        self.max_push_instructions = max_push_instructions
+        self.folder = tempfile.TemporaryDirectory()  # goes when this goes
+        self.code: Code = prepare(model, self.folder.name, audio)
+        heard = self.code.counted.samples.astype("<i2").tobytes()
+        self.digest = hashlib.sha256(heard).hexdigest()
+        self.before = load_baseline(baseline, self.digest) if baseline else None
+        self.measured: dict[str, Measurement] = {}
+        self.planned: dict[str, str] = {}
+
+    def check(
+        self, planned: BudgetReport, limits: dict[str, Any], growth: float
+    ) -> BudgetReport:
+        """Measure what can be, and hold it against the limits."""
+        target = planned.target
+        assert target is not None
+        problem = obstacle(target.core)
+        if problem:
+            self.planned[target.name] = problem
+            return dataclasses.replace(
+                planned, checks=(*planned.checks, *self._unchecked(problem))
+            )
+        if target.core not in self.measured:
+            self.measured[target.core] = measure(
+                self.code, target.core, compiler=self.compiler, cache=self.cache
+            )
+        measured = self.measured[target.core]
+        regions = {
+            name: limits[name] or (figure.value if figure else None)
+            for name, figure in (
+                ("ram", target.ram_bytes),
+                ("flash", target.flash_bytes),
+            )
+        }
+        over = link(self.code, measured, self.compiler, **regions, cache=self.cache)
+        return check_firmware(
+            measured,
+            over,
+            target,
+            **limits,
+            max_push_instructions=self.max_push_instructions,
+            baseline=None if self.before is None else self.before.get(target.core, {}),
+            growth=growth,
+        )
+
+    def _unchecked(self, problem: str) -> list[Check]:
+        names = ["push"] if self.max_push_instructions else []
+        if self.before is not None:
+            names += [f"growth of {name}" for name in FIGURES]
+        return [
+            Check(
+                name,
+                "bytes" if name.endswith(("ram", "flash")) else "instructions",
+                None,
+                None,
+                None,
+                f"not checked ({problem})",
+                "nothing",
+            )
+            for name in names
+        ]
+
+    def report(self) -> dict[str, Any]:
+        """All figures in types of JSON."""
+        return {
+            "counted_signal": {
+                "name": self.code.counted.name,
+                "samples": len(self.code.counted.samples),
+                "sha256": self.digest,
+            },
+            "signals_left_out": list(self.code.left_out),
+            "hop_seconds": self.code.hop_seconds,
+            "cores": [_core(entry) for entry in self.measured.values()],
+            "planned": [
+                {"target": name, "reason": reason}
+                for name, reason in self.planned.items()
+            ],
+            "not_measured": list(NOT_MEASURED),
+        }
+
+
+def _core(measured: Measurement) -> dict[str, Any]:
+    emulation = measured.emulation
+    return {
+        "core": measured.core,
+        "compiler": measured.compiler,
+        "flags": list(measured.flags),
+        "differing_bits": measured.differing_bits,
+        "golden_vectors": "agree" if not measured.golden else "differ",
+        "signals": [
+            {
+                "name": run.signal.name,
+                "samples": len(run.signal.samples),
+                "push_samples": run.signal.push_samples or emulation.push_samples,
+                "differing_bits": run.differing_bits,
+            }
+            for run in measured.runs
+        ],
+        "state_bytes": emulation.state_bytes,
+        "stack_bytes": measured.stack_bytes,
+        "text_bytes": emulation.text_bytes,
+        "constant_bytes": emulation.constant_bytes,
+        "data_bytes": emulation.data_bytes,
+        "bss_bytes": emulation.bss_bytes,
+        "figures": figures(measured),
+        "mean_push": sum(emulation.pushes) / len(emulation.pushes),
+        "begin": emulation.begin,
+        "classes": dict(emulation.classes),
+        "layers": [
+            {"name": name, "instructions_per_second": count}
+            for name, count in measured.layers.items()
+        ],
+        "functions": dict(emulation.functions),
+        "cycles_per_second": list(emulation.cycles_per_second),
+        "worst_push_cycles": [
+            max(ends) for ends in zip(*emulation.cycles, strict=True)
+        ],
+        "result_cycles": list(emulation.result_cycles),
+        "cycles_source": SOURCES[measured.core],
     }

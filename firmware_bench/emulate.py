@@ -13,7 +13,7 @@ import io
 import struct
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .errors import BenchError, one_line
+from .timing import Instruction, classify
 from .toolchain import Firmware
 
 MOST_SAMPLES = 1 << 26
@@ -34,17 +35,6 @@ _SYSTEM = 0xE000E000
 _COPROCESSORS = 0xE000ED88
 _PAINT = 0xA5
 _TOO_SHORT = 3
-_CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt")
-_BRANCHES = frozenset(
-    ("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh", "bgt", "ble")
-).union("b" + condition for condition in _CONDITIONS)
-_CLASSES = (
-    ("multiply", ("mul", "mla", "mls", "sml", "smm", "smu", "uml", "umu", "uma")),
-    ("divide", ("sdiv", "udiv")),
-    ("load", ("ldr", "ldm", "pop")),
-    ("store", ("str", "stm", "push")),
-    ("float", ("v",)),
-)
 
 
 @dataclass(frozen=True)
@@ -79,8 +69,14 @@ class Emulation:
     """Instructions of all pushes by function, the most first."""
 
     classes: Mapping[str, int]
-    """Instructions of all pushes by class: ``multiply``, ``divide``, ``load``,
-    ``store``, ``branch``, ``float`` and ``other``."""
+    """Instructions of all pushes by class, of :data:`firmware_bench.timing.CLASSES`."""
+
+    cycles: tuple[tuple[float, float], ...]
+    """Cycles of each push, from and to, derived from its instructions,
+    see :mod:`firmware_bench.timing`."""
+
+    result_cycles: tuple[float, float]
+    """Cycles of the result."""
 
     stack_bytes: int
     """Most of the stack that was written to, by any of the calls."""
@@ -121,14 +117,23 @@ class Emulation:
 
         Those of the signal's second half, as there is less to do at its start.
         """
-        skipped = len(self.pushes) // 2
+        return self._per_second(self.pushes)
+
+    @property
+    def cycles_per_second(self) -> tuple[float, float]:
+        """Cycles of the same pushes per second of audio, from and to."""
+        low, high = zip(*self.cycles, strict=True)
+        return self._per_second(low), self._per_second(high)
+
+    def _per_second(self, pushes: Sequence[float]) -> float:
+        skipped = len(pushes) // 2
         heard = self.samples - skipped * self.push_samples
-        return sum(self.pushes[skipped:]) * self.sampling_rate / heard
+        return sum(pushes[skipped:]) * self.sampling_rate / heard
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the instructions of all pushes go, by stage of the schedule."""
+    """Where the instructions of the second half of all pushes go, by stage."""
 
     stages: Mapping[int, int]
     """Instructions by number of the stage, in the order of execution, 0 the front end.
@@ -136,6 +141,9 @@ class Profile:
 
     rest: int
     """What comes after the last row of a push: pooling, and samples that wait."""
+
+    seconds: float
+    """Seconds of audio that were heard meanwhile."""
 
 
 def emulate(
@@ -156,12 +164,15 @@ def emulate(
     machine = _Machine(firmware)
     step, begin = _begin(machine, samples, push_samples)
     pushes: list[int] = []
+    cycles: list[tuple[float, float]] = []
     total: Counter[tuple[int, int]] = Counter()
     for _ in _pushes(machine, len(samples), step):
         pushes.append(machine.instructions())
+        cycles.append(machine.cycles())
         total.update(machine.visits)
     sampling_rate, _, scores = machine.facts()
     integers = machine.result(scores)
+    result_cycles = machine.cycles()
     functions, classes = machine.shares(total)
     text, constants, data, cleared = machine.sizes()
     return Emulation(
@@ -175,6 +186,8 @@ def emulate(
         begin=begin,
         functions=functions,
         classes=classes,
+        cycles=tuple(cycles),
+        result_cycles=result_cycles,
         stack_bytes=machine.stack(),
         state_bytes=machine.symbols["bench_state"].size,
         text_bytes=text,
@@ -203,8 +216,42 @@ def profile(
     step, _ = _begin(machine, samples, push_samples)
     stages: Counter[int] = Counter()
     machine.trace(stages)
-    rest = sum(machine.instructions() for _ in _pushes(machine, len(samples), step))
-    return Profile(stages=dict(sorted(stages.items())), rest=rest)
+    rests = []
+    count = -(-len(samples) // step)
+    for i, _ in enumerate(_pushes(machine, len(samples), step)):
+        rests.append(machine.instructions())
+        if i + 1 == count // 2:
+            stages.clear()
+    heard = len(samples) - count // 2 * step
+    return Profile(
+        stages=dict(sorted(stages.items())),
+        rest=sum(rests[count // 2 :]),
+        seconds=heard / machine.facts()[0],
+    )
+
+
+def answer(
+    firmware: Firmware, samples: np.ndarray, push_samples: int | None = None
+) -> tuple[tuple[int, ...], int]:
+    """Result of a signal and the stack that it took, without counting: much faster.
+
+    Args:
+        firmware: see :func:`emulate`
+        samples: see :func:`emulate`
+        push_samples: see :func:`emulate`
+
+    Returns:
+        integers of the result, and bytes of the stack
+
+    Raises:
+        BenchError: as :func:`emulate`
+
+    """
+    machine = _Machine(firmware, counts=False)
+    step, _ = _begin(machine, samples, push_samples)
+    for _ in _pushes(machine, len(samples), step):
+        pass
+    return machine.result(machine.facts()[2]), machine.stack()
 
 
 def selftest(firmware: Firmware) -> int:
@@ -279,6 +326,7 @@ class _Machine:
                     symbol["st_info"]["type"] == "STT_OBJECT",
                 )
                 for symbol in table.iter_symbols()
+                if symbol["st_shndx"] != "SHN_UNDEF"
             }
             needed = ("bench_stop", "bench_stack", "bench_bss_end")
             self.stop, self.top, self.floor = (
@@ -300,6 +348,7 @@ class _Machine:
             capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
         )
         self.blocks: dict[tuple[int, int], tuple[str, ...]] = {}
+        self.intervals: dict[tuple[int, int], tuple[float, float]] = {}
         self.visits: dict[tuple[int, int], int] = {}
         self.block_hook = unicorn.UC_HOOK_BLOCK
         self.core = self._start(unicorn)
@@ -440,14 +489,29 @@ class _Machine:
             count * len(self.kinds(*block)) for block, count in self.visits.items()
         )
 
+    def cycles(self) -> tuple[float, float]:
+        """Cycles of the last call, from and to."""
+        low = high = 0.0
+        for block, count in self.visits.items():
+            self.kinds(*block)
+            interval = self.intervals[block]
+            low += count * interval[0]
+            high += count * interval[1]
+        return low, high
+
     def kinds(self, address: int, size: int) -> tuple[str, ...]:
         """Classes of the instructions of a block."""
         block = address, size
         if block not in self.blocks:
-            self.blocks[block] = tuple(self._decode(address, size))
+            found = tuple(self._decode(address, size))
+            self.blocks[block] = tuple(entry.kind for entry in found)
+            self.intervals[block] = (
+                sum(entry.low for entry in found),
+                sum(entry.high for entry in found),
+            )
         return self.blocks[block]
 
-    def _decode(self, address: int, size: int) -> Iterator[str]:
+    def _decode(self, address: int, size: int) -> Iterator[Instruction]:
         code = bytes(self.core.mem_read(address, size))
         place = 0
         while place < size:
@@ -455,7 +519,7 @@ class _Machine:
             length = 4 if code[place + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
             one = code[place : place + length]
             decoded = next(self.disassembler.disasm_lite(one, address + place, 1), None)
-            yield _class_of(decoded[2]) if decoded else "other"
+            yield classify(self.firmware.core, *(decoded[2:] if decoded else ("", "")))
             place += length
 
     def shares(
@@ -500,16 +564,6 @@ def _pages(count: int) -> int:
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
-def _class_of(mnemonic: str) -> str:
-    name = mnemonic.partition(".")[0]
-    if name in _BRANCHES:
-        return "branch"
-    for kind, beginnings in _CLASSES:
-        if name.startswith(beginnings):
-            return kind
-    return "other"
 
 
 def _libraries() -> tuple[ModuleType, ModuleType, ModuleType]:

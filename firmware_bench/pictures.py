@@ -100,6 +100,132 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     _write(Path(path), buffer.getvalue())
 
 
+def draw_fit(report: dict[str, Any], path: str | Path) -> None:
+    """Draw RAM and flash memory against those of each target, as PNG.
+
+    A bar is the share of what there is; one that does not fit ends behind the line.
+    Where there is no limit there is no bar.
+
+    Args:
+        report: report of :func:`firmware_bench.bench.bench`
+        path: file to write, 1200 pixels wide
+
+    Raises:
+        BenchError: if the file cannot be written
+
+    """
+    rows = [
+        (f"{_target_name(budget)}\n{check['name']}", budget["basis"], check)
+        for budget in report["budgets"]
+        for check in budget["checks"]
+        if check["name"] in ("ram", "flash")
+    ]
+    figure, axes = _bars(len(rows))
+    for place, (_, basis, check) in enumerate(rows):
+        actual, limit = check["actual"], check["limit"]
+        share = actual / limit if limit else 0.0
+        colour = "#9a9a9a" if check["passed"] is None else "#2e7d32"
+        if check["passed"] is False:
+            colour = "#b3261e"
+        axes.barh(place, min(share, 1.6), color=colour)
+        there = f"of {limit:,.0f} B" if limit else "no limit known"
+        text = f" {actual:,} B {there}, {share:.1%}, {basis}"
+        if check["passed"] is None:
+            text += ", not checked"
+        axes.text(
+            min(share, 1.6) if share < 0.6 else 0.01,
+            place,
+            text,
+            va="center",
+            fontsize=9,
+            color="black" if share < 0.6 else "white",
+            parse_math=False,
+        )
+    axes.axvline(1, color="#333333", linewidth=1.5, linestyle="--")
+    axes.set_xlim(0, 1.7 if any(_over(check) for _, _, check in rows) else 1.05)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
+    axes.set_xlabel("share of what the target has")
+    axes.set_title(_heading(report, "RAM and flash"), fontsize=13, parse_math=False)
+    _save(figure, path)
+
+
+def draw_layers(report: dict[str, Any], path: str | Path) -> None:
+    """Draw the instructions of each layer on each emulated core, as PNG.
+
+    Args:
+        report: report of :func:`firmware_bench.bench.bench` with emulated cores
+        path: file to write, 1200 pixels wide
+
+    Raises:
+        BenchError: if no core was emulated or the file cannot be written
+
+    """
+    cores = report["firmware"]["cores"] if report["firmware"] else []
+    if not cores:
+        raise BenchError(
+            "report must have emulated cores to draw their layers, got none: "
+            "use --emulate and a target whose core is emulated"
+        )
+    names = [layer["name"] for layer in cores[0]["layers"]]
+    figure, axes = _bars(len(names))
+    height = 0.8 / len(cores)
+    colours = ("#5b8fc7", "#e8a35c", "#7b3fa0", "#2e7d32")
+    for number, core in enumerate(cores):
+        counts = [entry["instructions_per_second"] / 1e6 for entry in core["layers"]]
+        places = [row - 0.4 + (number + 0.5) * height for row in range(len(names))]
+        total = core["figures"]["instructions"] / 1e6
+        label = f"{core['core']}, {total:,.2f} M in all, {core['compiler']}"
+        axes.barh(places, counts, height, color=colours[number], label=label)
+        for place, count in zip(places, counts, strict=True):
+            axes.text(
+                count,
+                place,
+                f" {count:.2f}",
+                va="center",
+                fontsize=max(5, 9 - 2 * number),
+            )
+    axes.margins(x=0.08)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_xlabel("M instructions per second of audio")
+    axes.set_title(
+        _heading(report, "instructions per layer"), fontsize=13, parse_math=False
+    )
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    _save(figure, path)
+
+
+def _bars(rows: int) -> tuple[Any, Any]:
+    """Figure for horizontal bars, the first on top."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height = max(3.0, 1.5 + 0.38 * rows)
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: str | Path) -> None:
+    buffer = io.BytesIO()
+    figure.canvas.print_png(buffer, metadata={"Software": ""})
+    _write(Path(path), buffer.getvalue())
+
+
+def _heading(report: dict[str, Any], what: str) -> str:
+    return f"{report['model']['file'][:60]}: {what}"
+
+
+def _target_name(budget: dict[str, Any]) -> str:
+    return str(budget["target"]["name"][:30]) if budget["target"] else "given limits"
+
+
+def _over(check: dict[str, Any]) -> bool:
+    return bool(check["limit"]) and check["actual"] > check["limit"]
+
+
 def _limits(
     report: dict[str, Any], highest: float
 ) -> tuple[list[tuple[str, float, str]], float]:

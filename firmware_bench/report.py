@@ -10,7 +10,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 _VERDICTS = {True: "fits", False: "DOES NOT FIT", None: "not checked"}
-_LABELS = {"ram": "RAM", "flash": "flash", "realtime_factor": "real-time factor"}
+_LABELS = {
+    "ram": "RAM",
+    "realtime_factor": "real-time factor",
+    "bits": "differing bits",
+    "link": "linker",
+    "push": "worst push",
+}
+_UNITS = {"bytes": "B", "bits": "bit", "instructions": "instr."}
 _MARKDOWN_STEPS = 200
 """Rows of a table; summaries and comments of a CI have a limit of bytes."""
 
@@ -18,7 +25,9 @@ _MARKDOWN_STEPS = 200
 def to_text(report: dict[str, Any]) -> str:
     """Format a report for a terminal."""
     lines = [_title(report), ""]
-    lines += [f"{name:<6} {value}" for name, value in _summary(report)]
+    summary = _summary(report)
+    width = max(len(name) for name, _ in summary)
+    lines += [f"{name:<{width}}  {value}" for name, value in summary]
     rows = _checks(report)
     header = ("target", "check", "needs", "limit", "verdict", "why")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -29,7 +38,7 @@ def to_text(report: dict[str, Any]) -> str:
             for position, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
-    lines += ["", "not counted: " + "; ".join(report["not_counted"])]
+    lines += ["", *(f"{name}: {text}" for name, text in _left_out(report))]
     return "\n".join(lines)
 
 
@@ -68,7 +77,11 @@ def to_markdown(report: dict[str, Any]) -> str:
     if len(steps) > _MARKDOWN_STEPS:
         lines += ["", f"{len(steps) - _MARKDOWN_STEPS} more steps are in the JSON."]
     lines += ["", "</details>", ""]
-    lines += ["Not counted: " + "; ".join(report["not_counted"]) + "."]
+    for core in _cores(report):
+        lines += _core_tables(core)
+    for name, text in _left_out(report):
+        lines += [f"{name[0].upper()}{name[1:]}: {_escape(text)}.", ""]
+    lines.pop()
     return "\n".join(lines) + "\n"
 
 
@@ -146,6 +159,7 @@ def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         transforms = _printable(", ".join(compute["transforms"]))
         rows.append(("", f"as a fast Fourier transform: {transforms}"))
     rows += _streaming(report["streaming"])
+    rows += _emulated(report)
     if host:
         memory = "memory not known"
         if host["memory_bytes"] is not None:
@@ -180,11 +194,92 @@ def _streaming(streaming: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _cores(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return report["firmware"]["cores"] if report["firmware"] else []
+
+
+def _emulated(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for core in _cores(report):
+        figures, results = core["figures"], len(core["signals"])
+        low, high = core["cycles_per_second"]
+        rows += [
+            (
+                core["core"],
+                f"{core['differing_bits']} bits differ from the reference in {results} "
+                f"results, golden vectors {core['golden_vectors']}",
+            ),
+            (
+                "",
+                f"{figures['ram']:,} B RAM ({core['state_bytes']:,} state, "
+                f"{core['stack_bytes']:,} stack), {figures['flash']:,} B flash "
+                f"({core['constant_bytes']:,} constants)",
+            ),
+            (
+                "",
+                f"{figures['instructions'] / 1e6:.2f} M instructions per second of "
+                f"audio, worst push {figures['push']:,} "
+                f"({figures['push'] / core['mean_push']:.2f} of the mean), "
+                f"a result {figures['result']:,}",
+            ),
+            (
+                "",
+                f"derived: {low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of "
+                f"audio ({core['cycles_source']}); {core['compiler']}",
+            ),
+        ]
+    if report["firmware"]:
+        rows += [
+            (entry["target"], f"planned alone: {entry['reason']}")
+            for entry in report["firmware"]["planned"]
+        ]
+        left_out = len(report["firmware"]["signals_left_out"])
+        if left_out:
+            rows.append(("", f"{left_out} signals are too short for a result"))
+    return [(_printable(name), _printable(text)) for name, text in rows]
+
+
+def _core_tables(core: dict[str, Any]) -> list[str]:
+    total = core["figures"]["instructions"]
+    rows = [
+        (
+            layer["name"],
+            f"{layer['instructions_per_second'] / 1e6:.3f}",
+            f"{layer['instructions_per_second'] / total:.1%}",
+        )
+        for layer in core["layers"][:_MARKDOWN_STEPS]
+    ]
+    executed = sum(core["classes"].values())
+    kinds = [
+        (name, f"{count:,}", f"{count / executed:.1%}")
+        for name, count in core["classes"].items()
+    ]
+    return [
+        f"<details><summary>Instructions on {_escape(core['core'])}</summary>",
+        "",
+        *_table(("layer", "M per second of audio", "share"), rows),
+        "",
+        *_table(("class", "instructions", "share"), kinds),
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def _left_out(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What figures leave out: those of plans, and those that were measured."""
+    found = [("not counted", "; ".join(report["not_counted"]))]
+    if report["firmware"]:
+        missing = "; ".join(report["firmware"]["not_measured"])
+        found = [("not counted in plans", found[0][1]), ("not measured", missing)]
+    return found
+
+
 def _checks(report: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             _printable(_target_name(budget)),
-            _LABELS[check["name"]],
+            _LABELS.get(check["name"], check["name"]),
             _amount(check, "actual"),
             _amount(check, "limit"),
             _VERDICTS[check["passed"]],
@@ -207,7 +302,9 @@ def _amount(check: dict[str, Any], key: str) -> str:
     value = check[key]
     if value is None:
         return "-"
-    return f"{value:,.0f} B" if check["unit"] == "bytes" else f"{value:.3g}"
+    if check["unit"] == "1":
+        return f"{value:.3g}"
+    return f"{value:,.0f} {_UNITS[check['unit']]}"
 
 
 def _shape(output: dict[str, Any]) -> str:

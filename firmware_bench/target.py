@@ -52,6 +52,28 @@ class Target:
     """Flash or other memory for constants in bytes, None if not known."""
 
     @property
+    def verified(self) -> bool:
+        """Whether every figure that is known is verified."""
+        return all(figure.verified for figure in self._figures)
+
+    @property
+    def source(self) -> str:
+        """Where its figures are from."""
+        return "; ".join(dict.fromkeys(figure.source for figure in self._figures))
+
+    @property
+    def _figures(self) -> list[Figure]:
+        figures = (self.clock_hz, self.ram_bytes, self.flash_bytes)
+        return [figure for figure in figures if figure is not None]
+
+    def amount(self, name: str, unit: int) -> str:
+        """A figure in a unit; ``?`` marks what is unverified, ``-`` what is unknown."""
+        figure: Figure | None = getattr(self, name)
+        if figure is None:
+            return "-"
+        return f"{figure.value / unit:,.6g}{_mark(figure)}"
+
+    @property
     def summary(self) -> str:
         """Core, clock, RAM and flash in one line; ``?`` marks what is unverified."""
         clock = "clock unknown"

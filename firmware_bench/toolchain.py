@@ -1,5 +1,7 @@
 """Compile generated C for a core of Arm, with a compiler that comes from PyPI.
 
+GCC does it as well where it is installed and asked for.
+
 A firmware of the model and nothing else: a vector table, a startup that clears memory,
 one state, the model's functions and its tables.
 Its memory is linked as the chip has it, so the linker says whether it fits.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +31,15 @@ ARCHITECTURES = {
     "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16sp"),
     "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
 }
-"""Cores that code can be built for: the compiler's names of system and processor."""
+"""Cores that code can be built for: zig's names of system and processor."""
+
+_FLOAT = {
+    "cortex-m3": ("-mfloat-abi=soft",),
+    "cortex-m4": ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+    "cortex-m7": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m33": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+}
+"""What GCC is told about a core's floating point."""
 
 FLAGS = (
     "-std=c99",
@@ -38,19 +49,37 @@ FLAGS = (
     "-fno-unwind-tables",
     # as compilers for small cores do unasked
     "-fomit-frame-pointer",
-    "-fno-sanitize=all",
     # or names of functions are left out when the size counts
     "-g",
 )
-"""What the compiler is told besides the core and the optimisation."""
+"""What every compiler is told besides the core and the optimisation."""
+
+ZIG, GCC = "zig", "arm-none-eabi-gcc"
+"""The compiler from PyPI, and the one that has to be installed."""
 
 STACK_BYTES = 2048
 """Memory that is kept for the stack."""
 
 _SECONDS = 300
 _LINK = ("-Wl,-T,link.ld", "-Wl,--entry,bench_reset", "-Wl,-z,max-page-size=4096")
+_ZIG_FLAGS = ("-fno-sanitize=all",)
+_GCC_FLAGS = ("-mthumb", "-fno-tree-loop-distribute-patterns", "-nostdlib")
+_GCC_LINK = ("-lgcc",)
 _ROOM = 1 << 20
 _DIGEST = hashlib.sha256().digest_size
+
+
+class NoRoomError(BenchError):
+    """A program does not fit into the memory that it is linked for."""
+
+    def __init__(self, over: dict[str, int]) -> None:
+        self.over = over
+        """Bytes too many, by region: ``RAM`` and ``FLASH``."""
+        listed = " and ".join(f"{region} by {over[region]} bytes" for region in over)
+        super().__init__(
+            f"firmware must fit, got an overflow of {listed}: choose a smaller model "
+            "or a larger chip"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,7 @@ def build(
     core: str,
     *,
     prefix: str = "wav2small",
+    compiler: str = ZIG,
     optimisation: str = "-O2",
     ram: int = _ROOM,
     flash: int = _ROOM,
@@ -94,6 +124,7 @@ def build(
         folder: what :func:`export.c99.generate` wrote
         core: name of :data:`ARCHITECTURES`
         prefix: what names of files and functions begin with
+        compiler: ``zig``, or ``arm-none-eabi-gcc`` with or without its path
         optimisation: ``-O0`` to ``-O3``, ``-Os`` or ``-Oz``
         ram: bytes of RAM to link into
         flash: bytes of flash memory to link into
@@ -104,8 +135,9 @@ def build(
         cache: folder for results, by default one of the user's
 
     Raises:
-        BenchError: if the core is not known, there is no compiler,
-            the code cannot be compiled or does not fit
+        NoRoomError: if the program does not fit
+        BenchError: if the core is not known, there is no compiler
+            or the code cannot be compiled
         OSError: if the cache cannot be written to
 
     """
@@ -126,30 +158,59 @@ def build(
     sizes = {"ram": ram, "flash": flash, "stack": -(-stack // 8) * 8}
     sources |= _startup(prefix, sizes, trace)
     defines = [f"-D{prefix.upper()}_NO_MAIN", "-DBENCH_SELFTEST"] if selftest else []
-    system, processor = ARCHITECTURES[core]
-    # zig alone takes -O2 for -O1 and -O3, too, and -Os for -Oz
-    level = (optimisation, "-Xclang", optimisation)
-    flags = (f"--target={system}", f"-mcpu={processor}", *level, *FLAGS, *defines)
-    compiler = _compiler()
-    firmware = (core, prefix, compiler, flags)
+    command, named = _compiler(compiler)
+    if command[0] == sys.executable:
+        system, processor = ARCHITECTURES[core]
+        # zig alone takes -O2 for -O1 and -O3, too, and -Os for -Oz
+        level = (optimisation, "-Xclang", optimisation)
+        own: tuple[str, ...] = (
+            f"--target={system}",
+            f"-mcpu={processor}",
+            *level,
+            *_ZIG_FLAGS,
+        )
+        libraries: tuple[str, ...] = ()
+    else:
+        own = (f"-mcpu={core}", *_FLOAT[core], optimisation, *_GCC_FLAGS)
+        libraries = _GCC_LINK
+    flags = (*own, *FLAGS, *defines)
+    firmware = (core, prefix, named, flags)
     store = Path(cache) if cache is not None else _user_cache()
-    path = store / f"{_key(compiler, flags, sources)}.elf"
+    path = store / f"{_key(named, flags, sources)}.elf"
     elf = _cached(path)
     if elf is None:
-        elf = _compile(sources, flags, store)
+        elf = _compile(sources, command, flags, libraries, store)
         store.mkdir(parents=True, exist_ok=True)
         replace_file(path, elf + hashlib.sha256(elf).digest())
     return Firmware(*firmware, elf)
 
 
-def _compiler() -> str:
-    try:
-        return f"ziglang {version('ziglang')}"
-    except PackageNotFoundError as error:
+def _compiler(name: str) -> tuple[tuple[str, ...], str]:
+    """How a compiler is called, and its name with the version."""
+    if name == ZIG:
+        try:
+            return (sys.executable, "-P", "-m", "ziglang", "cc"), (
+                f"ziglang {version('ziglang')}"
+            )
+        except PackageNotFoundError as error:
+            raise BenchError(
+                "ziglang must be installed to compile, got none: "
+                "pip install wav2small[firmware]"
+            ) from error
+    if Path(name).stem != GCC:
         raise BenchError(
-            "ziglang must be installed to compile, got none: "
-            "pip install wav2small[firmware]"
-        ) from error
+            f"compiler must be {ZIG} or {GCC}, got '{name}': choose one of them"
+        )
+    found = shutil.which(name)
+    if found is None:
+        raise BenchError(
+            f"{name} must be installed to compile with it, got none: "
+            f"install it, or choose {ZIG}, which comes with wav2small[firmware]"
+        )
+    said = subprocess.run(
+        [found, "-dumpfullversion"], capture_output=True, text=True, timeout=_SECONDS
+    )
+    return (found,), f"{GCC} {said.stdout.strip()}"
 
 
 def _user_cache() -> Path:
@@ -210,7 +271,13 @@ def _cached(path: Path) -> bytes | None:
     return elf if hashlib.sha256(elf).digest() == digest else None
 
 
-def _compile(sources: dict[str, bytes], flags: tuple[str, ...], cache: Path) -> bytes:
+def _compile(
+    sources: dict[str, bytes],
+    command: tuple[str, ...],
+    flags: tuple[str, ...],
+    libraries: tuple[str, ...],
+    cache: Path,
+) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, data in sources.items():
@@ -223,10 +290,10 @@ def _compile(sources: dict[str, bytes], flags: tuple[str, ...], cache: Path) -> 
         )
         # what the compiler makes of its own sources, once for each core
         environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str((cache / "zig").absolute()))
-        command = [sys.executable, "-P", "-m", "ziglang", "cc", *flags, *include]
+        words = [*command, *flags, *include, *units, *libraries, *_LINK]
         try:
             done = subprocess.run(
-                [*command, *units, *_LINK, "-o", "firmware.elf"],
+                [*words, "-o", "firmware.elf"],
                 cwd=folder,
                 env=environment,
                 capture_output=True,
@@ -246,14 +313,12 @@ def _compile(sources: dict[str, bytes], flags: tuple[str, ...], cache: Path) -> 
 def _failure(said: str) -> BenchError:
     """Say in one line why there is no program."""
     over: dict[str, int] = {}
-    for region, count in re.findall(r"region '(\w+)': overflowed by (\d+) bytes", said):
+    # zig's linker and GNU's say it in their own ways
+    overflow = r"region [`']?(\w+)'?:? overflowed by (\d+) bytes"
+    for region, count in re.findall(overflow, said):
         over[region] = max(over.get(region, 0), int(count))
     if over:
-        listed = " and ".join(f"{region} by {over[region]} bytes" for region in over)
-        return BenchError(
-            f"firmware must fit, got an overflow of {listed}: choose a smaller model "
-            "or a larger chip"
-        )
+        return NoRoomError(over)
     lines = [line.strip() for line in said.splitlines() if "error" in line]
     line = " ".join((lines or said.split("\n"))[0].split())
     return BenchError(

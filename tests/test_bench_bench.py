@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from export.errors import ExportError
 from firmware_bench.bench import bench
 from firmware_bench.errors import BenchError
 from firmware_bench.target import DEFAULT_TARGETS, Figure, Target
@@ -75,6 +76,20 @@ def test_wrong_arguments(model):
         bench(model, targets=["nothing"])
     with pytest.raises(BenchError, match="ram must be above 0"):
         bench(model, ram=-1)
+    for option in (
+        {"max_push_instructions": 5},
+        {"baseline": "x"},
+        {"audio": {"a": 1}},
+    ):
+        with pytest.raises(
+            BenchError, match="must be used with emulate, got no emulate"
+        ):
+            bench(model, **option)
+
+
+def test_floats_are_not_emulated(model):
+    with pytest.raises(ExportError, match="must"):
+        bench(model, host=False, emulate=True)
 
 
 def test_neither_torch_nor_the_training_package(model):

@@ -1,12 +1,22 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from firmware_bench.arena import ArenaPlan
-from firmware_bench.budget import check_budget, estimate_realtime_factor
+from firmware_bench.budget import (
+    FIGURES,
+    check_budget,
+    check_firmware,
+    estimate_realtime_factor,
+    figures,
+)
 from firmware_bench.cost import Cost, Flash
+from firmware_bench.emulate import Emulation
 from firmware_bench.errors import BenchError
 from firmware_bench.host import HostMeasurement
+from firmware_bench.measure import Measurement, Run, Signal
+from firmware_bench.streaming import StreamingPlan
 from firmware_bench.target import CORES, Figure, Target
 
 PLAN = ArenaPlan((), 1000, 1000, 16)
@@ -119,3 +129,141 @@ def test_wrong_limits(limits):
     (name,) = limits
     with pytest.raises(BenchError, match=f"{name} must be above 0"):
         check_budget(PLAN, COST, 1.0, **limits)
+
+
+# -- what was measured -------------------------------------------------------
+
+
+def emulation(**changes):
+    fields = {
+        "core": "cortex-m4",
+        "integers": (1, 2, 3),
+        "samples": 16000,
+        "sampling_rate": 16000,
+        "push_samples": 8000,
+        "pushes": (3_000_000, 2_000_000),
+        "result": 900,
+        "begin": 4,
+        "functions": {},
+        "classes": {},
+        # half a second of the second push: 6 to 8 M cycles per second of audio
+        "cycles": ((5e6, 5e6), (3e6, 4e6)),
+        "result_cycles": (900.0, 1800.0),
+        "stack_bytes": 100,
+        "state_bytes": 700,
+        "text_bytes": 480,
+        "constant_bytes": 200,
+        "data_bytes": 19,
+        "bss_bytes": 701,
+    }
+    return Emulation(**{**fields, **changes})
+
+
+def measurement(*, differing=0, golden=0, stack=280, **changes):
+    signal = Signal("voice", np.zeros(4, np.int16), None, (1, 2, 3))
+    runs = (Run(signal, 0), Run(signal, differing))
+    found = emulation(**changes)
+    return Measurement("cortex-m4", "cc", (), found, {}, stack, runs, golden)
+
+
+def check_all(measured=None, over=None, chip=None, **limits):
+    report = check_firmware(
+        measured or measurement(), over or {}, chip or target(), **limits
+    )
+    return {check.name: check for check in report.checks}, report.fits
+
+
+def test_measured_figures_are_those_that_count():
+    checks, fits = check_all(realtime_factor=0.8, max_push_instructions=3_000_000)
+    assert fits
+    assert {name: check.actual for name, check in checks.items()} == {
+        "bits": 0,
+        "link": 0,
+        "ram": 19 + 701 + 280,
+        "flash": 499,
+        "realtime_factor": 0.8,
+        "push": 3_000_000,
+    }
+    assert all(check.passed is True for check in checks.values())
+    assert checks["realtime_factor"].basis == "derived, 0.6 to 0.8"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "limits"),
+    [
+        ("bits", {"differing": 1}, {}),
+        ("bits", {"golden": 2}, {}),
+        ("ram", {"stack": 281}, {}),
+        ("ram", {}, {"ram": 999}),
+        ("flash", {"text_bytes": 481}, {}),
+        ("flash", {}, {"flash": 498}),
+        ("realtime_factor", {}, {"realtime_factor": 0.799}),
+        ("push", {}, {"max_push_instructions": 2_999_999}),
+    ],
+)
+def test_each_gate_closes(name, changes, limits):
+    checks, fits = check_all(measurement(**changes), **limits)
+    assert checks[name].passed is False
+    assert not fits
+    others = [check.passed for key, check in checks.items() if key != name]
+    assert False not in others
+
+
+def test_the_linkers_word():
+    checks, fits = check_all(over={"RAM": 5, "FLASH": 3})
+    assert (checks["link"].actual, checks["link"].passed, fits) == (8, False, False)
+    assert checks["link"].source == "regions RAM 1,000 B and FLASH 499 B"
+    # the size of a region that nobody verified decides nothing
+    chip = target(flash_bytes=Figure(499, "hearsay", False))
+    assert check_all(over={"FLASH": 3}, chip=chip)[0]["link"].passed is True
+    checks, fits = check_all(over={"RAM": 5}, chip=target(False))
+    assert checks["link"].passed is None and fits
+    assert checks["link"].source == "not checked (no verified size)"
+
+
+def test_unverified_clocks_decide_nothing():
+    checks, fits = check_all(chip=target(False), realtime_factor=0.001)
+    assert checks["realtime_factor"].passed is None and fits
+    assert checks["realtime_factor"].actual == 0.8
+    checks, _ = check_all(chip=target(clock_hz=None), realtime_factor=0.001)
+    assert checks["realtime_factor"].source == "not checked (clock not known)"
+    assert checks["realtime_factor"].actual is None
+    assert check_all()[0]["realtime_factor"].source == "not checked (no limit given)"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_growth(name):
+    before = figures(measurement())
+    assert set(before) == set(FIGURES)
+    checks, fits = check_all(baseline=before, growth=0)
+    assert fits and checks[f"growth of {name}"].passed is True
+    smaller = {**before, name: before[name] / 1.02}
+    checks, fits = check_all(baseline=smaller, growth=0.021)
+    assert fits and checks[f"growth of {name}"].actual == before[name]
+    checks, fits = check_all(baseline=smaller, growth=0.019)
+    assert not fits and checks[f"growth of {name}"].passed is False
+    checks, fits = check_all(baseline={})
+    assert fits and checks[f"growth of {name}"].passed is None
+    assert "not in the baseline" in checks[f"growth of {name}"].source
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"ram": 0}, "ram must be above 0"),
+        ({"max_push_instructions": 0}, "max_push_instructions must be above 0"),
+        ({"growth": -0.1}, "growth must be 0 or more, got -0.1"),
+        ({"growth": float("nan")}, "growth must be 0 or more, got nan"),
+    ],
+)
+def test_wrong_limits_of_firmware(limits, message):
+    with pytest.raises(BenchError, match=message):
+        check_all(**limits)
+
+
+def test_a_stream_in_place_of_the_window():
+    plan = StreamingPlan((), 50, 60, 7, 0.1, None)
+    report = check_budget(PLAN, COST, 1.0, stream=plan, target=target(), ram=60)
+    assert [check.actual for check in report.checks] == [60, 500, 0.0]
+    assert report.checks[0].passed is True
+    assert "no stack" in report.checks[0].basis

@@ -5,7 +5,7 @@ import pytest
 
 from firmware_bench.bench import bench
 from firmware_bench.errors import BenchError
-from firmware_bench.pictures import draw_memory
+from firmware_bench.pictures import draw_fit, draw_layers, draw_memory
 from firmware_bench.target import DEFAULT_TARGETS
 
 pytest.importorskip("matplotlib")
@@ -48,3 +48,51 @@ def test_blocks_in_their_colours(report, tmp_path):
 def test_no_folder(report, tmp_path):
     with pytest.raises(BenchError, match=r"picture 'a\.png' must be in a folder"):
         draw_memory(report, tmp_path / "none" / "a.png")
+
+
+def pixels(path, colour):
+    from matplotlib.image import imread
+
+    image = (255 * imread(path)[..., :3]).round().astype(int)
+    return (image == colour).all(axis=-1).sum()
+
+
+def test_what_does_not_fit_is_red(report, tmp_path):
+    path = tmp_path / "fit.png"
+    draw_fit(report, path)
+    red, green, grey = (0xB3, 0x26, 0x1E), (0x2E, 0x7D, 0x32), (0x9A, 0x9A, 0x9A)
+    # 128 kB are too much for the first two targets; the last one is not verified
+    assert pixels(path, red) > 10000
+    assert pixels(path, green) > 1000 and pixels(path, grey) > 500
+    assert struct.unpack(">I", path.read_bytes()[16:20]) == (1200,)
+    for budget in report["budgets"]:
+        for check in budget["checks"]:
+            check["passed"], check["limit"] = True, 10**7
+    draw_fit(report, path)
+    # what is left are edges of letters
+    assert pixels(path, red) + pixels(path, grey) < 200
+
+
+def test_layers_of_cores(report, tmp_path):
+    path = tmp_path / "layers.png"
+    with pytest.raises(BenchError, match="report must have emulated cores to draw"):
+        draw_layers(report, path)
+    layers = [
+        {"name": name, "instructions_per_second": count}
+        for name, count in (("LogMel 1", 4e6), ("Convolution $1", 2e6))
+    ]
+    core = {
+        "core": "cortex-m4",
+        "compiler": "a compiler",
+        "figures": {"instructions": 6e6},
+        "layers": layers,
+    }
+    report["firmware"] = {"cores": [core]}
+    draw_layers(report, path)
+    data, blue = path.read_bytes(), (0x5B, 0x8F, 0xC7)
+    draw_layers(report, path)
+    assert path.read_bytes() == data
+    alone = pixels(path, blue)
+    layers[1]["instructions_per_second"] = 4e6
+    draw_layers(report, path)
+    assert pixels(path, blue) > 1.2 * alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from firmware_bench import toolchain
 from firmware_bench.errors import BenchError
-from firmware_bench.toolchain import ARCHITECTURES, build
+from firmware_bench.toolchain import ARCHITECTURES, GCC, NoRoomError, build
 
 pytest.importorskip("ziglang", reason="no ziglang: nothing is compiled for Arm")
 elffile = pytest.importorskip(
@@ -117,9 +118,9 @@ def test_cache(tmp_path, monkeypatch):
     made: list[tuple[str, ...]] = []
     compile_ = toolchain._compile
 
-    def counted(sources, flags, folder):
+    def counted(sources, command, flags, libraries, folder):
         made.append(flags)
-        return compile_(sources, flags, folder)
+        return compile_(sources, command, flags, libraries, folder)
 
     monkeypatch.setattr(toolchain, "_compile", counted)
     first = build(folder, "cortex-m3", cache=cache)
@@ -170,6 +171,9 @@ def test_too_little_memory(tmp_path, cache):
         build(folder, "cortex-m3", cache=cache, ram=need - 8)
     with pytest.raises(BenchError, match=r"FLASH by \d+ bytes and RAM by 2168 bytes: "):
         build(folder, "cortex-m3", cache=cache, ram=8, flash=64)
+    with pytest.raises(NoRoomError) as caught:
+        build(folder, "cortex-m3", cache=cache, ram=need - 8)
+    assert caught.value.over == {"RAM": 8}
     # a smaller stack leaves room
     build(folder, "cortex-m3", cache=cache, ram=need - 8, stack=2040)
 
@@ -224,3 +228,46 @@ def test_compiler_that_hangs(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(slow))
     with pytest.raises(BenchError, match=r"must compile within 0\.3 s, got no end"):
         build(write(tmp_path), "cortex-m3", cache=cache, optimisation="-Oz")
+
+
+# -- GCC ---------------------------------------------------------------------
+
+
+def needs_gcc() -> None:
+    if not shutil.which(GCC):
+        pytest.skip(f"no {GCC}: nothing is compiled with it")
+
+
+@pytest.mark.parametrize("core", ARCHITECTURES)
+def test_gcc(core, tmp_path, cache):
+    needs_gcc()
+    folder = write(tmp_path)
+    firmware = build(folder, core, compiler=GCC, cache=cache)
+    assert firmware.compiler.startswith(f"{GCC} ")
+    assert not any("/" in flag for flag in firmware.flags)
+    assert {"bench_state", "wav2small_push"} <= names(firmware.elf)
+    assert firmware.elf != build(folder, core, cache=cache).elf
+    # by its path it is the same one
+    path = shutil.which(GCC)
+    assert build(folder, core, compiler=str(path), cache=tmp_path / "own") == firmware
+
+
+def test_what_gcc_says(tmp_path, cache):
+    needs_gcc()
+    folder = write(tmp_path)
+    need = 31 * 4 + 4 + 2048
+    with pytest.raises(NoRoomError) as caught:
+        build(folder, "cortex-m4", compiler=GCC, cache=cache, ram=need - 8, flash=64)
+    assert caught.value.over["RAM"] == 8 and caught.value.over["FLASH"] > 100
+    folder = write(tmp_path, "int wav2small_push(void) { return colour; }")
+    with pytest.raises(BenchError, match=r"must compile and link, got .*colour"):
+        build(folder, "cortex-m4", compiler=GCC, cache=cache)
+
+
+def test_compilers_that_are_not_there(tmp_path, cache, monkeypatch):
+    folder = write(tmp_path)
+    with pytest.raises(BenchError, match=r"compiler must be zig or arm-.*, got 'cc'"):
+        build(folder, "cortex-m4", compiler="cc", cache=cache)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match=r"arm-none-eabi-gcc must be installed .*zig"):
+        build(folder, "cortex-m4", compiler=GCC, cache=cache)

@@ -1,0 +1,58 @@
+"""An earlier report, whose counts may not grow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .budget import FIGURES
+from .errors import BenchError, one_line
+
+
+def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
+    """Read the figures of an earlier report of emulated cores.
+
+    Args:
+        path: report as JSON
+        signal: digest of the signal on which instructions are counted now
+
+    Returns:
+        figures by core, see :data:`firmware_bench.budget.FIGURES`
+
+    Raises:
+        BenchError: if it is no such report
+            or its instructions were counted on another signal
+
+    """
+    name = Path(path).name
+    try:
+        report = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BenchError(
+            f"baseline '{name}' must be a report as JSON, got {one_line(error)}: "
+            "make one with --emulate --json"
+        ) from error
+    firmware = report.get("firmware") if isinstance(report, dict) else None
+    try:
+        assert isinstance(firmware, dict)
+        heard = firmware["counted_signal"]["sha256"]
+        found = {core["core"]: _figures(core["figures"]) for core in firmware["cores"]}
+    except (AssertionError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"baseline '{name}' must hold figures of emulated cores, got none: "
+            "make it with --emulate --json"
+        ) from error
+    if heard != signal:
+        raise BenchError(
+            f"baseline '{name}' must be counted on the same signal, got another one: "
+            "make it again"
+        )
+    return found
+
+
+def _figures(entry: Any) -> dict[str, float]:
+    values = {name: entry[name] for name in FIGURES}
+    if not all(type(value) in (int, float) and value > 0 for value in values.values()):
+        raise TypeError
+    return values

@@ -1,0 +1,301 @@
+"""Build a model's C code for a core, run it there and see what it takes.
+
+Everything is measured on the instructions that ship but the cycles:
+those are derived, see :mod:`firmware_bench.timing`.
+Not measured: the stack of interrupts, and what calls the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from export.c99 import generate
+from export.c99.generate import arrange, min_samples
+from export.c99.lower import lower
+from export.graph import IntegerGraph
+from export.reader import read
+from export.reference import ReferenceModel
+from export.streaming import schedule
+
+from . import signals
+from .emulate import Emulation, answer, emulate, profile, selftest
+from .toolchain import ARCHITECTURES, ZIG, Firmware, NoRoomError, build
+
+REST = "pooling, and samples that wait"
+"""Name of what comes behind the last layer that makes a row."""
+
+_ROOM = 1 << 28
+_COUNTED_SECONDS = 0.5
+_COUNTED_HOPS = 100
+_BITS = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal that firmware is run on."""
+
+    name: str
+    """What it is."""
+
+    samples: np.ndarray = field(repr=False)
+    """Shape ``(samples,)``, int16."""
+
+    push_samples: int | None
+    """Samples of a push, None for a hop of the model."""
+
+    wanted: tuple[int, ...]
+    """The reference's result."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """C code of a model and what it shall compute."""
+
+    folder: Path
+    """Folder of the C code."""
+
+    counted: Signal
+    """Signal on which instructions are counted."""
+
+    signals: tuple[Signal, ...]
+    """Signals of which results are compared; the counted one is the first."""
+
+    left_out: tuple[str, ...]
+    """Names of signals that are too short for a result."""
+
+    layers: tuple[str, ...]
+    """Name of the layer of each stage."""
+
+    hop_seconds: float
+    """Seconds of audio of a hop."""
+
+    state_bytes: int
+    """Bytes of the state, as far as is known without a compiler."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A result on a core beside the reference's."""
+
+    signal: Signal
+    """What was heard."""
+
+    differing_bits: int
+    """Bits of the result that are not the reference's."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a model takes on a core."""
+
+    core: str
+    """Name of the core."""
+
+    compiler: str
+    """Compiler and its version."""
+
+    flags: tuple[str, ...]
+    """What the compiler was told."""
+
+    emulation: Emulation
+    """Counts and sizes."""
+
+    layers: Mapping[str, float]
+    """Instructions per second of audio by layer, in the order of execution."""
+
+    stack_bytes: int
+    """Most of the stack that any signal took."""
+
+    runs: tuple[Run, ...]
+    """Result of every signal."""
+
+    golden: int
+    """0 if the golden vectors agree, or the number of the first that does not."""
+
+    @property
+    def differing_bits(self) -> int:
+        """Bits that differ in any result; a golden vector that differs is one."""
+        return sum(run.differing_bits for run in self.runs) + (self.golden != 0)
+
+    @property
+    def ram_bytes(self) -> int:
+        """Static memory, the state among it, and stack."""
+        return self.emulation.data_bytes + self.emulation.bss_bytes + self.stack_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code, constants and initial values."""
+        return self.emulation.flash_bytes
+
+
+def prepare(
+    model: IntegerGraph | str | Path,
+    folder: str | Path,
+    audio: Mapping[str, np.ndarray] | None = None,
+) -> Code:
+    """Write the C code of a model and compute what it shall give.
+
+    Args:
+        model: exported int8 model
+        folder: folder to write the C code into
+        audio: further signals by name, int16 at the model's sampling rate
+
+    Raises:
+        ExportError: if the model has no C code
+        OSError: if the folder cannot be written to
+
+    """
+    graph = model if isinstance(model, IntegerGraph) else read(model)
+    memory = generate(graph, folder)
+    plan = schedule(graph)
+    metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
+    rate = int(metadata.get("sampling_rate", "16000"))
+    hop, least = plan.front.constants.hop_length, min_samples(plan)
+    length = max(round(_COUNTED_SECONDS * rate), _COUNTED_HOPS * hop, 4 * least)
+    voice = signals.voice(length)
+    heard = [
+        ("voice", voice, None),
+        ("voice in pushes of 37 samples", voice, 37),
+        ("noise, half of it clipped, in one push", signals.loud(length), length),
+        ("silence", signals.quiet(length), None),
+    ]
+    heard += [(name, samples, None) for name, samples in (audio or {}).items()]
+    reference = ReferenceModel(graph)
+    known = tuple(
+        Signal(name, samples, push, _result(reference, graph, samples))
+        for name, samples, push in heard
+        if len(samples) >= least
+    )
+    return Code(
+        folder=Path(folder),
+        counted=known[0],
+        signals=known,
+        left_out=tuple(name for name, samples, _ in heard if len(samples) < least),
+        layers=tuple(stage.step.label for stage in arrange(lower(plan).steps)),
+        hop_seconds=hop / rate,
+        state_bytes=memory.lines + memory.pools + memory.front_end + memory.scratch,
+    )
+
+
+def _result(
+    reference: ReferenceModel, graph: IntegerGraph, samples: np.ndarray
+) -> tuple[int, ...]:
+    return tuple(reference.run(samples)[graph.output].ravel().tolist())
+
+
+def measure(
+    code: Code,
+    core: str,
+    *,
+    compiler: str = ZIG,
+    cache: str | Path | None = None,
+) -> Measurement:
+    """Build the code for a core, run all signals on it and count.
+
+    Args:
+        code: what :func:`prepare` made
+        core: name of :data:`firmware_bench.toolchain.ARCHITECTURES`
+        compiler: see :func:`firmware_bench.toolchain.build`
+        cache: folder for what was built before, by default one of the user's
+
+    Raises:
+        BenchError: if there is no compiler or emulator, or the firmware goes astray
+
+    """
+
+    def program(*, trace: bool = False, selftest: bool = False) -> Firmware:
+        return build(
+            code.folder,
+            core,
+            compiler=compiler,
+            trace=trace,
+            selftest=selftest,
+            cache=cache,
+        )
+
+    plain = program()
+    counted = code.counted
+    found = emulate(plain, counted.samples, counted.push_samples)
+    runs = [Run(counted, _differing(found.integers, counted.wanted))]
+    stack = found.stack_bytes
+    for signal in code.signals[1:]:
+        integers, used = answer(plain, signal.samples, signal.push_samples)
+        runs.append(Run(signal, _differing(integers, signal.wanted)))
+        stack = max(stack, used)
+    # shares settle sooner than counts
+    part = counted.samples[: 3 * len(counted.samples) // 5]
+    stages = profile(program(trace=True), part, counted.push_samples)
+    layers: dict[str, float] = {}
+    for index, count in stages.stages.items():
+        name = code.layers[index]
+        layers[name] = layers.get(name, 0.0) + count / stages.seconds
+    layers[REST] = stages.rest / stages.seconds
+    return Measurement(
+        core=core,
+        compiler=plain.compiler,
+        flags=plain.flags,
+        emulation=found,
+        layers=layers,
+        stack_bytes=stack,
+        runs=tuple(runs),
+        golden=selftest(program(selftest=True)),
+    )
+
+
+def _differing(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    pairs = zip(found, wanted, strict=True)
+    return sum(((one ^ other) & _BITS).bit_count() for one, other in pairs)
+
+
+def link(
+    code: Code,
+    measured: Measurement,
+    compiler: str = ZIG,
+    *,
+    ram: int | None,
+    flash: int | None,
+    cache: str | Path | None = None,
+) -> dict[str, int]:
+    """Let the linker say whether the code fits a chip.
+
+    The stack that was measured is kept free.
+
+    Args:
+        code: what :func:`prepare` made
+        measured: what was measured on the chip's core
+        compiler: as of the measurement
+        ram: bytes of RAM, None for as many as it takes
+        flash: bytes of flash memory, None for as many as it takes
+        cache: see :func:`measure`
+
+    Returns:
+        bytes too many by region, ``RAM`` and ``FLASH``; empty if it fits
+
+    Raises:
+        BenchError: if there is no compiler
+
+    """
+    try:
+        build(
+            code.folder,
+            measured.core,
+            compiler=compiler,
+            ram=min(ram or _ROOM, _ROOM),
+            flash=min(flash or _ROOM, _ROOM),
+            stack=measured.stack_bytes,
+            cache=cache,
+        )
+    except NoRoomError as error:
+        return error.over
+    return {}
+
+
+def obstacle(core: str) -> str | None:
+    """Why a core cannot be emulated, None if it can."""
+    if core in ARCHITECTURES:
+        return None
+    return f"{core} is not emulated"

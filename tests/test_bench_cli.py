@@ -1,0 +1,274 @@
+"""The bench from the command line, on emulated cores and before training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from test_bench_measure import twice
+
+from firmware_bench import measure as measuring
+
+for package in ("ziglang", "unicorn", "capstone", "elftools"):
+    pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
+
+from test_bench_toolchain import compiler_cache  # noqa: E402
+
+__all__ = ["compiler_cache"]
+
+MODEL = "wav2small-rt-mini"
+DEMO = resources.files("wav2small") / "assets" / "demo"
+SCHEMA = json.loads(
+    resources.files("firmware_bench").joinpath("report.schema.json").read_text()
+)
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def run(caches) -> Run:
+    """Run the command line with a cache of firmware of its own."""
+    from wav2small.cli import main
+
+    def call(*words: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(caches))
+            patch.setattr(sys, "argv", ["wav2small", *map(str, words)])
+            try:
+                main()
+            except SystemExit as done:
+                return int(done.code or 0)
+        return 0
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory) -> Path:
+    """Reports of a model that fits: on a core, on one of one's own and planned."""
+    made = tmp_path_factory.mktemp("bench")
+    own = made / "own.json"
+    own.write_text('{"name": "own", "core": "cortex-m4", "clock_hz": 200000000}')
+    assert not run(
+        "bench", MODEL, "--emulate", "--target", "generic-m4-64k", "--target", own,
+        "--target", "gap9", "--ram", "12KiB", "--flash", "96KiB",
+        "--realtime-factor", 1, "--max-push-instructions", 10**7,
+        "--json", made / "bench.json", "--markdown", made / "bench.md",
+        "--junit", made / "bench.xml", "--pictures", made / "pictures",
+        "--audio", DEMO / "de_f2_p08_r103_031.opus",
+    )  # fmt: skip
+    return made
+
+
+def test_report(folder):
+    report = json.loads((folder / "bench.json").read_text())
+    jsonschema.validate(report, SCHEMA)
+    (core,) = report["firmware"]["cores"]
+    assert core["core"] == "cortex-m4"
+    assert [entry["name"] for entry in core["signals"]][-1] == "clip 0"
+    assert core["differing_bits"] == 0 and core["golden_vectors"] == "agree"
+    assert core["figures"]["ram"] == (
+        core["data_bytes"] + core["bss_bytes"] + core["stack_bytes"]
+    )
+    assert sum(core["classes"].values()) == sum(core["functions"].values())
+    generic, own, gap9 = report["budgets"]
+    assert (generic["basis"], own["basis"], gap9["basis"]) == (
+        "emulated",
+        "emulated",
+        "planned",
+    )
+    ratios = [
+        a / b
+        for a, b in zip(
+            generic["realtime_factor_derived"],
+            own["realtime_factor_derived"],
+            strict=True,
+        )
+    ]
+    assert ratios == pytest.approx([200 / 64, 200 / 64])
+    assert gap9["realtime_factor_derived"] is None
+    assert report["firmware"]["planned"] == [
+        {"target": "gap9", "reason": "riscv-gap9 is not emulated"}
+    ]
+    names = [check["name"] for check in generic["checks"]]
+    assert names == ["bits", "link", "ram", "flash", "realtime_factor", "push"]
+    assert all(check["passed"] for check in generic["checks"])
+    (push,) = (check for check in gap9["checks"] if check["name"] == "push")
+    assert push["passed"] is None and "not emulated" in push["source"]
+
+
+def test_formats(folder):
+    page = (folder / "bench.md").read_text()
+    assert "Instructions on cortex-m4" in page
+    assert "derived" in page and "Technical Reference Manual" in page
+    assert "planned alone: riscv-gap9 is not emulated" in page
+    assert len(page.encode()) < 64 * 1024
+    suites = ElementTree.parse(folder / "bench.xml").getroot()
+    assert [suite.attrib["tests"] for suite in suites] == ["6", "6", "4"]
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        "memory.png",
+        "fit.png",
+        "layers.png",
+    }
+
+
+def test_the_same_again_fits_and_slower_code_does_not(
+    folder, run, tmp_path, monkeypatch, capsys
+):
+    words = ("bench", MODEL, "--emulate", "--target", "generic-m4-64k")
+    words += ("--audio", DEMO / "de_f2_p08_r103_031.opus")
+    words += ("--baseline", folder / "bench.json", "--json", tmp_path / "new.json")
+    assert run(*words, "--growth", 0) == 0
+    old, new = (
+        json.loads(path.read_text())["firmware"]["cores"]
+        for path in (folder / "bench.json", tmp_path / "new.json")
+    )
+    assert old == new
+
+    plain = measuring.generate
+
+    def slower(model, out):
+        memory = plain(model, out)
+        twice(Path(out), 3)
+        return memory
+
+    monkeypatch.setattr(measuring, "generate", slower)
+    capsys.readouterr()
+    assert run(*words) == 1
+    text = capsys.readouterr().out
+    (line,) = (line for line in text.splitlines() if "growth of instructions" in line)
+    assert "DOES NOT FIT" in line and "baseline of" in line
+    report = json.loads((tmp_path / "new.json").read_text())
+    jsonschema.validate(report, SCHEMA)
+    checks = {check["name"]: check for check in report["budgets"][0]["checks"]}
+    assert checks["bits"]["passed"] is True  # slower, not wrong
+    assert checks["growth of ram"]["passed"] is True
+    assert report["fits"] is False
+
+
+def test_broken_budgets_give_exit_code_1(run, tmp_path, folder):
+    path, report = tmp_path / "bench.json", tmp_path / "bench.xml"
+    words = ("bench", MODEL, "--emulate", "--target", "generic-m4-64k")
+    words += ("--ram", "4KiB", "--flash", "20KiB", "--realtime-factor", "0.001")
+    words += ("--max-push-instructions", "100", "--json", path, "--junit", report)
+    assert run(*words) == 1
+    (budget,) = json.loads(path.read_text())["budgets"]
+    failed = {entry["name"] for entry in budget["checks"] if entry["passed"] is False}
+    # what does not fit is found by the linker as well
+    assert failed == {"link", "ram", "flash", "realtime_factor", "push"}
+    assert len(list(ElementTree.parse(report).getroot().iter("failure"))) == 5
+
+
+def test_without_torch_and_pictures(tmp_path, caches, folder):
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'librosa', 'onnxsim', 'matplotlib', 'transformers'):\n"
+        "    sys.modules[name] = None\n"
+        "from wav2small.cli import main\n"
+        "main()"
+    )
+    words = ("bench", MODEL, "--emulate", "--target", "generic-m4-64k")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--json", str(tmp_path / "bench.json")],
+        env={**os.environ, "XDG_CACHE_HOME": str(caches)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "bench.json").read_text())["firmware"]["cores"]
+
+
+# -- before training ---------------------------------------------------------
+
+
+def test_a_student_before_training(run, tmp_path):
+    pytest.importorskip("torch")
+    reports = []
+    narrow = tmp_path / "narrow.json"
+    narrow.write_text('{"student": "wav2small-rt-mini", "config": {"channels": 32}}')
+    own = Path(str(DEMO)).parent / "models" / MODEL / "checkpoint" / "config.json"
+    for student in (MODEL, MODEL, narrow, own):
+        path = tmp_path / "bench.json"
+        assert run("bench", "--student", student, "--json", path, "--ram", "1MiB") == 0
+        reports.append(json.loads(path.read_text()))
+    one, again, small, bundled = reports
+    assert one["model"] == again["model"]
+    assert one["model"]["file"] == f"{MODEL}-untrained.onnx"
+    # by a checkpoint's settings the same plan as of its trained model
+    path = tmp_path / "trained.json"
+    assert run("bench", MODEL, "--json", path, "--ram", "1MiB") == 0
+    trained = json.loads(path.read_text())
+    assert bundled["streaming"] == trained["streaming"]
+    assert bundled["compute"]["macs"] == trained["compute"]["macs"]
+    assert small["flash"]["total_bytes"] < one["flash"]["total_bytes"]
+    assert small["compute"]["macs"] < one["compute"]["macs"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "student must be a name or a JSON file with 'student' and 'config'"),
+        ("[]", "student must be a name or a JSON file"),
+        ('{"student": "cat"}', "student must be one of"),
+        ('{"student": "wav2small-rt", "config": 3}', "student must be a name or"),
+        (
+            '{"student": "wav2small-rt", "config": {"legs": 4}}',
+            "config of 'wav2small-rt' must be settings that it has",
+        ),
+        (
+            '{"student": "wav2small-rt", "config": {"channels": "x"}}',
+            "config of 'wav2small-rt' must be settings that it has",
+        ),
+    ],
+)
+def test_students_that_are_none(text, message, run, tmp_path, capsys):
+    pytest.importorskip("torch")
+    path = tmp_path / "student.json"
+    path.write_text(text)
+    assert run("bench", "--student", path) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("error:") == 1
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["bench"], 2, "either MODEL or --student"),
+        (["bench", MODEL, "--student", MODEL], 2, "either MODEL or --student"),
+        (["bench", MODEL, "--baseline", "x"], 2, "need --emulate"),
+        (["bench", MODEL, "--max-push-instructions", "9"], 2, "need --emulate"),
+        (["bench", MODEL, "--audio", "x"], 2, "need --emulate"),
+        (["bench", MODEL, "--emulate", "--compiler", "cc"], 1, "compiler must be zig"),
+        (["bench", MODEL, "--emulate", "--baseline", "x"], 1, "must be a report"),
+        (["bench", MODEL, "--emulate", "--growth", "-1"], 2, "--growth"),
+    ],
+)
+def test_wrong_use(words, code, message, run, capsys):
+    assert run(*words) == code
+    assert message in capsys.readouterr().err
+
+
+def test_targets_are_listed_with_what_is_known(run, capsys):
+    assert run("list", "targets") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "emulated" in lines["nrf54l15"] and "Zephyr" in lines["nrf54l15"]
+    assert lines["generic-m55-256k"].split()[1:7] == [
+        "cortex-m55", "160", "256", "1,024", "planned", "yes",
+    ]  # fmt: skip
+    assert lines["rsl15"].split()[1:7] == [
+        "cortex-m33", "48?", "80?", "512?", "emulated", "no",
+    ]  # fmt: skip
+    assert lines["ezairo8300"].split()[2:5] == ["30.72?", "-", "-"]

@@ -1,0 +1,76 @@
+"""Cycles of instructions against the tables of the manuals, read by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from firmware_bench.errors import BenchError
+from firmware_bench.timing import CLASSES, SOURCES, classify
+from firmware_bench.toolchain import ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "operands", "kind", "low", "high"),
+    [
+        ("adds", "r0, r1, r2", "other", 1, 1),
+        ("movw", "r0, #5", "other", 1, 1),
+        ("ssat", "r0, #8, r1", "other", 1, 1),
+        ("sxtb16", "r0, r1", "other", 1, 1),
+        ("mov", "pc, r0", "other", 2, 4),
+        ("cmp", "pc, r0", "other", 1, 1),
+        ("ittt", "eq", "other", 0, 1),
+        ("nop", "", "other", 1, 1),
+        ("mul", "r0, r1, r2", "multiply", 1, 1),
+        ("smlad", "r0, r1, r2, r3", "multiply", 1, 1),
+        ("smlal", "r0, r1, r2, r3", "multiply", 1, 1),
+        ("udiv", "r0, r1, r2", "divide", 2, 12),
+        ("ldr.w", "r0, [r1, #4]", "load", 1, 2),
+        ("ldrsb", "r0, [r1]", "load", 1, 2),
+        ("ldr", "pc, [r1]", "load", 2, 5),
+        ("ldrd", "r0, r1, [r2]", "load", 3, 3),
+        ("ldm", "r0!, {r1, r2, r3}", "load", 4, 4),
+        ("pop", "{r4, r5, r6, pc}", "load", 6, 8),
+        ("pop", "{r4}", "load", 2, 2),
+        ("strb", "r0, [r1]", "store", 1, 2),
+        ("strd", "r0, r1, [r2]", "store", 3, 3),
+        ("push", "{r4, r5, lr}", "store", 4, 4),
+        ("b", "#0x100", "branch", 2, 4),
+        ("bl", "#0x100", "branch", 2, 4),
+        ("tbb", "[pc, r0]", "branch", 3, 5),
+        ("bne", "#0x100", "branch", 1, 4),
+        ("cbz", "r0, #0x100", "branch", 1, 4),
+        ("bic", "r0, r1", "other", 1, 1),
+        ("bfi", "r0, r1, #2, #3", "other", 1, 1),
+        ("vadd.f32", "s0, s1, s2", "float", 1, 2),
+        ("vmla.f32", "s0, s1, s2", "float", 3, 3),
+        ("vdiv.f32", "s0, s1, s2", "float", 14, 14),
+        ("vldr", "s0, [r0]", "load", 1, 2),
+        ("vpush", "{s16, s17}", "store", 3, 3),
+    ],
+)
+def test_cortex_m4(mnemonic, operands, kind, low, high):
+    found = classify("cortex-m4", mnemonic, operands)
+    assert found == (kind, low, high)
+    assert found.kind in CLASSES
+    assert classify("cortex-m33", mnemonic, operands) == found
+    assert classify("cortex-m7", mnemonic, operands) == (kind, low / 2, high)
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "low", "high"),
+    [("muls", 1, 1), ("mla", 2, 2), ("mls", 2, 2), ("umull", 3, 5), ("smlal", 4, 7)],
+)
+def test_cortex_m3_multiplies_in_steps(mnemonic, low, high):
+    assert classify("cortex-m3", mnemonic, "") == ("multiply", low, high)
+
+
+def test_every_core_that_is_emulated_has_timings():
+    assert set(SOURCES) == set(ARCHITECTURES)
+    assert all("without waits" in source for source in SOURCES.values())
+
+
+def test_unknown_core():
+    with pytest.raises(
+        BenchError, match=r"one of cortex-m3, .*got 'cfx': there are no"
+    ):
+        classify("cfx", "add", "")
