@@ -37,7 +37,7 @@ from wav2small.models import ASSETS, load_model
 EPOCHS = {
     "wav2small": 100,
     "wav2small-rt": 100,
-    "wav2small-rt-mini": 100,
+    "wav2small-rt-mini": 200,
     "wav2small-17k": 20,
     "mobilenetv3-small": 20,
     "mobilenetv3-large": 20,

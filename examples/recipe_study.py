@@ -44,9 +44,14 @@ from wav2small.labels import Labels, LabelStore
 from wav2small.losses import score_losses
 from wav2small.metrics import concordance_cc
 from wav2small.models import OnnxModel
-from wav2small.students import STUDENTS, student
+from wav2small.students import STUDENTS, Student, student
+from wav2small.students.streaming import Streaming, StreamingConfig
 from wav2small.teachers import load_teacher
 from wav2small.teachers.bundled import BundledTeacher
+
+STUDENT = "10 ms hop"
+STUDENTS[STUDENT] = Student(StreamingConfig(), Streaming, "trains fast")
+"""The student of the study."""
 
 DEV = ("emodb_08", "emodb_11")
 """A woman and a man whom no student of the study hears."""
@@ -494,7 +499,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--student", default="wav2small-rt-mini")
+    parser.add_argument("--student", default=STUDENT)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3, choices=(2, 3, 4, 5))
     parser.add_argument("--only", nargs="*", help="groups of rows; all if not given")

@@ -48,7 +48,9 @@ STUDENTS: dict[str, Student] = {
         "streams: 10 ms hop, relative to the past second",
     ),
     "wav2small-rt-mini": Student(
-        StreamingConfig(), Streaming, "the same with fewer and narrower layers"
+        StreamingConfig(hop_length=256, past_frames=62, channels=56),
+        Streaming,
+        "the same with 16 ms hop and narrower layers",
     ),
     "mobilenetv3-small": Student(
         MobileNetV3Config(size="small"), MobileNetV3, "MobileNetV3-Small on log-mel"
