@@ -28,6 +28,8 @@ from wav2small import audio
 from wav2small.adv import DIMENSIONS, SAMPLING_RATE
 from wav2small.data import AugmentConfig, degrade, read_noises, vary
 from wav2small.distill import move_average
+from wav2small.finetune.norms import CATEGORIES
+from wav2small.finetune.norms import norm_score as target
 from wav2small.losses import concordance_loss
 from wav2small.metrics import bootstrap_interval, concordance_cc
 from wav2small.teachers.bundled import (
@@ -36,29 +38,6 @@ from wav2small.teachers.bundled import (
     TeacherConfig,
     TeacherNetwork,
 )
-
-NORMS = {
-    "anger": (0.59, 0.25, -0.51),
-    "boredom": (-0.62, -0.33, -0.65),
-    "disgust": (0.35, 0.11, -0.60),
-    "fear": (0.60, -0.43, -0.64),
-    "happiness": (0.51, 0.46, 0.81),
-    "neutral": (0.0, 0.0, 0.0),
-    "sadness": (-0.27, -0.33, -0.63),
-}
-"""Arousal, dominance, valence in -1..1.
-
-Russell & Mehrabian 1977, "Evidence for a three-factor theory of emotions",
-Journal of Research in Personality 11(3), 273-294;
-neutral is the middle of their scales.
-"""
-
-CATEGORIES = sorted(NORMS)
-
-
-def target(emotion: str, recognised: float) -> np.ndarray:
-    """Target in 0..1 from a category and the share of listeners who heard it."""
-    return (0.5 + 0.5 * recognised * np.array(NORMS[emotion])).astype(np.float32)
 
 
 def mask_features(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -246,7 +225,7 @@ def main() -> None:
             "licence": "Apache-2.0",
             "training_data": "EMO-DB (CC0-1.0); noise: ESC-10 (CC BY 3.0)",
         },
-        categories=CATEGORIES,
+        categories=list(CATEGORIES),
         metrics=metrics,
         training={
             key: value

@@ -103,6 +103,7 @@ def load_teacher(
     Args:
         name: a key of :data:`TEACHERS` or :data:`ENSEMBLES`,
             an ONNX file or a folder that holds ``model.onnx``,
+            a run of ``wav2small finetune``,
             a folder of a checkpoint of wav2vec2, HuBERT or WavLM,
             or its ``owner/name`` (or ``owner/name@revision``) on the hub,
             the JSON file of an ensemble or a folder with its ``teacher.json``
@@ -180,6 +181,12 @@ def _load(
 
         file = path / "model.onnx" if path.is_dir() else path
         return OnnxTeacher(file, labels=labels, policy=policy)
+    from ..finetune import find
+
+    if find(path):
+        from ..finetune.teacher import FinetunedTeacher
+
+        return FinetunedTeacher.load(path, policy=policy)
     from .source import Source
 
     try:

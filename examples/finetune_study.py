@@ -1,0 +1,554 @@
+"""Compare the parts of a fine-tuning on acted speech, five folds of speakers.
+
+    python examples/finetune_study.py DATA OUT [--backbone mel|wav2vec2] [--steps N]
+
+DATA holds ``emodb`` and ``librispeech_subset``, each with ``metadata.csv``.
+A small backbone is pre-trained on both, without labels
+(wav2vec2's own task, or layers that guess what was hidden from a log-mel),
+then fine-tuned once for each part and fold.
+Each row is a file of OUT, so a study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from wav2small import audio
+from wav2small.adv import DIMENSIONS
+from wav2small.data import read_noises
+from wav2small.files import atomic_write
+from wav2small.finetune.backbones import (
+    Backbone,
+    Origin,
+    SelfSupervised,
+    build_backbone,
+    load_backbone,
+    save_backbone,
+)
+from wav2small.finetune.compress import teach_layers
+from wav2small.finetune.condense import (
+    CondenseConfig,
+    condense,
+    log_mel_maps,
+    train_tiny,
+)
+from wav2small.finetune.exits import exit_curve
+from wav2small.finetune.fusion import fit_weights
+from wav2small.finetune.network import NetworkConfig
+from wav2small.finetune.norms import norm_score
+from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
+from wav2small.finetune.selection import choose, dropout_uncertainty
+from wav2small.finetune.table import Table, read_table, speaker_folds
+from wav2small.finetune.teacher import FinetunedTeacher, score
+from wav2small.finetune.train import FinetuneConfig, finetune
+from wav2small.metrics import bootstrap_interval, concordance_cc
+
+FOLDS = 5
+TOLERANCES = (-1.0, 0.01, 0.02, 0.05, 0.1, 0.2, 10.0)
+SHARES = (0.05, 0.1, 0.25, 1.0)
+
+BACKBONES: dict[str, dict[str, Any]] = {
+    "mel": {
+        "model_type": "mel", "n_mels": 64, "hidden_size": 96, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "intermediate_size": 256, "hidden_dropout": 0.1,
+    },
+    "wav2vec2": {
+        "model_type": "wav2vec2", "hidden_size": 128, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "intermediate_size": 384, "conv_dim": [64] * 7,
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+        "feat_extract_norm": "layer", "do_stable_layer_norm": True,
+        "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 8,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A part that is switched on."""
+
+    name: str
+    network: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    text: bool = False
+
+
+ROWS = (
+    Row("plain"),
+    Row("from random weights", training={"backbone": "random"}),
+    Row("heads alone", training={"frozen": True}),
+    Row("mean and deviation", {"pooling": "deviation"}),
+    Row("attentive statistics", {"pooling": "attentive"}),
+    Row("layer weights", {"states": "weighted"}),
+    Row("attentive merging", {"states": "merged"}),
+    Row("first half of the layers", training={"layers": 3}),
+    Row("half of the layers, taught", training={
+        "layers": 3, "choose": "uniform", "warm_up": "taught"}),
+    Row("gender", {"gender": True}),
+    Row("gender, gated", {"gender": True, "fusion": "gated"}),
+    Row("text, joined", text=True),
+    Row("text, gated", {"fusion": "gated"}, text=True),
+    Row("shallow, frozen, text", training={"layers": 3, "frozen": True}, text=True),
+    Row("adapters", {"adapters": 16}),
+    Row("low-rank updates", training={"lora": 8}),
+    Row("three tasks", {"tasks": ("category", "gender")}),
+    Row("adapters, three tasks", {"adapters": 16, "tasks": ("category", "gender")}),
+    Row("early exits", {"exits": (2, 4)}),
+    Row("contrastive warm-up", training={"warm_up": "contrast"}),
+)  # fmt: skip
+
+
+def read_emodb(data: Path) -> Table:
+    """EMO-DB with the norms of its categories, as far as listeners heard them."""
+    table = read_table(data / "emodb" / "metadata.csv")
+    with (data / "emodb" / "metadata.csv").open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    truth = [
+        norm_score(rows[name]["emotion"], float(rows[name]["recognised_pct"]) / 100)
+        for name in table.labels.names
+    ]
+    metadata = dict(table.labels.metadata)
+    # ten sentences, each said with each emotion: a text that says nothing of it
+    metadata["text"] = [rows[name]["text_id"] for name in table.labels.names]
+    labels = replace(table.labels, metadata=metadata)
+    return replace(table, labels=labels).with_truth(np.stack(truth))
+
+
+def one_hot(texts: list[str]) -> np.ndarray:
+    """Name each sentence: the encoder of a study without a text model."""
+    known = {f"{kind}{number:02d}" for kind in "ab" for number in range(1, 11)}
+    order = {text: place for place, text in enumerate(sorted(known))}
+    found = np.zeros((len(texts), len(order)), np.float32)
+    for row, text in enumerate(texts):
+        if text in order:
+            found[row, order[text]] = 1
+    return found
+
+
+def pretrain(kind: str, data: Path, out: Path, steps: int) -> str:
+    """Pre-train a backbone on all speech, without labels; return its folder."""
+    folder = out / f"{kind}-{steps}"
+    if (folder / "config.json").exists():
+        return str(folder)
+    speech = read_noises(data / "librispeech_subset" / "metadata.csv", seconds=15)
+    speech += read_noises(data / "emodb" / "metadata.csv", seconds=15)
+    torch.manual_seed(0)
+    built = build_backbone(BACKBONES[kind])
+    save_backbone(out / f"{kind}-random", built, Origin(kind, "", ""))
+
+    def draw(step: int) -> np.ndarray:
+        rng = np.random.default_rng([1, step])
+        crops = []
+        for item in rng.choice(len(speech), 12):
+            start = rng.integers(max(1, len(speech[item]) - 32000))
+            crops.append(np.resize(speech[item][start : start + 32000], 32000))
+        return np.stack(crops).astype(np.float32)
+
+    if isinstance(built, SelfSupervised):
+        _guess_quantised(built, draw, steps)
+    else:
+        # the layers of a log-mel are taught by random ones of the whole signal:
+        # to say what those hear one has to guess what was hidden
+        whole, _ = load_backbone(str(out / f"{kind}-random"))
+        teach_layers(
+            whole, built, list(range(built.depth)), draw, steps=steps, seed=0,
+            learning_rate=1e-3,
+        )  # fmt: skip
+    save_backbone(folder, built, Origin(kind, "Apache-2.0", "LibriSpeech; EMO-DB"))
+    return str(folder)
+
+
+def _guess_quantised(backbone: SelfSupervised, draw: Any, steps: int) -> None:
+    """Train the task of wav2vec2 by the pre-training model of transformers."""
+    import transformers
+    from transformers.models.wav2vec2.modeling_wav2vec2 import (
+        _compute_mask_indices,
+        _sample_negative_indices,
+    )
+
+    config = transformers.Wav2Vec2Config.from_dict(
+        {
+            **backbone.model.config.to_dict(),
+            "mask_time_prob": 0.4,
+            "codevector_dim": 64,
+            "proj_codevector_dim": 64,
+            "num_codevectors_per_group": 64,
+            "num_negatives": 20,
+        }
+    )
+    model = transformers.Wav2Vec2ForPreTraining(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, steps + 1)
+    for step in track(range(steps), "pre-train"):
+        signals = torch.from_numpy(draw(step))
+        signals = (signals - signals.mean(1, keepdim=True)) / (
+            signals.std(1, keepdim=True) + 1e-4
+        )
+        frames = int(model._get_feat_extract_output_lengths(signals.shape[1]))
+        np.random.seed(step)  # noqa: NPY002 - transformers draws its masks from it
+        mask = _compute_mask_indices((len(signals), frames), 0.4, 10, min_masks=2)
+        others = _sample_negative_indices((len(signals), frames), 20, mask)
+        told = model(
+            signals,
+            mask_time_indices=torch.from_numpy(mask),
+            sampled_negative_indices=torch.from_numpy(others),
+        )
+        loss = told.loss / mask.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+        model.set_gumbel_temperature(max(2.0 * 0.999**step, 0.5))
+    weights = {
+        key: value
+        for key, value in model.wav2vec2.state_dict().items()
+        if key in backbone.model.state_dict()
+    }
+    backbone.model.load_state_dict(weights, strict=False)
+
+
+@dataclass
+class Study:
+    """What all rows share."""
+
+    table: Table
+    clips: list[np.ndarray]
+    folds: np.ndarray
+    backbone: str
+    out: Path
+    steps: int
+
+    def config(self, row: Row, fold: int) -> FinetuneConfig:
+        """Configuration of a row."""
+        training = dict(row.training)
+        if training.get("backbone") == "random":
+            training["backbone"] = f"{self.backbone.rpartition('-')[0]}-random"
+        settings: dict[str, Any] = {
+            "backbone": self.backbone,
+            "steps": self.steps,
+            "batch_size": 16,
+            "crop_seconds": 2.5,
+            # a backbone of an hour of speech has little to lose
+            "backbone_learning_rate": 1e-3,
+            "freeze_convolutions": self.backbone.startswith("wav2vec2"),
+            "warm_up_steps": max(2, self.steps // 2),
+            "evaluations": 10 if self.steps >= 100 else 1,
+            "dev_share": 0.25,
+            "seed": fold,
+            **training,
+        }
+        return FinetuneConfig(network=NetworkConfig(**row.network), **settings)
+
+    def fold(
+        self, row: Row, fold: int, keep: np.ndarray | None = None
+    ) -> tuple[FinetunedTeacher, dict[str, Any]]:
+        """Train a row on all folds but one; rows that are not kept lose their truth."""
+        held = self.folds == fold
+        split = np.where(held, "test", "train").astype(object)
+        table = self.table
+        if keep is not None:
+            truth = table.truth.copy()
+            truth[~keep] = np.nan
+            table = table.with_truth(truth)
+            # speakers for development until they have a quarter of the few labels
+            rng, wanted = np.random.default_rng(fold), max(2, keep.sum() / 4)
+            for speaker in rng.permutation(np.unique(table.speakers[keep])):
+                split[keep & (table.speakers == speaker)] = "dev"
+                if (split == "dev").sum() >= wanted:
+                    break
+        table = table.with_split(split.tolist())
+        run = self.out / "run"
+        told = finetune(
+            table, run, self.config(row, fold), text=one_hot if row.text else None,
+            name=row.name, licence="Apache-2.0", training_data="EMO-DB (CC0-1.0)",
+            overwrite=True,
+        )  # fmt: skip
+        return FinetunedTeacher.load(run, policy="research"), told
+
+    def known(self, row: Row, items: np.ndarray) -> dict[str, np.ndarray]:
+        """What a network of a row is told beside the signals."""
+        texts = [self.table.labels.metadata["text"][item] or "" for item in items]
+        return {
+            **(
+                {"gender": self.table.genders[items]} if "gender" in row.network else {}
+            ),
+            **({"text": one_hot(texts)} if row.text else {}),
+        }
+
+    def run_row(self, row: Row) -> dict[str, Any]:
+        """Score each speaker by a network that has not heard them."""
+        truth = self.table.truth
+        scores, blind = np.empty_like(truth), np.empty_like(truth)
+        curves, begun, told = [], time.monotonic(), {}
+        for fold in range(FOLDS):
+            teacher, told = self.fold(row, fold)
+            items = np.flatnonzero(self.folds == fold)
+            signals = [self.clips[item] for item in items]
+            blind[items] = teacher.predict(signals)
+            scores[items] = blind[items]
+            if known := self.known(row, items):
+                scores[items] = score(teacher.network, signals, **known)
+            if len(row.network.get("exits", ())) > 1:
+                curves.append(
+                    exit_curve(teacher.network, signals, truth[items], TOLERANCES)
+                )
+        result = {
+            "name": row.name,
+            "trainable": told["trainable"],
+            "parameters": told["parameters"],
+            "seconds": round(time.monotonic() - begun, 1),
+            "ccc": figures(truth, scores),
+            "scores": np.round(scores, 4).tolist(),
+        }
+        if row.text or "gender" in row.network:
+            result["ccc, not told"] = figures(truth, blind)
+        if curves:
+            result["exits"] = [
+                {key: float(np.mean([c[place][key] for c in curves])) for key in entry}
+                for place, entry in enumerate(curves[0])
+            ]
+        return result
+
+    def few_labels(self, share: float, way: str) -> dict[str, Any]:
+        """Train on a share of the labels, chosen in one of three ways."""
+        truth = self.table.truth
+        scores = np.empty_like(truth)
+        row = Row(way, training={"warm_up": "contrast"} if way == "contrast" else {})
+        used = 0
+        for fold in range(FOLDS):
+            rng = np.random.default_rng(fold)
+            pool = np.flatnonzero(self.folds != fold)
+            count = max(12, round(share * len(pool)))
+            keep = np.zeros(len(truth), bool)
+            if way == "select" and share < 1:
+                keep[self.selected(row, fold, pool, count, rng)] = True
+            else:
+                keep[rng.choice(pool, min(count, len(pool)), replace=False)] = True
+            used = int(keep.sum())
+            teacher, _ = self.fold(row, fold, keep)
+            items = np.flatnonzero(self.folds == fold)
+            scores[items] = teacher.predict([self.clips[item] for item in items])
+        return {
+            "share": share,
+            "way": way,
+            "labels": used,
+            "ccc": figures(truth, scores),
+        }
+
+    def selected(
+        self,
+        row: Row,
+        fold: int,
+        pool: np.ndarray,
+        count: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Half of the labels for diverse clips, half for uncertain ones."""
+        signals = [self.clips[item] for item in pool]
+        backbone, _ = load_backbone(self.backbone)
+        first = choose(layer_features(backbone, signals)[-1], count // 2, rng)
+        keep = np.zeros(len(self.table.truth), bool)
+        keep[pool[first]] = True
+        teacher, _ = self.fold(row, fold, keep)
+        rest = np.setdiff1d(np.arange(len(pool)), first)
+        left = [signals[item] for item in rest]
+        second = choose(
+            layer_features(teacher.network.backbone, left)[-1],
+            count - len(first),
+            rng,
+            uncertainty=dropout_uncertainty(teacher.network, left, passes=5, seed=0),
+        )
+        return pool[np.concatenate([first, rest[second]])]
+
+    def condensed(self) -> dict[str, Any]:
+        """Train tiny networks on all maps, on made-up ones and on some real ones."""
+        truth = self.table.truth
+        maps = log_mel_maps(self.clips)
+        train = self.folds != 0
+        config = CondenseConfig(rounds=max(2, self.steps // 20))
+        made, wanted, _ = condense(maps[train], truth[train], config)
+        some = np.random.default_rng(0).choice(np.flatnonzero(train), config.count)
+        result = {}
+        for name, own, own_truth in (
+            ("all", maps[train], truth[train]),
+            ("made up", made, wanted),
+            ("some real", maps[some], truth[some]),
+        ):
+            network = train_tiny(own, own_truth, steps=self.steps, seed=1)
+            with torch.inference_mode():
+                heard = network(torch.from_numpy(maps[~train])).numpy()
+            result[name] = {"maps": len(own), "ccc": figures(truth[~train], heard)}
+        return result
+
+    def ensemble(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Fit weights on all folds but one, score that one."""
+        truth = self.table.truth
+        told = np.array([row["scores"] for row in rows])
+        scores = np.empty_like(truth)
+        weights = []
+        for fold in range(FOLDS):
+            held = self.folds == fold
+            weights.append(fit_weights(told[:, ~held], truth[~held], steps=200))
+            scores[held] = np.einsum("m,mcd->cd", weights[-1], told[:, held])
+        mean = np.mean(weights, axis=0).round(3).tolist()
+        return {
+            "ccc": figures(truth, scores),
+            "weights": {row["name"]: w for row, w in zip(rows, mean, strict=True)},
+        }
+
+
+def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
+    """Concordance of each dimension with its interval over the clips."""
+    result = {}
+    for axis, name in enumerate(DIMENSIONS):
+        pair = truth[:, axis], scores[:, axis]
+        ends = bootstrap_interval(concordance_cc, *pair, rng=np.random.default_rng(0))
+        result[name] = [round(float(v), 4) for v in (concordance_cc(*pair), *ends)]
+    return result
+
+
+def keep(path: Path, make: Any) -> Any:
+    """Return what a file holds, or make it and write it."""
+    if not path.exists():
+        content = json.dumps(make(), indent=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(content.encode())
+    return json.loads(path.read_text())
+
+
+def shown(ccc: dict[str, list[float]]) -> str:
+    """Write figures as cells of a table."""
+    return " | ".join(
+        f"{value:.3f} [{low:.2f}, {high:.2f}]" for value, low, high in ccc.values()
+    )
+
+
+def report(
+    rows: list[dict[str, Any]],
+    few: list[dict[str, Any]],
+    condensed: dict[str, Any],
+    ensemble: dict[str, Any],
+) -> str:
+    """Write the study as Markdown."""
+    head = f"| {' | '.join(DIMENSIONS)} |"
+    lines = [
+        "CCC with its 95 % interval over all clips, speakers unheard; where intervals",
+        "overlap much, the difference may be noise.",
+        "",
+        f"| part {head} trainable | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = f"{row['trainable']:,} | {row['seconds']:.0f}"
+        lines.append(f"| {row['name']} | {shown(row['ccc'])} | {cells} |")
+        if "ccc, not told" in row:
+            told = shown(row["ccc, not told"])
+            lines.append(f"| {row['name']}, not told in use | {told} | | |")
+    lines.append(f"| all, weighted on the simplex | {shown(ensemble['ccc'])} | | |")
+    for row in rows:
+        if "exits" in row:
+            lines += ["", "| tolerance | layers run | mean CCC |", "|---|---|---|"]
+            lines += [
+                f"| {e['tolerance']:g} | {e['share']:.0%} | {e['mean']:.3f} |"
+                for e in row["exits"]
+            ]
+    lines += ["", f"| labels | chosen {head}", "|---|---|---|---|---|"]
+    lines += [f"| {e['labels']} | {e['way']} | {shown(e['ccc'])} |" for e in few]
+    lines += ["", f"| trained on | maps {head}", "|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | {entry['maps']} | {shown(entry['ccc'])} |"
+        for name, entry in condensed.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--backbone", choices=sorted(BACKBONES), default="wav2vec2")
+    parser.add_argument("--pretrain-steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--row", nargs="+", help="names of rows; all if not given")
+    parser.add_argument("--clips", type=int, help="only so many clips, for a trial")
+    arguments = parser.parse_args()
+    out = arguments.out / f"{arguments.backbone}-{arguments.steps}"
+    table = read_emodb(arguments.data)
+    if arguments.clips:
+        # of every speaker some
+        every = range(0, len(table.truth), len(table.truth) // arguments.clips)
+        truth = np.full_like(table.truth, np.nan)
+        truth[list(every)] = table.truth[list(every)]
+        table = _only(table.with_truth(truth), np.array(every))
+    clips = [
+        audio.load(table.root / name) for name in track(table.labels.names, "decode")
+    ]
+    folds = speaker_folds(
+        table.speakers, table.genders, FOLDS, np.random.default_rng(0)
+    )
+    backbone = pretrain(
+        arguments.backbone,
+        arguments.data,
+        arguments.out / "backbones",
+        arguments.pretrain_steps,
+    )
+    study = Study(table, clips, folds, backbone, out, arguments.steps)
+    loaded: Backbone = load_backbone(backbone)[0]
+    layers = keep(
+        out / "layers.json",
+        lambda: probe_layers(layer_features(loaded, clips), table.truth, folds),
+    )
+    draw_layers(layers, out / "layers.png")
+    rows = []
+    for row in ROWS:
+        if arguments.row and row.name not in arguments.row:
+            continue
+        path = out / "rows" / f"{row.name.replace(' ', '-').replace(',', '')}.json"
+        rows.append(keep(path, lambda row=row: study.run_row(row)))
+        print(f"{row.name:<28} {shown(rows[-1]['ccc'])}", flush=True)
+    few = []
+    for share in SHARES:
+        for way in ("random", "contrast", "select"):
+            if share == 1 and way == "select":
+                continue
+            path = out / "few" / f"{share}-{way}.json"
+            few.append(keep(path, lambda s=share, w=way: study.few_labels(s, w)))
+            print(f"{share:>5.0%} {way:<22} {shown(few[-1]['ccc'])}", flush=True)
+    condensed = keep(out / "condensed.json", study.condensed)
+    ensemble = keep(out / "ensemble.json", lambda: study.ensemble(rows))
+    with atomic_write(out / "study.md") as file:
+        file.write(report(rows, few, condensed, ensemble).encode())
+    shutil.rmtree(out / "run", ignore_errors=True)
+    print(out / "study.md")
+
+
+def _only(table: Table, items: np.ndarray) -> Table:
+    labels = table.labels
+    metadata = {k: [v[item] for item in items] for k, v in labels.metadata.items()}
+    fewer = replace(
+        labels,
+        names=[labels.names[item] for item in items],
+        starts=labels.starts[items],
+        ends=labels.ends[items],
+        scores=labels.scores[items],
+        human=labels.human[items],
+        sha256=[labels.sha256[item] for item in items],
+        metadata=metadata,
+    )
+    return replace(table, labels=fewer, truth=table.truth[items])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Early exits: who agrees leaves, and what is left is not run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from finetune_corpus import SMALL_MEL, SMALL_SSL, clip
+
+from wav2small.errors import InputError
+from wav2small.finetune.backbones import build_backbone
+from wav2small.finetune.exits import exit_curve, predict_early
+from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
+from wav2small.finetune.teacher import score
+
+SIGNALS = [
+    clip(np.random.default_rng(i), i % 3, 1 + i)[: 8000 - 300 * i] for i in range(6)
+]
+
+
+def network(kind: str = "mel") -> FinetuneNetwork:
+    settings = {
+        "mel": {**SMALL_MEL, "num_hidden_layers": 4},
+        "wavlm": {"model_type": "wavlm", **SMALL_SSL, "num_hidden_layers": 4},
+    }[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        built = FinetuneNetwork(
+            NetworkConfig(exits=(1, 3), hidden=16), build_backbone(settings)
+        )
+        for leave in built.exits:
+            torch.nn.init.normal_(leave.scores.weight, std=0.5)
+    return built
+
+
+@pytest.mark.parametrize("kind", ["mel", "wavlm"])
+def test_who_never_agrees_goes_to_the_end(kind) -> None:
+    built = network(kind)
+    early = predict_early(built, SIGNALS, -1.0)
+    assert early.layers.tolist() == [4] * 6
+    np.testing.assert_allclose(early.scores, score(built, SIGNALS), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mel", "wavlm"])
+def test_who_agrees_leaves_and_no_further_layer_is_run(kind) -> None:
+    built = network(kind)
+    last = built.backbone.layers[3]
+    runs = []
+    last.register_forward_hook(lambda *_: runs.append(1))
+    early = predict_early(built, SIGNALS, 10.0)
+    assert not runs
+    assert early.layers.tolist() == [3] * 6
+    wanted = score(built, SIGNALS, output="exit_scores")[:, 1]
+    np.testing.assert_allclose(early.scores, wanted, atol=1e-4)
+    assert built.training
+    assert built.backbone.watch is None
+
+
+def test_each_signal_leaves_where_it_agrees() -> None:
+    built = network()
+    exits = score(built, SIGNALS, output="exit_scores")
+    apart = np.abs(exits[:, 1] - exits[:, 0]).max(1)
+    tolerance = float(np.median(apart))
+    early = predict_early(built, SIGNALS, tolerance)
+    np.testing.assert_array_equal(early.layers, np.where(apart <= tolerance, 3, 4))
+    assert len(set(early.layers.tolist())) == 2
+
+
+def test_the_curve_falls_with_the_tolerance() -> None:
+    truth = np.random.default_rng(0).random((6, 3))
+    rows = exit_curve(network(), SIGNALS, truth, [-1.0, 0.1, 10.0])
+    shares = [row["share"] for row in rows]
+    assert shares[0] == 1.0
+    assert shares[2] == 0.75
+    assert shares == sorted(shares, reverse=True)
+    assert rows[1]["tolerance"] == 0.1
+    assert rows[0]["mean"] == pytest.approx(
+        np.mean([rows[0][name] for name in ("arousal", "dominance", "valence")])
+    )
+
+
+def test_one_exit_has_nobody_to_agree_with() -> None:
+    built = FinetuneNetwork(NetworkConfig(exits=(1,)), build_backbone(SMALL_MEL))
+    with pytest.raises(InputError, match="exits must be at least two to agree"):
+        predict_early(built, SIGNALS, 0.1)
+
+
+def test_a_failure_leaves_the_network_as_it_was() -> None:
+    built = network()
+    built.backbone.norm.weight.data = torch.ones(5)  # type: ignore[union-attr]
+    with pytest.raises(RuntimeError):
+        predict_early(built, SIGNALS[:1], -1.0)
+    assert built.backbone.watch is None
+    assert built.training

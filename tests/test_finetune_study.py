@@ -1,0 +1,87 @@
+"""The study's own parts, and that its rows can be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+import finetune_study as study
+
+from wav2small.finetune.backbones import build_backbone
+from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
+from wav2small.finetune.norms import norm_score
+
+FIGURE = {name: [0.5, 0.4, 0.6] for name in ("arousal", "dominance", "valence")}
+
+
+@pytest.mark.parametrize("row", study.ROWS, ids=lambda row: row.name)
+def test_rows_are_configurations_of_their_own(row, tmp_path) -> None:
+    whole = study.Study(None, [], np.zeros(0), "x/mel-9", tmp_path, 9)  # type: ignore[arg-type]
+    config = whole.config(row, 0)
+    names = ("anger", "fear") if config.network.tasks else ()
+    network = NetworkConfig(**{**row.network, "categories": names})
+    FinetuneNetwork(network, build_backbone(study.BACKBONES["mel"]))
+    same = [
+        other
+        for other in study.ROWS
+        if (other.network, other.training, other.text)
+        == (row.network, row.training, row.text)
+    ]
+    assert same == [row]
+
+
+def test_sentences_are_named() -> None:
+    found = study.one_hot(["a01", "b10", "", "a01"])
+    assert found.shape == (4, 20)
+    assert found.sum(1).tolist() == [1, 1, 0, 1]
+    assert (found[0] == found[3]).all()
+    assert (found[0] != found[1]).any()
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+    made = []
+    for _ in range(2):
+        study.keep(tmp_path / "new" / "x.json", lambda: made.append(1) or {"a": 1})
+    assert made == [1]
+    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"a": 1}
+
+
+def test_the_report_says_all() -> None:
+    rows = [
+        {"name": "plain", "ccc": FIGURE, "trainable": 12345, "seconds": 7},
+        {"name": "gender", "ccc": FIGURE, "ccc, not told": FIGURE, "trainable": 1,
+         "seconds": 7, "exits": [{"tolerance": 0.1, "share": 0.5, "mean": 0.3}]},
+    ]  # fmt: skip
+    text = study.report(
+        rows,
+        [{"labels": 12, "way": "select", "ccc": FIGURE}],
+        {"made up": {"maps": 20, "ccc": FIGURE}},
+        {"ccc": FIGURE},
+    )
+    cell = "0.500 [0.40, 0.60]"
+    for line in (
+        f"| plain | {cell} | {cell} | {cell} | 12,345 | 7 |",
+        "| 0.1 | 50% | 0.300 |",
+        f"| 12 | select | {cell} | {cell} | {cell} |",
+        f"| made up | 20 | {cell} | {cell} | {cell} |",
+    ):
+        assert line in text
+    assert "gender, not told in use" in text
+
+
+def test_emodb_is_drawn_towards_neutral(data: Path) -> None:
+    table = study.read_emodb(data)
+    assert len(table.truth) == 535
+    assert table.rated.all()
+    emotions = table.labels.metadata["emotion"]
+    item = emotions.index("anger")
+    whole = norm_score("anger")
+    assert 0.5 < table.truth[item, 0] <= whole[0]
+    few = study._only(table, np.arange(0, 535, 50))
+    assert few.labels.names == table.labels.names[::50]

@@ -1,0 +1,198 @@
+"""Language models that label, and encoders of what is said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finetune_corpus import write_corpus
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wav2small.errors import InputError
+from wav2small.finetune.text import sentence_encoder
+from wav2small.finetune.words import (
+    Example,
+    Program,
+    annotate_by_words,
+    describe,
+    parse,
+    prompt,
+)
+from wav2small.teachers import TeacherInfo
+
+INFO = TeacherInfo("reader", "reader-1", "Apache-2.0", "unknown")
+REPLY = '{"arousal": 0.25, "dominance": 0.5, "valence": 1}'
+
+
+def test_a_prompt_says_what_is_known() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000)
+    told = describe(noise, 'He said "no"', "female")
+    assert 'Words: "He said \\"no\\""' in told
+    assert "Speaker: female" in told
+    assert "Voice: of usual level (-20 dB" in told or "Voice: loud (-20 dB" in told
+    assert "unknown" in describe(noise, None, None)
+    asked = prompt(told, [Example("Words: x\n", (0.1, 0.2, 0.3))])
+    assert asked.endswith(told)
+    assert 'Words: x\n{"arousal": 0.1, "dominance": 0.2, "valence": 0.3}' in asked
+    assert asked.startswith("Rate the emotion")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        REPLY,
+        f"Sure! {{so}} here:\n```json\n{REPLY}\n```",
+        '{"note": {"a": 1}, "arousal": 0.25, "dominance": 0.5, "valence": 1, "x": []}',
+    ],
+)
+def test_scores_are_found_in_a_reply(reply) -> None:
+    assert parse(reply) == (0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "arousal 0.3",
+        '{"arousal": 0.3, "dominance": 0.2}',
+        '{"arousal": 1.3, "dominance": 0.2, "valence": 0.1}',
+        '{"arousal": NaN, "dominance": 0.2, "valence": 0.1}',
+        '{"arousal": true, "dominance": 0.2, "valence": 0.1}',
+        '{"arousal": "0.3", "dominance": 0.2, "valence": 0.1}',
+        '{"arousal": 0.3,',
+    ],
+)
+def test_other_replies_are_refused(reply) -> None:
+    with pytest.raises(InputError, match="reply must hold a JSON object of arousal"):
+        parse(reply)
+
+
+@given(st.text(max_size=40), st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_no_reply_breaks_the_reader(noise, values) -> None:
+    told = dict(zip(("arousal", "dominance", "valence"), values, strict=True))
+    assert parse(noise.replace("{", "(") + json.dumps(told)) == tuple(values)
+    try:
+        parse(noise)
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def program(code: str, timeout: float = 60) -> Program:
+    return Program([sys.executable, "-c", code], timeout=timeout)
+
+
+def test_a_program_replies() -> None:
+    echo = program("import sys; print(sys.stdin.read().upper())")
+    assert echo("wörter\n").strip() == "WÖRTER"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; print('no\\nkey', file=sys.stderr); sys.exit(3)",
+         "ended with 3: no key"),
+        ("import time; time.sleep(60)", "must reply within 1 s"),
+        ("import sys; sys.stdout.buffer.write(bytes([255]))", "must write UTF-8"),
+    ],
+)  # fmt: skip
+def test_programs_that_fail(code, message) -> None:
+    with pytest.raises(InputError, match=message):
+        program(code, 1 if "sleep" in code else 60)("x")
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="program must be one that can be started"):
+        Program(["/no/such/program"])("x")
+
+
+def test_labels_by_words(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "speech", rows=6)
+    asked: list[str] = []
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        if "sentence 3" in text:
+            return "I would rather not."
+        if len(asked) == 1:
+            return "Let me think."  # and be asked again
+        return REPLY
+
+    store = annotate_by_words([path], tmp_path / "labels", answer, INFO)
+    labels = store.read()
+    assert labels.names == ["00.wav", "01.wav", "02.wav", "04.wav", "05.wav"]
+    np.testing.assert_array_equal(labels.scores, [[0.25, 0.5, 1]] * 5)
+    assert labels.metadata["text"][1] == "sentence 1"
+    assert not np.isnan(labels.human).any()
+    assert [file for file, _ in store.errors()] == ["03.wav"]
+    assert store.teacher["name"] == "reader"
+    assert len(asked) == 1 + 5 + 2
+    # what is done is not asked for again
+    again = annotate_by_words([path], tmp_path / "labels", answer, INFO, resume=True)
+    assert len(asked) == 8
+    assert len(again) == 5
+    other = TeacherInfo("other", "1", "MIT", "unknown")
+    with pytest.raises(InputError, match="labels must be of teacher other 1 to go on"):
+        annotate_by_words([path], tmp_path / "labels", answer, other, resume=True)
+    fresh = annotate_by_words(
+        [path], tmp_path / "labels", lambda text: REPLY, other, overwrite=True
+    )
+    assert len(fresh) == 6
+
+
+def test_nobody_is_asked_no_times(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "speech", rows=2)
+    store = annotate_by_words([path], tmp_path / "l", str, INFO, attempts=0)
+    assert "attempts must be at least 1, got 0" in store.errors()[0][1]
+
+
+# Encoders of sentences -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "day", "bad"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=16,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_sentences_become_vectors(encoder: Path) -> None:
+    encode = sentence_encoder(str(encoder))
+    texts = ["a good day", "bad", "a good day"] * 12
+    found = encode(texts)
+    assert found.shape == (36, 16)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+    # padding is not heard
+    np.testing.assert_allclose(found[1], encode(["bad"])[0], atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+
+
+def test_encoders_that_are_none(encoder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import safetensors.torch
+
+    with pytest.raises(InputError, match="text encoder must be a folder"):
+        sentence_encoder(str(tmp_path))
+    broken = tmp_path / "broken"
+    shutil.copytree(encoder, broken)
+    weights = safetensors.torch.load_file(broken / "model.safetensors")
+    del weights["embeddings.LayerNorm.weight"]
+    safetensors.torch.save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"all its weights.*LayerNorm"):
+        sentence_encoder(str(broken))

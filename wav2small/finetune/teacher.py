@@ -1,0 +1,198 @@
+"""A fine-tuned network as a teacher."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import checkpoint
+from ..errors import InputError
+from ..teachers import TeacherInfo
+from ..teachers import licence as licences
+from ..teachers.description import FILE, Description
+from . import FORMAT, find
+from .adapters import merge_lora
+from .backbones import batches, build_backbone, load_weights, pad, to_arrays
+from .network import FinetuneNetwork, network_config
+
+
+class FinetunedTeacher:
+    """A :class:`FinetuneNetwork` as a teacher.
+
+    Args:
+        network: the network
+        info: provenance
+
+    """
+
+    def __init__(self, network: FinetuneNetwork, info: TeacherInfo) -> None:
+        self.network = network.eval()
+        self.info = info
+
+    @classmethod
+    def load(cls, folder: Path, *, policy: str = "permissive") -> FinetunedTeacher:
+        """Load a teacher that :func:`save_teacher` wrote.
+
+        A ``teacher.json`` beside it may state name, licence and training data.
+
+        Args:
+            folder: the checkpoint, or the run that it is in
+            policy: see :data:`wav2small.teachers.licence.Policy`
+
+        Raises:
+            InputError: if it is none, or its licence is not within the policy
+
+        """
+        place = find(folder)
+        if place is None:
+            raise InputError(
+                f"teacher must be a folder of 'wav2small finetune', got none: {folder}"
+            )
+        weights, config = checkpoint.load(place)
+        stated = Description.read(folder / FILE)
+        told = config["info"]
+        info = TeacherInfo(
+            name=stated.name or told["name"],
+            revision=checkpoint.digest(place)[:16],
+            licence=licences.canonical(stated.licence or told["licence"]),
+            training_data=stated.training_data or told["training_data"],
+            use=told["use"],
+        )
+        licences.check(
+            info.name, info.licence, policy, str(folder / FILE), mark=told["use"]
+        )
+        network = FinetuneNetwork(
+            network_config(config["network"]), build_backbone(config["backbone"])
+        )
+        load_weights(network, weights, place)
+        network.requires_grad_(False)
+        return cls(network, info)
+
+    def to(self, device: str) -> FinetunedTeacher:
+        """Move the network to a device."""
+        self.network.to(device)
+        return self
+
+    def predict(
+        self,
+        signals: Sequence[np.ndarray],
+        *,
+        gender: np.ndarray | None = None,
+        text: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Score signals, see :class:`wav2small.teachers.Teacher`.
+
+        Args:
+            signals: ``(time,)`` each
+            gender: number of each speaker's gender, ``(signals,)``;
+                None where unknown
+            text: embedding of what is said, ``(signals, width)``,
+                NaN in rows without; None where unknown
+
+        Raises:
+            InputError: if a signal is too short for a frame
+
+        """
+        return score(self.network, signals, gender=gender, text=text)
+
+
+def score(
+    network: FinetuneNetwork,
+    signals: Sequence[np.ndarray],
+    *,
+    gender: np.ndarray | None = None,
+    text: np.ndarray | None = None,
+    output: str = "scores",
+    dropout: bool = False,
+) -> np.ndarray:
+    """Give one of a network's outputs for signals of any length, as evaluated.
+
+    Args:
+        network: is in evaluation mode meanwhile
+        signals: ``(time,)`` each
+        gender: as of :meth:`FinetunedTeacher.predict`
+        text: as of :meth:`FinetunedTeacher.predict`
+        output: which, see :meth:`FinetuneNetwork.forward`
+        dropout: whether dropout stays on
+
+    Raises:
+        InputError: if a signal is too short for a frame
+
+    """
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    for part in network.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.training = dropout
+    rows: dict[int, np.ndarray] = {}
+    check_lengths(signals, network.backbone.min_samples)
+    with torch.inference_mode():
+        for items in batches(signals, alone=not network.backbone.padding):
+            signal, lengths = pad([signals[item] for item in items])
+            outputs = network(
+                signal.to(device),
+                None if lengths is None else lengths.to(device),
+                gender=None
+                if gender is None
+                else torch.from_numpy(gender[items]).to(device),
+                text=None
+                if text is None
+                else torch.from_numpy(text[items]).float().to(device),
+            )
+            found = outputs[output].float().cpu().numpy()
+            rows.update(zip(items, found, strict=True))
+    network.train(was_training)
+    return np.stack([rows[item] for item in range(len(signals))])
+
+
+def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:
+    """Refuse signals that are too short for a frame.
+
+    Raises:
+        InputError: if one is
+
+    """
+    for signal in signals:
+        if len(signal) < least:
+            raise InputError(
+                f"signal must have at least {least} samples at 16 kHz, "
+                f"got {len(signal)}: leave it out"
+            )
+
+
+def save_teacher(
+    folder: Path,
+    network: FinetuneNetwork,
+    info: Mapping[str, str],
+    extra: Mapping[str, Any],
+) -> None:
+    """Write a teacher; low-rank updates are added to the weights.
+
+    Args:
+        folder: checkpoint to write
+        network: is left as it is
+        info: name, licence, training_data and use
+        extra: what else its configuration says
+
+    """
+    merged = copy.deepcopy(network)
+    if any("lora_" in name for name, _ in merged.named_parameters()):
+        merge_lora(merged)
+    checkpoint.save(
+        folder,
+        to_arrays(merged),
+        {
+            **extra,
+            "format": FORMAT,
+            "network": asdict(network.config),
+            "backbone": network.backbone.settings,
+            "info": dict(info),
+        },
+    )

@@ -1,0 +1,705 @@
+"""Fine-tuning: a network learns what people say of speech."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import __version__, checkpoint
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..data import AugmentConfig, Clips, degrade, read_noises, vary
+from ..distill import epoch_batch, move_average, split_dev
+from ..errors import InputError
+from ..features import normalize
+from ..metrics import concordance_cc
+from ..teachers import licence as licences
+from .adapters import add_lora
+from .backbones import (
+    Backbone,
+    Origin,
+    first_layers,
+    load_backbone,
+    load_weights,
+    save_backbone,
+    to_arrays,
+    uniform_layers,
+)
+from .compress import teach_layers
+from .contrast import learn_views
+from .network import FinetuneNetwork, NetworkConfig
+from .objective import exit_parts, score_parts, task_part
+from .parallel import Group
+from .table import Table
+from .teacher import save_teacher, score
+
+Text = np.ndarray | Callable[[list[str]], np.ndarray]
+"""Embeddings ``(rows, width)``, NaN in rows without a text;
+or what makes them of texts, an empty text being none."""
+
+# Human labels bear a change of speed and of colour, but not a second speaker.
+VARIED = AugmentConfig(
+    mix_probability=0.0,
+    band_probability=0.0,
+    room_probability=0.0,
+    noise_probability=0.6,
+    silence_probability=0.0,
+)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What a fine-tuning does; with the labels it determines the weights."""
+
+    backbone: str = "mel"
+    """``mel``, a folder or ``owner/name``,
+    see :func:`wav2small.finetune.backbones.load_backbone`."""
+
+    layers: int | None = None
+    """Layers of the backbone that are kept; None for all."""
+
+    choose: Literal["first", "uniform"] = "first"
+    """Which layers are kept: the first ones, or some at even distances."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The parts that are put on the backbone."""
+
+    warm_up: Literal["none", "taught", "contrast"] = "none"
+    """What comes before: ``taught`` lets the whole backbone teach the layers
+    that are kept, ``contrast`` pulls views of each clip together."""
+
+    warm_up_steps: int = 500
+    """Steps of the warm-up."""
+
+    frozen: bool = False
+    """Whether the backbone's own weights stay as they are;
+    with adapters or low-rank updates they do anyway."""
+
+    freeze_convolutions: bool = True
+    """Whether the encoder of the waveform stays as it is."""
+
+    lora: int = 0
+    """Rank of low-rank updates of the dense layers; 0 for none."""
+
+    steps: int = 1000
+    """Steps of training at most."""
+
+    batch_size: int = 16
+    """Crops per step, of all processes together."""
+
+    crop_seconds: float = 3.0
+    """Length of a crop in seconds."""
+
+    learning_rate: float = 1e-3
+    """Peak rate of what is new: heads, adapters, updates, the mel backbone."""
+
+    backbone_learning_rate: float = 1e-5
+    """Peak rate of the last layer of a backbone with weights of others."""
+
+    layer_decay: float = 0.9
+    """Rate of a layer relative to that of the layer behind it, in 0..1."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+
+    rise: float = 0.1
+    """Share of the steps in which the rates rise, in 0..1."""
+
+    l1_weight: float = 0.5
+    """Weight of the mean absolute error beside the concordance losses."""
+
+    task_weight: float = 0.5
+    """Weight of the cross entropy of each further task."""
+
+    conditions_dropped: float = 0.5
+    """Share of crops whose gender and text are hidden in training, in 0..1:
+    whoever annotates may not know them."""
+
+    average: float = 0.99
+    """Decay per step of the moving average of the weights,
+    which is what is evaluated and saved."""
+
+    dev_share: float = 0.1
+    """Share of the speakers that is kept from training
+    to choose the best checkpoint, in 0..1."""
+
+    evaluations: int = 20
+    """How often the run is evaluated and saved, evenly spread."""
+
+    patience: int = 6
+    """Evaluations without a better one after which training stops."""
+
+    bfloat16: bool = False
+    """Whether matrices are multiplied in bfloat16."""
+
+    seed: int = 0
+    """Seed of the weights and of every crop and augmentation."""
+
+    augment: AugmentConfig = VARIED
+    """How crops are varied."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluations", "patience", "batch_size"):
+            least = 2 if name == "batch_size" else 1
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        if self.lora and self.network.adapters:
+            raise InputError(
+                "lora and adapters must not be used together, got "
+                f"{self.lora} and {self.network.adapters}: choose one"
+            )
+        if self.warm_up == "taught" and self.layers is None:
+            raise InputError(
+                "layers must be given for the warm-up taught, got None: "
+                "say how many the backbone shall teach"
+            )
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the backbone's own weights stay as they are."""
+        return bool(self.frozen or self.lora or self.network.adapters)
+
+
+class Batches:
+    """What the network hears in each step, and what people say of it.
+
+    Each process prepares the signals of its own share.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        table: Table,
+        items: np.ndarray,
+        text: np.ndarray | None,
+        noises: list[np.ndarray],
+        config: FinetuneConfig,
+        group: Group,
+    ) -> None:
+        self.clips, self.table, self.items = clips, table, items
+        self.noises, self.config, self.group = noises, config, group
+        self.samples = round(config.crop_seconds * SAMPLING_RATE)
+        self.gender = table.genders
+        self.text = text
+        self.classes = {
+            # a gender of 0 is unknown
+            "gender": self.gender - 1,
+            "category": table.categories(config.network.categories),
+        }
+
+    def crop(self, item: int, rng: np.random.Generator) -> np.ndarray:
+        """Vary a crop of a clip."""
+        config = self.config.augment
+        heard = vary(self.clips, item, self.samples, rng, config)
+        return degrade(heard, rng, config, self.noises)
+
+    def prepare(self, step: int) -> dict[str, Tensor]:
+        """Return the batch of a step.
+
+        ``signal``, ``gender`` and ``text`` are of this process's share,
+        ``truth`` and the classes of the tasks of the whole batch.
+        """
+        config = self.config
+        items = epoch_batch(self.items, config.batch_size, config.seed, step)
+        share = self.group.share(len(items))
+        signals, hidden = [], []
+        for place in range(share.start, share.stop):
+            rng = np.random.default_rng([config.seed, step, place])
+            hidden.append(rng.random() < config.conditions_dropped)
+            signals.append(self.crop(int(items[place]), rng))
+        own = items[share]
+        batch = {
+            "signal": normalize(torch.from_numpy(np.stack(signals))),
+            "gender": torch.from_numpy(np.where(hidden, 0, self.gender[own])),
+            "truth": torch.from_numpy(self.table.truth[items]),
+        }
+        for task in config.network.tasks:
+            batch[f"{task} class"] = torch.from_numpy(self.classes[task][items])
+        if self.text is not None:
+            text = np.where(np.array(hidden)[:, None], np.nan, self.text[own])
+            batch["text"] = torch.from_numpy(text.astype(np.float32))
+        return batch
+
+    def ahead(self, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
+        """Prepare the batches of steps in a thread of their own, one ahead."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.prepare, start)
+            for step in range(start, stop):
+                ready = coming.result()
+                if step + 1 < stop:
+                    coming = pool.submit(self.prepare, step + 1)
+                yield ready
+
+
+def parameter_groups(
+    network: FinetuneNetwork, config: FinetuneConfig, pretrained: bool
+) -> list[dict[str, Any]]:
+    """Share out what is trained among rates, and freeze what is not.
+
+    Args:
+        network: its parameters are frozen or not
+        config: rates, and what stays as it is
+        pretrained: whether the backbone has weights to keep near
+
+    Returns:
+        names, parameters and peak rate of each group
+
+    """
+    backbone = network.backbone
+    depth = backbone.depth
+    level: dict[int, int] = {}
+    for number, layer in enumerate(backbone.layers, 1):
+        level.update((id(parameter), number) for parameter in layer.parameters())
+    fixed = set()
+    if backbone.convolutions is not None and config.freeze_convolutions:
+        fixed = {id(parameter) for parameter in backbone.convolutions.parameters()}
+        # those of transformers would else be followed back without need
+        freeze = getattr(backbone.convolutions, "_freeze_parameters", None)
+        if freeze:
+            freeze()
+    groups: dict[float, dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        new = not name.startswith("backbone.") or (
+            name.startswith("backbone.adapters.") or "lora_" in name
+        )
+        if not new and (config.freezes or id(parameter) in fixed):
+            parameter.requires_grad_(False)
+        if not parameter.requires_grad:
+            continue
+        rate = config.learning_rate
+        if not new and pretrained:
+            behind = depth - level.get(id(parameter), depth if _last(name) else 0)
+            rate = config.backbone_learning_rate * config.layer_decay**behind
+        group = groups.setdefault(rate, {"names": [], "params": [], "peak": rate})
+        group["names"].append(name)
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _last(name: str) -> bool:
+    """Tell whether a parameter that is of no layer comes behind the last one."""
+    return name.endswith(
+        ("encoder.layer_norm.weight", "encoder.layer_norm.bias")
+    ) or name.startswith("backbone.norm.")
+
+
+def finetune(
+    table: Table,
+    run: Path,
+    config: FinetuneConfig,
+    *,
+    text: Text | None = None,
+    noise: Path | None = None,
+    name: str | None = None,
+    licence: str | None = None,
+    training_data: str | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+) -> dict[str, Any]:
+    """Train a teacher on what people say of speech.
+
+    A run directory holds the checkpoints ``best``, which is the teacher, and ``last``.
+    A killed run that is resumed ends with the weights of an unbroken one.
+    Several processes of ``torchrun`` train as one.
+
+    Args:
+        table: clips and what people say of them;
+            rows without a truth are heard in the warm-up alone,
+            those whose split is ``test`` not at all
+        run: directory of the run
+        config: what to do
+        text: embeddings of what is said, or what makes them
+        noise: folder, file or manifest of noise recordings
+        name: name that labels carry; that of the run if None
+        licence: SPDX identifier of the weights' licence;
+            that of the backbone if None
+        training_data: what it was trained on, with licences
+        device: torch device
+        resume: go on with the run that is there
+        overwrite: delete the run that is there
+        progress: called with stage, steps done, steps in all and figures
+
+    Returns:
+        configuration of the best checkpoint, with its metrics
+
+    Raises:
+        InputError: if table, run or configuration do not fit
+
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device must be cpu, got cuda: no CUDA device is here")
+    group = Group.join(device)
+    last = run / "last"
+    if group.rank == 0:
+        for kept in (last, run / "best", run / "warm"):
+            checkpoint.recover(kept)
+        if overwrite:
+            for place in ("best", "last", "clips"):
+                shutil.rmtree(run / place, ignore_errors=True)
+    group.wait()
+    if last.exists() and not resume:
+        raise InputError(f"run exists: {run}: pass --resume or --overwrite")
+    if group.rank == 0 and not resume:
+        shutil.rmtree(run / "warm", ignore_errors=True)
+    group.share(config.batch_size)
+
+    sources = [
+        (table.root / file, float(start), None if math.isinf(end) else float(end))
+        for file, start, end in zip(
+            table.labels.names, table.labels.starts, table.labels.ends, strict=True
+        )
+    ]
+
+    def decode() -> tuple[Clips, list[tuple[int, str]]]:
+        tell = progress if group.rank == 0 else None
+        return Clips.decode(
+            sources,
+            run / "clips",
+            progress=tell and (lambda done, total: tell("decode", done, total, {})),
+        )
+
+    if group.rank == 0:
+        clips, errors = decode()
+    group.wait()
+    if group.rank:
+        clips, errors = decode()
+    if len(errors) == len(clips):
+        raise InputError(
+            f"audio of the labels cannot be read below {table.root}: {errors[0][1]}: "
+            "pass --audio-root"
+        )
+    readable = np.ones(len(clips), bool)
+    readable[[item for item, _ in errors]] = False
+    split = table.labels.metadata["split"]
+    rated = table.rated & readable
+    # rows without a truth are in neither part
+    told = [part if known else "test" for part, known in zip(split, rated, strict=True)]
+    train, dev = split_dev(
+        table.with_split([part or "" for part in told]).labels,
+        config.dev_share,
+        config.seed,
+    )
+    test = np.array([part == "test" for part in split])
+    heard = np.setdiff1d(np.flatnonzero(readable & ~test), dev)
+
+    text = _embed(text, table)
+    network_config = config.network
+    if text is not None:
+        network_config = replace(network_config, text_width=text.shape[1])
+    elif network_config.text_width:
+        raise InputError(
+            f"text must be given, got none for {network_config.text_width} columns: "
+            "pass embeddings or an encoder"
+        )
+    if "category" in network_config.tasks and not network_config.categories:
+        names = {table.labels.metadata["emotion"][item] or "" for item in train} - {""}
+        network_config = replace(network_config, categories=tuple(sorted(names)))
+    config = replace(config, network=network_config)
+    batches = Batches(clips, table, train, text, read_noises(noise), config, group)
+
+    torch.manual_seed(config.seed)
+    backbone, origin = load_backbone(config.backbone)
+    backbone = _warm_up(
+        backbone, origin, config, batches, heard, run, group, device, progress
+    )
+    if config.lora:
+        add_lora(backbone, config.lora)
+    network = FinetuneNetwork(network_config, backbone).to(device)
+    groups = parameter_groups(network, config, pretrained=bool(origin.licence))
+    trainable = {
+        key: parameter
+        for part in groups
+        for key, parameter in zip(part["names"], part["params"], strict=True)
+    }
+    optimizer = torch.optim.AdamW(
+        [{"params": part["params"], "peak": part["peak"]} for part in groups],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    network.train()
+    if config.freezes:
+        network.backbone.eval()
+    average = copy.deepcopy(network)
+    info = _info(name or run.resolve().name, origin, licence, training_data)
+    described: dict[str, Any] = {
+        "dimensions": DIMENSIONS,
+        "sampling_rate": SAMPLING_RATE,
+        "finetune": asdict(config),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trainable": sum(p.numel() for p in trainable.values()),
+        "labels": {
+            "train": len(train),
+            "dev": len(dev),
+            "truth": table.origin,
+            "sha256": _identity(table, text),
+        },
+        "versions": {"wav2small": __version__, "torch": torch.__version__},
+    }
+    history: list[dict[str, float]] = []
+    curve: list[float] = []
+    start = 0
+    if resume and last.exists():
+        weights, saved = checkpoint.load(last)
+        for part, option in (("finetune", "options"), ("labels", "labels")):
+            if saved[part] != json.loads(json.dumps(described[part])):
+                raise InputError(
+                    f"run must be resumed with its own {option}: {last}: "
+                    f"pass the same {option} or --overwrite"
+                )
+        state, _ = checkpoint.load(last, extra="training")
+        load_weights(average, weights, last)
+        load_weights(
+            network,
+            {k[7:]: v for k, v in state.items() if k.startswith("module/")},
+            last,
+        )
+        for key, parameter in trainable.items():
+            if f"step/{key}" in state:
+                optimizer.state[parameter] = {
+                    kind: torch.from_numpy(state[f"{kind}/{key}"].copy()).to(
+                        device if kind != "step" else "cpu"
+                    )
+                    for kind in ("step", "exp_avg", "exp_avg_sq")
+                }
+        history, curve, start = saved["history"], saved["curve"], saved["step"]
+
+    marks = {
+        round(config.steps * (i + 1) / config.evaluations)
+        for i in range(config.evaluations)
+    }
+    stop = config.steps if not _done(history, config.patience) else start
+    begun = time.monotonic()
+    ahead = batches.ahead(start, stop) if start < stop else iter(())
+    for step, batch in enumerate(ahead, start):
+        # dropout of its own for each step and process: a resumed run needs no state
+        torch.manual_seed((config.seed * 2**31 + step) * 64 + group.rank)
+        share = _schedule(step, config.steps, config.rise)
+        for rates in optimizer.param_groups:
+            rates["lr"] = rates["peak"] * share
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=config.bfloat16
+        ):
+            outputs = network(
+                batch["signal"], gender=batch["gender"], text=batch.get("text")
+            )
+        outputs = group.gather({key: value.float() for key, value in outputs.items()})
+        parts = score_parts(outputs["scores"], batch["truth"], config.l1_weight)
+        for task in network_config.tasks:
+            parts[task] = task_part(
+                outputs[task], batch[f"{task} class"], config.task_weight
+            )
+        if network_config.exits:
+            parts |= exit_parts(outputs, batch["truth"], config.l1_weight)
+        loss = torch.stack(list(parts.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        group.sum_gradients(trainable.values())
+        nn.utils.clip_grad_norm_(trainable.values(), 5.0)
+        optimizer.step()
+        # the average forgets its random start quickly, then slows down
+        move_average(average, network, min(config.average, (1 + step) / (10 + step)))
+        curve.append(round(loss.item(), 6))
+        if progress and group.rank == 0:
+            figures = {key: value.item() for key, value in parts.items()}
+            progress("train", step + 1, config.steps, figures)
+        if step + 1 not in marks:
+            continue
+        row = _evaluate(average, clips, table, dev, text, group)
+        history.append(row | {"step": step + 1})
+        done = _done(history, config.patience)
+        if group.rank == 0:
+            described |= {"step": step + 1, "history": history, "curve": curve}
+            described |= {"metrics": history[-1]}
+            if _quality(row) > max(map(_quality, history[:-1]), default=-math.inf):
+                described["seconds"] = round(time.monotonic() - begun, 1)
+                save_teacher(run / "best", average, info, described)
+            state = {f"module/{k}": v for k, v in to_arrays(network).items()}
+            for key, parameter in trainable.items():
+                for kind, value in optimizer.state[parameter].items():
+                    state[f"{kind}/{key}"] = value.cpu().numpy()
+            checkpoint.save(
+                last, to_arrays(average), described, extra={"training": state}
+            )
+            if progress:
+                progress("dev", step + 1, config.steps, history[-1])
+        if done:
+            break
+    if group.rank == 0:
+        shutil.rmtree(run / "clips", ignore_errors=True)
+    group.wait()
+    group.leave()
+    return checkpoint.load(run / "best")[1] | {"unreadable": len(errors)}
+
+
+def _warm_up(
+    backbone: Backbone,
+    origin: Origin,
+    config: FinetuneConfig,
+    batches: Batches,
+    items: np.ndarray,
+    run: Path,
+    group: Group,
+    device: str,
+    progress: Callable[[str, int, int, dict[str, float]], None] | None,
+) -> Backbone:
+    """Keep some layers and warm them up, or take what an earlier run made."""
+    whole = copy.deepcopy(backbone) if config.warm_up == "taught" else backbone
+    numbers: list[int] | None = None
+    if config.layers is not None:
+        choose = uniform_layers if config.choose == "uniform" else first_layers
+        numbers = choose(backbone.depth, config.layers)
+        backbone.keep(numbers)
+    if config.warm_up == "none":
+        return backbone
+    if group.rank == 0 and not (run / "warm").exists():
+
+        def draw(step: int) -> np.ndarray:
+            rng = np.random.default_rng([config.seed, 2**40 + step])
+            chosen = rng.choice(items, config.batch_size)
+            return np.stack([batches.crop(int(item), rng) for item in chosen])
+
+        def tell(done: int, total: int, loss: float) -> None:
+            if progress:
+                progress("warm up", done, total, {"loss": loss})
+
+        backbone.to(device)
+        if numbers is not None and config.warm_up == "taught":
+            teach_layers(
+                whole.to(device),
+                backbone,
+                numbers,
+                draw,
+                steps=config.warm_up_steps,
+                seed=config.seed,
+                progress=tell,
+            )
+        else:
+            learn_views(
+                backbone,
+                draw,
+                steps=config.warm_up_steps,
+                seed=config.seed,
+                progress=tell,
+            )
+        save_backbone(run / "warm", backbone.cpu(), origin)
+    group.wait()
+    warm, _ = load_backbone(str(run / "warm"))
+    # what came before has used random numbers, or has not
+    torch.manual_seed(config.seed)
+    return warm
+
+
+def _embed(text: Text | None, table: Table) -> np.ndarray | None:
+    """Return the embeddings of a table's rows, NaN where there is no text."""
+    if text is None:
+        return None
+    count = len(table.truth)
+    if callable(text):
+        written = [said or "" for said in table.labels.metadata["text"]]
+        embedded = np.array(text(written), np.float32)
+        if embedded.ndim == 2 and len(embedded) == count:
+            embedded[[not said for said in written]] = np.nan
+    else:
+        embedded = np.asarray(text, np.float32)
+    if embedded.ndim != 2 or len(embedded) != count:
+        raise InputError(
+            f"text must be embeddings ({count} rows, width), got shape {embedded.shape}"
+        )
+    return embedded
+
+
+def _evaluate(
+    network: FinetuneNetwork,
+    clips: Clips,
+    table: Table,
+    items: np.ndarray,
+    text: np.ndarray | None,
+    group: Group,
+) -> dict[str, float]:
+    """Concordance of whole clips with people, by dimension and on average."""
+    own = np.array(group.mine(items.tolist()), np.int64)
+    rows: dict[int, object] = {}
+    if len(own):
+        scores = score(
+            network,
+            [clips[int(item)] for item in own],
+            gender=table.genders[own],
+            text=None if text is None else text[own],
+        )
+        rows = dict(zip(own.tolist(), scores, strict=True))
+    found = group.collect(rows)
+    told = np.stack([np.asarray(found[int(item)]) for item in items])
+    row = {
+        name: concordance_cc(table.truth[items, axis], told[:, axis])
+        for axis, name in enumerate(DIMENSIONS)
+    }
+    defined = [value for value in row.values() if not math.isnan(value)]
+    return row | {"mean": float(np.mean(defined)) if defined else math.nan}
+
+
+def _quality(row: dict[str, float]) -> float:
+    """Mean concordance; below every other where it is not defined."""
+    return -1.0 if math.isnan(row["mean"]) else row["mean"]
+
+
+def _done(history: list[dict[str, float]], patience: int) -> bool:
+    """Tell whether the last evaluations were no better than one before them."""
+    qualities = [_quality(row) for row in history]
+    return bool(qualities) and len(qualities) - 1 - int(np.argmax(qualities)) >= (
+        patience
+    )
+
+
+def _schedule(step: int, total: int, rise: float) -> float:
+    """Cosine decay to zero after a linear rise, relative to the peak."""
+    rising = max(1, round(rise * total))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def _info(
+    name: str, origin: Origin, licence: str | None, training_data: str | None
+) -> dict[str, str]:
+    """Return what the teacher says of itself."""
+    stated = licences.canonical(licence or origin.licence)
+    # a licence that one gives one's own weights does not free those of others
+    known = origin.licence not in ("", licences.UNKNOWN)
+    data = [origin.training_data, training_data or ""]
+    return {
+        "name": name,
+        "licence": stated,
+        "training_data": "; ".join(part for part in data if part) or "unknown",
+        "backbone": origin.name,
+        "backbone_licence": origin.licence,
+        "use": licences.use(origin.licence) if known else licences.ANY,
+    }
+
+
+def _identity(table: Table, text: np.ndarray | None) -> str:
+    """Return the SHA-256 of what a run takes from its table."""
+    labels = table.labels
+    said = ("split", "speaker", "gender", "emotion")
+    columns = [labels.names, *(labels.metadata[name] for name in said)]
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    for part in (labels.starts, labels.ends, table.truth, text):
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

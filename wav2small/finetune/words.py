@@ -1,0 +1,266 @@
+"""Scores by a language model that reads what is said, and how."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__, audio
+from ..adv import DIMENSIONS
+from ..errors import InputError
+from ..files import sha256
+from ..labels import LabelStore
+from ..teachers import TeacherInfo
+from .prosody import words
+
+Answer = Callable[[str], str]
+"""What reads a prompt and writes a reply."""
+
+TASK = """\
+Rate the emotion of an utterance on three scales from 0 to 1, 0.5 being neutral:
+arousal (0 calm, 1 excited), dominance (0 submissive, 1 in control),
+valence (0 negative, 1 positive). Weigh the words and the way they are said.
+Reply with one JSON object: {"arousal": x, "dominance": y, "valence": z}
+"""
+
+SHARD = 32
+"""Recordings of a shard: what a kill costs at most."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An utterance and its scores, to show what is meant."""
+
+    description: str
+    """Of :func:`describe`."""
+
+    scores: tuple[float, float, float]
+    """Arousal, dominance, valence in 0..1."""
+
+
+def describe(signal: np.ndarray, text: str | None, gender: str | None) -> str:
+    """Describe an utterance in words and numbers.
+
+    Args:
+        signal: shape ``(time,)`` at 16 kHz
+        text: what is said, None if unknown
+        gender: of the speaker, None if unknown
+
+    """
+    said = json.dumps(text, ensure_ascii=False) if text else "unknown"
+    return f"Words: {said}\nSpeaker: {gender or 'unknown'}\nVoice: {words(signal)}\n"
+
+
+def prompt(description: str, examples: Sequence[Example] = ()) -> str:
+    """Ask for the scores of an utterance.
+
+    Args:
+        description: of :func:`describe`
+        examples: of what is meant
+
+    """
+    parts = [TASK]
+    for example in examples:
+        scores = dict(zip(DIMENSIONS, example.scores, strict=True))
+        parts.append(f"{example.description}{json.dumps(scores)}\n")
+    return "\n".join([*parts, description])
+
+
+def parse(reply: str) -> tuple[float, float, float]:
+    """Read the scores of a reply.
+
+    Words around the JSON object do not matter, nor do other keys in it.
+
+    Args:
+        reply: what the model wrote
+
+    Raises:
+        InputError: if there is no object with three numbers in 0..1
+
+    """
+    for start in re.finditer(r"\{", reply):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(reply, start.start())
+        except ValueError:
+            continue
+        values = [found.get(name) for name in DIMENSIONS]
+        if all(
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and 0 <= value <= 1
+            for value in values
+        ):
+            return float(values[0]), float(values[1]), float(values[2])
+    shown = " ".join(reply.split())[:80]
+    raise InputError(
+        f"reply must hold a JSON object of {', '.join(DIMENSIONS)} in 0..1, "
+        f"got '{shown}'"
+    )
+
+
+class Program:
+    """A program that reads a prompt on stdin and writes its reply to stdout.
+
+    Args:
+        command: the program and its arguments; no shell is between
+        timeout: seconds that a reply may take
+
+    """
+
+    def __init__(self, command: Sequence[str], *, timeout: float = 120.0) -> None:
+        self.command, self.timeout = list(command), timeout
+
+    def __call__(self, text: str) -> str:
+        """Run the program once.
+
+        Raises:
+            InputError: if it cannot be started, fails or takes too long
+
+        """
+        name = self.command[0]
+        try:
+            done = subprocess.run(
+                self.command,
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=self.timeout,
+                check=False,
+            )
+        except OSError as error:
+            raise InputError(
+                f"program must be one that can be started, got {name}: {error.strerror}"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise InputError(
+                f"program must reply within {self.timeout:g} s, {name} did not"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"program must write UTF-8, {name} did not") from error
+        if done.returncode:
+            told = " ".join(done.stderr.split())[:120]
+            raise InputError(
+                f"program must end with 0, {name} ended with {done.returncode}: {told}"
+            )
+        return done.stdout
+
+
+def annotate_by_words(
+    paths: Sequence[Path],
+    out: Path,
+    answer: Answer,
+    info: TeacherInfo,
+    *,
+    examples: Sequence[Example] = (),
+    attempts: int = 2,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelStore:
+    """Let a language model score recordings, into a label store.
+
+    A recording without a valid reply is an error of the store; the run goes on.
+
+    Args:
+        paths: files, folders, manifests; their texts and genders are told
+        out: folder of the label store
+        answer: the language model
+        info: what it is; its revision should name model and version
+        examples: shown before each utterance
+        attempts: how often a reply that is not valid is asked for
+        resume: go on with the store that is there
+        overwrite: empty the store that is there
+        progress: called with the recordings done and in all
+
+    Returns:
+        the store, finished
+
+    Raises:
+        InputError: if there is no audio, or the store is of another teacher
+
+    References:
+        after Latif et al. 2023, arXiv 2307.06090.
+
+    """
+    root, sources = audio.find(paths)
+    if resume and (out / "manifest.json").exists():
+        store = LabelStore.open(out)
+        if store.teacher != info.to_dict():
+            raise InputError(
+                f"labels must be of teacher {info.name} {info.revision} to go on, got "
+                f"{store.teacher['name']} {store.teacher['revision']}: --overwrite"
+            )
+    else:
+        store = LabelStore.create(
+            out,
+            {
+                "root": str(root),
+                "teacher": info.to_dict(),
+                "config": {"task": TASK, "attempts": attempts},
+                "versions": {
+                    "wav2small": __version__,
+                    "python": platform.python_version(),
+                },
+            },
+            overwrite=overwrite,
+        )
+    done = store.done()
+    todo = [source for source in sources if source.key not in done]
+    for begin in range(0, len(todo), SHARD):
+        rows, errors = [], []
+        part = todo[begin : begin + SHARD]
+        for source in part:
+            try:
+                signal = audio.load(
+                    source.path, start=source.start or 0.0, end=source.end
+                )
+                said = source.metadata
+                asked = prompt(
+                    describe(signal, said.get("text"), said.get("gender")), examples
+                )
+                scores = _ask(answer, asked, attempts)
+            except InputError as error:
+                errors.append((source.name, str(error)))
+                continue
+            begins = source.start or 0.0
+            human = source.human or (None,) * 3
+            rows.append(
+                {
+                    "file": source.name,
+                    "start": begins,
+                    "end": begins + len(signal) / 16000,
+                    **dict(zip(DIMENSIONS, scores, strict=True)),
+                    "teacher": info.name,
+                    "licence": info.licence,
+                    "sha256": sha256(source.path),
+                    **said,
+                    **{
+                        f"human_{name}": None if value != value else value
+                        for name, value in zip(DIMENSIONS, human, strict=True)
+                    },
+                }
+            )
+        store.append(rows, errors, sources=[source.key for source in part])
+        if progress:
+            progress(min(begin + SHARD, len(todo)), len(todo))
+    store.finish()
+    return store
+
+
+def _ask(answer: Answer, asked: str, attempts: int) -> tuple[float, float, float]:
+    for attempt in range(attempts):
+        try:
+            return parse(answer(asked))
+        except InputError:
+            if attempt == attempts - 1:
+                raise
+    raise InputError(f"attempts must be at least 1, got {attempts}")
