@@ -9,33 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from ears import Ear, hear
 
+from wav2small import annotate as annotate_module
 from wav2small.annotate import AnnotateConfig, annotate
 from wav2small.errors import InputError
 from wav2small.files import sha256
 from wav2small.labels import LabelStore
-from wav2small.teachers import TeacherInfo
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)
 
 
-class Ear:
-    """A teacher that computes its scores from the signal."""
-
-    def __init__(self, *, revision="1"):
-        self.info = TeacherInfo("ear", revision, "MIT", "none")
-        self.batches = []
-
-    def predict(self, signals):
-        self.batches.append([len(signal) for signal in signals])
-        return np.stack([hear(signal) for signal in signals])
-
-
-def hear(signal):
-    """Level, share of zero crossings and slope of a signal."""
-    level = np.sqrt(np.mean(signal**2))
-    crossings = np.mean(np.diff(np.signbit(signal)))
-    return np.array([level, crossings, np.mean(np.abs(np.diff(signal)))], np.float32)
+DEMO = Path(annotate_module.__file__).parent / "assets" / "demo"
 
 
 def tone(seconds, frequency):
@@ -219,8 +204,10 @@ def test_unreadable_file_is_an_error_of_its_own(tmp_path):
 SCRIPT = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-from test_annotate import CONFIG, Ear
+from ears import Ear
+from test_annotate import CONFIG
 from wav2small.annotate import annotate
+from wav2small.engines import Processes, ThisProcess
 from pathlib import Path
 
 class Slow(Ear):
@@ -230,7 +217,7 @@ class Slow(Ear):
         return super().predict(signals)
 
 # the moments of a write between which a kill leaves most behind
-point, count = sys.argv[4], int(sys.argv[5])
+point, count, workers = sys.argv[4], int(sys.argv[5]), int(sys.argv[6])
 if point != "predict":
     original, calls = getattr(os, point), []
     def fatal(*arguments, **options):
@@ -239,13 +226,21 @@ if point != "predict":
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
     setattr(os, point, fatal)
-annotate([Path(sys.argv[2])], Path(sys.argv[3]), Slow(), config=CONFIG)
+annotate(
+    [Path(sys.argv[2])],
+    Path(sys.argv[3]),
+    Ear if workers else Slow(),
+    config=CONFIG,
+    engine=Processes(workers) if workers else ThisProcess(),
+)
 """
 
 
-def start(audio, out, point, count):
+def start(audio, out, point, count, workers=0):
+    tests = Path(__file__).parent
+    words = [tests, audio, out, point, count, str(workers)]
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, Path(__file__).parent, audio, out, point, count],
+        [sys.executable, "-c", SCRIPT, *words],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -262,28 +257,34 @@ def unbroken(tmp_path_factory):
     return folder
 
 
-MOMENTS = [("predict", str(n)) for n in (1, 2, 4, 6, 9)]
-MOMENTS += [("fsync", str(n)) for n in (2, 3, 6, 9, 15)]
+MOMENTS = [("predict", str(n), 0) for n in (1, 2, 4, 6, 9)]
+MOMENTS += [("fsync", str(n), 0) for n in (2, 3, 6, 9, 15)]
+# two for the manifest and for each of 8 shards, 4 at the end
+MOMENTS += [
+    ("fsync", str(n), 2)
+    for n in sorted(np.random.default_rng(0).choice(np.arange(2, 23), 10, False))
+]
 
 
-@pytest.mark.parametrize(("point", "count"), MOMENTS)
-def test_killed_and_resumed(unbroken, tmp_path, point, count):
+@pytest.mark.parametrize(("point", "count", "workers"), MOMENTS)
+def test_killed_and_resumed(unbroken, tmp_path, point, count, workers):
     out = tmp_path / "labels"
-    with start(unbroken / "audio", out, point, count) as process:
+    with start(unbroken / "audio", out, point, count, workers) as process:
         if point == "predict":
             for _ in range(int(count)):
                 assert process.stdout.readline() == "predict\n"
             process.kill()
         process.wait()
     assert process.returncode == -signals_of_the_system.SIGKILL
-    before = shards(out) if (out / "shards").exists() else {}
     truth = shards(unbroken / "labels")
-    assert not set(truth) <= set(before)
+    manifest = (unbroken / "labels/manifest.json").read_bytes()
+    assert (out / "manifest.json").read_bytes() != manifest
     report = annotate([unbroken / "audio"], out, Ear(), config=CONFIG, resume=True)
     assert shards(out) == truth
     assert len(report.errors) == 1
     errors = (out / "errors.csv").read_bytes()
     assert errors == (unbroken / "labels/errors.csv").read_bytes()
+    assert (out / "manifest.json").read_bytes() == manifest
 
 
 def test_interrupted_and_resumed(unbroken, tmp_path):
@@ -296,7 +297,7 @@ def test_interrupted_and_resumed(unbroken, tmp_path):
     out = tmp_path / "labels"
     with pytest.raises(KeyboardInterrupt):
         annotate([unbroken / "audio"], out, Interrupted(), config=CONFIG)
-    assert 0 < len(LabelStore.open(out).done_files()) < 22
+    assert 0 < len(LabelStore.open(out).done()) < 22
     annotate([unbroken / "audio"], out, Ear(), config=CONFIG, resume=True)
     assert shards(out) == shards(unbroken / "labels")
 
@@ -392,6 +393,9 @@ def test_two_runs_on_one_folder(tmp_path):
     assert annotate([tmp_path / "audio"], out, Meddler()).labelled == 1
 
 
+# Teachers that fail
+
+
 @pytest.mark.parametrize("shape", [(1, 2), (3,), (2, 3)])
 def test_teacher_with_a_wrong_shape(tmp_path, shape):
     class Wrong(Ear):
@@ -399,8 +403,144 @@ def test_teacher_with_a_wrong_shape(tmp_path, shape):
             return np.zeros(shape)
 
     write(tmp_path / "audio/a.wav")
-    with pytest.raises(InputError, match=r"teacher.*\(.*ear|'ear' must have shape"):
+    with pytest.raises(InputError, match=r"teacher must give 3 scores .*\(.*ear"):
         annotate([tmp_path / "audio"], tmp_path / "labels", Wrong())
+
+
+class Moody(Ear):
+    """A teacher that does not know what to do with some frequencies."""
+
+    def predict(self, signals):
+        scores = super().predict(signals)
+        for row in scores:
+            if 0.11 < row[1] < 0.14:
+                raise RuntimeError("too\nshrill")
+            if row[1] > 0.24:
+                row[:] = np.nan, 1, 2
+        return scores
+
+
+def test_a_failing_score_costs_a_file(tmp_path):
+    corpus(tmp_path / "audio", 5)
+    write(tmp_path / "audio/nan.wav", 2.5, 2000)
+    write(tmp_path / "audio/raises.wav", 2.5, 1000)
+    config = AnnotateConfig(window_seconds=1.0)
+    report = annotate([tmp_path / "audio"], tmp_path / "l", Moody(), config=config)
+    assert report.labelled == 5
+    assert [name for name, _ in report.errors] == ["nan.wav", "raises.wav"]
+    nan, raises = (error for _, error in report.errors)
+    assert "nan.wav: from 0.000 s: teacher ear gave scores that are not fin" in nan
+    assert (
+        "raises.wav: from 0.000 s: teacher ear failed: RuntimeError: too shr" in raises
+    )
+
+
+def test_a_teacher_that_always_fails_ends_the_run(tmp_path):
+    write(tmp_path / "audio/a.wav", 0.5, 1000)
+    write(tmp_path / "audio/b.wav", 0.5, 1001)
+    with pytest.raises(InputError, match="must score signals, ear failed on each of 2"):
+        annotate([tmp_path / "audio"], tmp_path / "labels", Moody(), config=CONFIG)
+
+
+# What is left out
+
+
+def test_other_sounds_are_left_out(tmp_path):
+    folder = tmp_path / "audio"
+    write(folder / "tone.wav", 2.5)
+    shutil.copy(DEMO / "de_f2_p08_r103_031.opus", folder / "speech.opus")
+    silence = np.zeros(16000 * 3)
+    voice, _ = soundfile.read(folder / "speech.opus", dtype="float32")
+    mixed = np.concatenate([silence, voice[:16000], silence])
+    soundfile.write(folder / "mixed.wav", mixed, 16000)
+    config = AnnotateConfig(window_seconds=1.0, shard_files=2, skip_non_speech=True)
+    out = tmp_path / "labels"
+    report = annotate([folder], out, Ear(), config=config)
+    assert report.errors == []
+    labels = LabelStore.open(out).read()
+    assert set(labels.names) == {"mixed.wav", "speech.opus"}
+    mine = [name == "mixed.wav" for name in labels.names]
+    np.testing.assert_array_equal(labels.starts[mine], [3])
+    assert set(report.skipped) == {"silence", "non-speech"}
+    assert report.skipped["silence"] >= 6
+    assert report.skipped["non-speech"] >= 2.5
+    left_out = sum(report.skipped.values())
+    assert report.skipped_share == pytest.approx(left_out / (left_out + report.seconds))
+    with (out / "skipped.csv").open(newline="") as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert ("mixed.wav", "0.0", "3.0", "silence") in rows
+    assert ("tone.wav", "0.0", "2.5", "non-speech") in rows
+    teacher = Ear()
+    again = annotate([folder], out, teacher, config=config, resume=True)
+    assert teacher.batches == []
+    assert again.skipped == report.skipped
+    plain = AnnotateConfig(window_seconds=1.0)
+    annotate([folder], out, Ear(), config=plain, overwrite=True)
+    assert not (out / "skipped.csv").exists()
+
+
+def test_bfloat16(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Product(Ear):
+        def predict(self, signals):
+            third = torch.full((len(signals), 1), 1 / 3)
+            return (third @ torch.ones(1, 3)).float().numpy()
+
+    write(tmp_path / "audio/a.wav")
+    scores = []
+    for half in (False, True):
+        config = AnnotateConfig(bfloat16=half)
+        out = tmp_path / str(half)
+        annotate([tmp_path / "audio"], out, Product(), config=config)
+        scores.append(LabelStore.open(out).read().scores)
+    np.testing.assert_array_equal(scores[0], np.float32(1 / 3))
+    # 1/3 in 8 bits of mantissa
+    np.testing.assert_array_equal(scores[1], 0.333984375)
+
+
+# Growth
+
+
+def test_new_segments_of_a_file_are_done(tmp_path):
+    write(tmp_path / "a.wav", 3)
+    manifest, out = tmp_path / "m.csv", tmp_path / "labels"
+    manifest.write_text("file,start,end\na.wav,0,1\n")
+    annotate([manifest], out, Ear(), config=CONFIG)
+    manifest.write_text("file,start,end\na.wav,0,1\na.wav,1,2\na.wav,2,3\n")
+    teacher = Ear()
+    report = annotate([manifest], out, teacher, config=CONFIG, resume=True)
+    assert teacher.batches == [[16000, 16000]]
+    assert report.labelled == 3
+    np.testing.assert_array_equal(LabelStore.open(out).read().starts, [0, 1, 2])
+
+
+def test_labels_of_an_earlier_version(tmp_path):
+    corpus(tmp_path / "audio", 4)
+    out = tmp_path / "labels"
+    annotate([tmp_path / "audio"], out, Ear(), config=CONFIG)
+    rows = LabelStore.open(out).table().to_pylist()
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["shards"]
+    for name in ("skip_non_speech", "bfloat16"):
+        del manifest["config"][name]
+    store = LabelStore.create(out, manifest, overwrite=True)
+    store.append(rows, [])
+    teacher = Ear()
+    report = annotate([tmp_path / "audio"], out, teacher, config=CONFIG, resume=True)
+    assert (teacher.batches, report.labelled) == ([], 4)
+
+
+@pytest.mark.parametrize(("files", "size"), [(1, 32), (50_000, 50), (10**7, 1000)])
+def test_shards_grow_with_the_corpus(files, size):
+    settled = annotate_module._settled(AnnotateConfig(), {}, files)
+    assert settled.shard_files == size
+    known = {"shard_files": size, "batch_seconds": 7.0}
+    again = annotate_module._settled(AnnotateConfig(), known, 3 * files)
+    assert (again.shard_files, again.batch_seconds) == (size, 7.0)
+
+
+# Order
 
 
 def test_order_of_paths_is_nothing(tmp_path):
@@ -428,12 +568,22 @@ def test_killed_before_there_is_a_manifest(unbroken, tmp_path):
     assert not list(out.glob(".*.tmp"))
 
 
-def test_overwrite_that_was_killed(tmp_path):
-    write(tmp_path / "audio/a.wav")
+def test_overwrite_that_was_killed(tmp_path, monkeypatch):
+    corpus(tmp_path / "audio", 4)
     out = tmp_path / "labels"
-    annotate([tmp_path / "audio"], out, Ear())
-    shutil.rmtree(out / "shards")
-    assert annotate([tmp_path / "audio"], out, Ear(), resume=True).labelled == 1
+    annotate([tmp_path / "audio"], out, Ear(), config=CONFIG)
+    truth = shards(out)
+
+    def interrupted(path, missing_ok=False):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            annotate([tmp_path / "audio"], out, Ear(), config=CONFIG, overwrite=True)
+    (out / "shards/part-00000.parquet").unlink()
+    annotate([tmp_path / "audio"], out, Ear(), config=CONFIG, resume=True)
+    assert shards(out) == truth
 
 
 @pytest.mark.parametrize("manifest", [None, "{}", '{"teacher": {"revision": "1"}}'])

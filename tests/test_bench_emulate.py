@@ -143,7 +143,7 @@ def test_listed_instructions(core, tmp_path, cache):
     # the sampling rate, the hop's length and the number of scores; the vectors
     assert found.constant_bytes == 12 + 8
     assert emulate(firmware, np.zeros(8, np.int16), 8).pushes == (19,)
-    machine = module._Machine(firmware)
+    machine = module.Machine(firmware)
     machine.call("init", machine.symbol("bench_state").value)
     assert machine.shares(machine.visits)[1] == {
         "load": 2,
@@ -161,7 +161,7 @@ def test_single_instructions_agree(mini, cache):
 
     samples = signal(4, 640)
     firmware = build(mini, "cortex-m4", cache=cache)
-    machine = module._Machine(firmware)
+    machine = module.Machine(firmware)
     single: Counter[int] = Counter()
     depth: set[int] = set()
 
@@ -287,7 +287,7 @@ def test_push_of_nothing(tmp_path, cache):
     ],
 )
 def test_firmware_that_goes_astray(old, new, message, tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(module, "_SECONDS", 0.5)
+    monkeypatch.setattr(module, "SECONDS", 0.5)
     assert old in CODE
     folder = write(tmp_path, CODE.replace(old, new))
     firmware = build(folder, "cortex-m3", ram=2176, cache=cache)

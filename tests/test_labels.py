@@ -48,7 +48,7 @@ def test_store(tmp_path):
     folder = tmp_path / "new" / "labels"
     store = create(folder)
     assert store.table().num_rows == 0
-    assert store.done_files() == set()
+    assert store.done() == set()
     store.append([ROW], [("c.wav", "bad: ä")])
     store.append([OTHER], [])
 
@@ -56,7 +56,7 @@ def test_store(tmp_path):
     assert store.root == Path("/audio")
     assert store.teacher == TEACHER
     assert store.errors() == [("c.wav", "bad: ä")]
-    assert store.done_files() == {"a/b.wav", "B.wav", "c.wav"}
+    assert store.done() == {"a/b.wav", "B.wav", "c.wav"}
     labels = store.read()
     assert labels.names == ["B.wav", "a/b.wav"]
     assert labels.sha256 == ["0" * 64] * 2
@@ -119,10 +119,10 @@ def test_round_trip(tmp_path_factory, shards):
     assert sorted(map(comparable, rows)) == sorted(map(comparable, truth))
     order = [(row["file"].encode(), row["start"]) for row in rows]
     assert order == sorted(order)
-    errors = sorted(error for _, errors in shards for error in errors)
-    assert store.errors() == errors
-    files = {row["file"] for row in truth} | {file for file, _ in errors}
-    assert store.done_files() == files
+    errors = dict(error for _, errors in shards for error in errors)
+    assert store.errors() == sorted(errors.items())
+    files = {row["file"] for row in truth} | set(errors)
+    assert store.done() == files
 
 
 def test_plain_strings():
@@ -234,7 +234,7 @@ def without_errors(path):
     pyarrow.parquet.write_table(table, path)
 
 
-@pytest.mark.parametrize("method", ["table", "errors", "done_files"])
+@pytest.mark.parametrize("method", ["table", "errors", "done"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -286,6 +286,7 @@ def test_missing_shard(tmp_path):
     store = create(tmp_path)
     for _ in range(3):
         store.append([ROW], [])
+    store.finish()
     (tmp_path / "shards" / "part-00001.parquet").unlink()
     with pytest.raises(InputError, match=r"shard is missing: .*part-00001\.parquet"):
         LabelStore.open(tmp_path).read()
@@ -306,7 +307,7 @@ def test_audformat_states_licence_and_range(tmp_path):
     store.to_audformat(tmp_path / "database")
     database = audformat.Database.load(tmp_path / "database")
     assert database.license == "CC-BY-NC-SA-4.0"
-    assert database.usage == "other"
+    assert database.usage == "research"
     schemes = database.schemes.values()
     assert {(scheme.minimum, scheme.maximum) for scheme in schemes} == {(0, 1)}
 
@@ -318,3 +319,36 @@ def test_audformat_replaces_nothing(tmp_path):
     with pytest.raises(InputError, match="database folder must be new or empty"):
         store.to_audformat(tmp_path / "database")
     assert (tmp_path / "database" / "db.yaml").read_text() == "precious"
+
+
+def test_what_a_shard_says(tmp_path):
+    store = create(tmp_path)
+    keys = [("B.wav", None, None), ("a/b.wav", 0.5, 2.0), ("a/b.wav", 2.0, None)]
+    left_out = [("a/b.wav", 2.0, 5.0, "silence"), ("a/b.wav", 5.0, 5.5, "non-speech")]
+    store.append([ROW], [], number=3, sources=keys[1:], skipped=left_out)
+    store.append([OTHER], [], number=0, sources=keys[:1])
+    assert store.numbers() == [0, 3]
+    assert len(store) == 2
+    assert store.seconds() == 3
+    assert store.done() == set(keys)
+    assert store.skipped() == {"non-speech": 0.5, "silence": 3.0}
+    store.append([], [], number=1, sources=[])
+    store.append([], [("ö.wav", "no")], number=2, sources=[("ö.wav", None, None)])
+    store.finish()
+    assert LabelStore.open(tmp_path).manifest["shards"] == 4
+    text = (tmp_path / "errors.csv").read_text(encoding="utf-8")
+    assert text == "file,error\nö.wav,no\n"
+    text = (tmp_path / "skipped.csv").read_text(encoding="utf-8")
+    assert text.splitlines()[1:] == [
+        "a/b.wav,2.0,5.0,silence",
+        "a/b.wav,5.0,5.5,non-speech",
+    ]
+
+
+def test_a_folder_that_takes_no_file(tmp_path):
+    store = create(tmp_path / "labels")
+    (tmp_path / "labels" / "shards").touch()
+    with pytest.raises(InputError, match=r"labels cannot be written: .*--resume"):
+        store.append([ROW], [])
+    with pytest.raises(InputError, match="labels cannot be written: "):
+        store.to_csv(tmp_path / "nowhere" / "labels.csv")

@@ -1,12 +1,13 @@
-"""Annotation: a teacher scores audio, in batches, and nothing is lost."""
+"""Annotation: a teacher scores audio, and nothing is lost."""
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,20 @@ import numpy as np
 import soundfile
 
 from . import __version__, audio
-from .adv import DIMENSIONS, SAMPLING_RATE
+from .engines import Engine, ThisProcess
 from .errors import InputError
-from .files import atomic_write, sha256
-from .labels import HUMAN, LabelStore
-from .teachers import Teacher
+from .labelling import AnnotateConfig, Labelled, Shard
+from .labels import LabelStore
+from .teachers import Teacher, TeacherInfo
+from .workers import Load
 
+__all__ = ["AnnotateConfig", "AnnotateReport", "annotate"]
 
-@dataclass(frozen=True)
-class AnnotateConfig:
-    """How audio is cut and batched."""
+SHARDS = 1000
+"""Shards of a large corpus: a kill costs a thousandth of the work."""
 
-    window_seconds: float = 10.0
-    """Longest stretch that gets one label, in seconds.
-    A longer recording is cut into windows of this length;
-    the last two may be shorter, down to half of it."""
-
-    min_seconds: float = 0.25
-    """A shorter clip is an error, in seconds."""
-
-    batch_seconds: float = 60.0
-    """Audio that the teacher hears at a time, padding included, in seconds."""
-
-    shard_files: int = 32
-    """Files whose labels are written at a time."""
+FEWEST, MOST = 32, 1000
+"""Files of a shard, where their number is not given."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +48,20 @@ class AnnotateReport:
     errors: list[tuple[str, str]]
     """File and error of each file that gave no row, of this and earlier runs."""
 
+    skipped: dict[str, float]
+    """What the store leaves out, in seconds by kind, e.g. ``silence``."""
+
+    skipped_share: float
+    """What the store leaves out, as a share of all audio without errors, in 0..1."""
+
 
 def annotate(
     paths: Sequence[Path],
     out: Path,
-    teacher: Teacher,
+    teacher: Teacher | Load,
     *,
     config: AnnotateConfig | None = None,
+    engine: Engine | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, float, int], None] | None = None,
@@ -73,191 +71,182 @@ def annotate(
     A file that cannot be used is an error of the report; the run goes on.
     A killed run that is resumed
     writes the bytes that an unbroken one would have written,
+    whatever engine did the work,
     and a corpus that has grown is added to.
 
     Args:
         paths: files, folders, manifests; see :func:`wav2small.audio.find`
         out: folder of the label store
-        teacher: what scores
+        teacher: what scores, or a function that loads it
         config: how audio is cut and batched
+        engine: where the work is done, in this process if None;
+            others need a function as teacher
         resume: go on with the store that is there
         overwrite: delete the store that is there
         progress: called with files done, files in all,
-            seconds of audio done and errors so far
+            seconds of audio done and errors so far;
+            by threads of an engine as well
 
     Raises:
         InputError: if there is no audio, another run is writing,
+            the disk is full, the teacher is of no use,
             or the store is of another teacher, root or configuration
 
     """
     config = config or AnnotateConfig()
     root, sources = audio.find(paths)
-    out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
-        wanted = {
-            "root": str(root),
-            "teacher": teacher.info.to_dict(),
-            "config": asdict(config),
-        }
-        if resume and not overwrite and (out / "manifest.json").exists():
-            store = LabelStore.open(out)
-            store.remove_temporary()
-            for key, value in wanted.items():
-                if store.manifest[key] != value:
-                    raise InputError(
-                        f"{key} must be that of the labels in {out}, "
-                        f"{store.manifest[key]}, got {value}: name another folder "
-                        "or pass --overwrite"
-                    )
-        else:
-            versions = {
-                "wav2small": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "libsndfile": soundfile.__libsndfile_version__,
-            }
-            store = LabelStore.create(
-                out, {**wanted, "versions": versions}, overwrite=overwrite
-            )
-        done = store.done_files()
-        files = [
-            (name, list(parts)) for name, parts in groupby(sources, lambda s: s.name)
+    files = [list(parts) for _, parts in groupby(sources, lambda s: s.name)]
+    resume = resume and not overwrite and (out / "manifest.json").exists()
+    with ExitStack() as stack:
+        stack.enter_context(_locked(out))
+        known = LabelStore.open(out).manifest["config"] if resume else {}
+        config = _settled(config, known, len(files))
+        crew = stack.enter_context((engine or ThisProcess()).start(teacher, config))
+        store = _open(out, root, crew.info, config, resume, overwrite)
+        done = store.done()
+        todo = [
+            left
+            for parts in files
+            if (left := [s for s in parts if not {s.key, s.name} & done])
         ]
-        todo = [entry for entry in files if entry[0] not in done]
-        failed = len(store.errors())
-        finished, seconds = len(files) - len(todo), 0.0
-        for first in range(0, len(todo), config.shard_files):
-            rows: list[dict[str, Any]] = []
-            errors: list[tuple[str, str]] = []
-            for clips in _batches(
-                todo[first : first + config.shard_files], errors, config
-            ):
-                scores = _score(teacher, [signal for _, signal in clips])
-                for (row, signal), values in zip(clips, scores, strict=True):
-                    row |= dict(zip(DIMENSIONS, map(float, values), strict=True))
-                    rows.append(row)
-                    seconds += len(signal) / SAMPLING_RATE
-                if progress:
-                    progress(finished, len(files), seconds, failed + len(errors))
-            broken = {name for name, _ in errors}
-            rows = [row for row in rows if row["file"] not in broken]
-            for row in rows:
-                row |= {"teacher": teacher.info.name, "licence": teacher.info.licence}
-            rows.sort(key=lambda row: (row["file"], row["start"]))
-            store.append(rows, sorted(errors))
-            finished += len(todo[first : first + config.shard_files])
-            failed += len(errors)
-            if progress:
-                progress(finished, len(files), seconds, failed)
-        with atomic_write(out / "errors.csv") as file:
-            file.write(_errors_csv(store.errors()))
-        return AnnotateReport(len(files), len(store.table()), seconds, store.errors())
+        told = _Progress(progress, len(files), len(files) - len(todo))
+        told.errors = len(store.errors())
+        for labelled in crew.label(_plan(store, todo), told.heard):
+            if labelled.teacher != crew.info:
+                raise InputError(
+                    f"teacher must be the same everywhere, got {labelled.teacher} and "
+                    f"{crew.info}: install the same weights on each machine"
+                )
+            store.append(
+                labelled.rows,
+                labelled.errors,
+                number=labelled.number,
+                sources=labelled.sources,
+                skipped=labelled.skipped,
+            )
+            told.done(labelled)
+        store.finish()
+        skipped = store.skipped()
+        left_out = sum(skipped.values())
+        return AnnotateReport(
+            len(files),
+            len(store),
+            told.seconds,
+            store.errors(),
+            skipped,
+            left_out / (left_out + store.seconds()) if left_out else 0.0,
+        )
 
 
-def _batches(
-    files: Sequence[tuple[str, list[audio.Source]]],
-    errors: list[tuple[str, str]],
+def _settled(
+    config: AnnotateConfig, known: Mapping[str, Any], files: int
+) -> AnnotateConfig:
+    """Fill in what is left open: as the store has it, or as the corpus wants it."""
+    if config.batch_seconds is None:
+        config = replace(config, batch_seconds=known.get("batch_seconds"))
+    if config.shard_files is None:
+        wanted = min(MOST, max(FEWEST, files // SHARDS))
+        config = replace(config, shard_files=known.get("shard_files", wanted))
+    return config
+
+
+def _open(
+    out: Path,
+    root: Path,
+    teacher: TeacherInfo,
     config: AnnotateConfig,
-) -> Iterator[list[tuple[dict[str, Any], np.ndarray]]]:
-    """Read the files of a shard and batch their clips.
+    resume: bool,
+    overwrite: bool,
+) -> LabelStore:
+    """Open the store to resume, or make one."""
+    wanted: dict[str, Any] = {"root": str(root), "teacher": teacher.to_dict()}
+    if resume:
+        store = LabelStore.open(out)
+        store.remove_temporary()
+        known = {**asdict(AnnotateConfig()), **store.manifest["config"]}
+        # what an earlier version did not state was as it is by default
+        there = {**store.manifest, "config": known}
+        there["teacher"] = {**wanted["teacher"], **store.manifest["teacher"]}
+        for key, value in {**wanted, "config": asdict(config)}.items():
+            if there[key] != value:
+                raise InputError(
+                    f"{key} must be that of the labels in {out}, "
+                    f"{there[key]}, got {value}: name another folder "
+                    "or pass --overwrite"
+                )
+        return store
+    versions = {
+        "wav2small": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "libsndfile": soundfile.__libsndfile_version__,
+    }
+    manifest = {**wanted, "config": asdict(config), "versions": versions}
+    return LabelStore.create(out, manifest, overwrite=overwrite)
 
-    A batch is sorted by length and at most ``batch_seconds`` with its padding.
-    Clips of a file that fails later may have been given already.
+
+def _plan(store: LabelStore, todo: list[list[audio.Source]]) -> Iterator[Shard]:
+    """Share files out among the shards that are not there yet.
+
+    All shards but the last are full.
+    So what is left of a corpus, wherever a run was killed,
+    falls into the same shards of the same numbers.
     """
-    held: list[tuple[dict[str, Any], np.ndarray]] = []
-    samples = 0
-    limit = config.batch_seconds * SAMPLING_RATE
-    for name, parts in files:
-        try:
-            digest = sha256(parts[0].path)
-            for part in parts:
-                for row, signal in _clips(part, config):
-                    held.append(({"file": name, "sha256": digest, **row}, signal))
-                    samples += len(signal)
-                    if samples > 4 * limit:
-                        batch = _take(held, limit)
-                        samples -= sum(len(signal) for _, signal in batch)
-                        yield batch
-        except (audio.AudioError, OSError) as error:
-            errors.append((name, " ".join(str(error).split())))
-            held = [clip for clip in held if clip[0]["file"] != name]
-            samples = sum(len(signal) for _, signal in held)
-    while held:
-        yield _take(held, limit)
+    there = set(store.numbers())
+    free = (number for number in itertools.count() if number not in there)
+    size = store.manifest["config"]["shard_files"]
+    for first in range(0, len(todo), size):
+        files = todo[first : first + size]
+        yield Shard(next(free), tuple(itertools.chain.from_iterable(files)))
 
 
-def _take(held: list[Any], limit: float) -> list[Any]:
-    """Remove and return the longest clips whose padded size is within a limit."""
-    held.sort(key=lambda clip: len(clip[1]))
-    count = max(1, min(len(held), int(limit // len(held[-1][1]))))
-    batch = held[-count:]
-    del held[-count:]
-    return batch
+class _Progress:
+    """Adds up what engines say, from whatever thread."""
 
+    def __init__(
+        self,
+        progress: Callable[[int, int, float, int], None] | None,
+        files: int,
+        finished: int,
+    ) -> None:
+        self._progress = progress
+        self._files = files
+        self._finished = finished
+        self._flight: dict[int, float] = {}
+        self.seconds = 0.0
+        self.errors = 0
 
-def _clips(
-    source: audio.Source, config: AnnotateConfig
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Cut a source into windows while it is read.
+    def heard(self, number: int, seconds: float) -> None:
+        """A part of a shard was scored."""
+        self._flight[number] = seconds
+        self._tell()
 
-    What is left at the end, more than one window and less than two,
-    is cut in halves, so that no window is shorter than half of one.
-    """
-    window = round(config.window_seconds * SAMPLING_RATE)
-    base: dict[str, Any] = dict(source.metadata)
-    if source.human:
-        base |= dict(zip(HUMAN, source.human, strict=True))
-    begin = source.start or 0.0
-    held = np.zeros(0, np.float32)
-    position = 0
+    def done(self, labelled: Labelled) -> None:
+        """A shard is in the store."""
+        self._flight.pop(labelled.number, None)
+        self.seconds += labelled.seconds
+        self.errors += len(labelled.errors)
+        self._finished += len({name for name, _, _ in labelled.sources})
+        self._tell()
 
-    def cut(samples: int) -> tuple[dict[str, Any], np.ndarray]:
-        nonlocal held, position
-        signal, held = held[:samples].copy(), held[samples:]
-        start = begin + position / SAMPLING_RATE
-        position += samples
-        return base | {"start": start, "end": begin + position / SAMPLING_RATE}, signal
-
-    for block in audio.stream(source.path, start=begin, end=source.end):
-        held = np.concatenate([held, block])
-        while len(held) >= 2 * window:
-            yield cut(window)
-    if position + len(held) < config.min_seconds * SAMPLING_RATE:
-        raise audio.AudioError(
-            f"audio is too short: {source.path}: {len(held) / SAMPLING_RATE:.3f} s, "
-            f"at least {config.min_seconds:g} s are needed"
-        )
-    if len(held) > window:
-        yield cut(len(held) // 2)
-    if len(held):
-        yield cut(len(held))
-
-
-def _score(teacher: Teacher, signals: list[np.ndarray]) -> np.ndarray:
-    scores = np.asarray(teacher.predict(signals))
-    if scores.shape != (len(signals), 3) or not np.isfinite(scores).all():
-        raise InputError(
-            f"teacher must give 3 finite scores for each of {len(signals)} signals, "
-            f"got {scores.shape} from {teacher.info.name}: check its weights"
-        )
-    return scores
-
-
-def _errors_csv(errors: Sequence[tuple[str, str]]) -> bytes:
-    import csv
-    import io
-
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "error"])
-    writer.writerows(errors)
-    return text.getvalue().encode()
+    def _tell(self) -> None:
+        if self._progress:
+            seconds = self.seconds + sum(list(self._flight.values()))
+            self._progress(self._finished, self._files, seconds, self.errors)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the kernel lets go when it dies."""
-    with (folder / ".lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"labels must be a folder that can be written, got {folder}: "
+            f"{error.strerror}: name another"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

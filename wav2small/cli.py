@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -66,6 +66,65 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
+class LicencePolicy(StrEnum):
+    """Which teachers are let in."""
+
+    permissive = "permissive"
+    research = "research"
+
+
+class EngineName(StrEnum):
+    """Where audio is annotated."""
+
+    local = "local"
+    dask = "dask"
+
+
+class Fusion(StrEnum):
+    """How what is known beside a signal joins it."""
+
+    joined = "joined"
+    gated = "gated"
+
+
+class Pooling(StrEnum):
+    """What is made of the frames of a signal."""
+
+    mean = "mean"
+    deviation = "deviation"
+    attentive = "attentive"
+
+
+class HiddenStates(StrEnum):
+    """Which layers of a backbone are heard."""
+
+    last = "last"
+    weighted = "weighted"
+    merged = "merged"
+
+
+class Choose(StrEnum):
+    """Which layers of a backbone are kept."""
+
+    first = "first"
+    uniform = "uniform"
+
+
+class WarmUp(StrEnum):
+    """What comes before a fine-tuning."""
+
+    none = "none"
+    taught = "taught"
+    contrast = "contrast"
+
+
+class FurtherTask(StrEnum):
+    """What a teacher learns beside scores."""
+
+    category = "category"
+    gender = "gender"
+
+
 class Table(StrEnum):
     """What can be listed."""
 
@@ -86,19 +145,70 @@ def annotate(
     ],
     teacher: Annotated[
         str,
-        typer.Option(help="See 'wav2small list teachers'; or an ONNX file of A/D/V."),
+        typer.Option(
+            help="See 'wav2small list teachers'; or an ONNX file, a checkpoint's "
+            "folder, owner/name on the hub or the JSON of an ensemble."
+        ),
     ] = "bundled",
+    teacher_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Its outputs in its order, e.g. arousal,valence,dominance, "
+            "if its files do not say it."
+        ),
+    ] = None,
+    licence_policy: Annotated[
+        LicencePolicy,
+        typer.Option(
+            help="research lets in teachers that may not be used for everything; "
+            "what they make is marked research-only."
+        ),
+    ] = LicencePolicy.permissive,
     resume: Resume = False,
     overwrite: Overwrite = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a file gave no label.")
     ] = False,
     batch_seconds: Annotated[
-        float, typer.Option(help="Audio per batch, padding included.", min=1)
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            help="Audio per batch, padding included, s; if not given 60 on a GPU, "
+            "and on a CPU each clip alone.",
+            min=1,
+        ),
+    ] = None,
     window: Annotated[
         float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
     ] = 10.0,
+    skip_non_speech: Annotated[
+        bool,
+        typer.Option("--skip-non-speech", help="Leave out silence, noise and music."),
+    ] = False,
+    bfloat16: Annotated[
+        bool,
+        typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that outlive a crash, each with a teacher; "
+            "0 to annotate in this one.",
+            min=0,
+        ),
+    ] = 1,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time for a batch or a file's next part, s.")
+    ] = 600.0,
+    memory: Annotated[
+        float | None, typer.Option(help="Most memory of a process, GiB.", min=0)
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="local: this machine; dask: a cluster.")
+    ] = EngineName.local,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the labels as CSV as well.")
     ] = None,
@@ -110,33 +220,70 @@ def annotate(
     if len(paths) < 2:
         raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
     *sources, out = paths
+    if (engine is EngineName.dask) != bool(scheduler):
+        raise typer.BadParameter("--engine dask and --scheduler need each other")
+    from functools import partial
+
     from .annotate import AnnotateConfig
     from .annotate import annotate as run
+    from .engines import Engine, Processes, ThisProcess
     from .labels import LabelStore
     from .teachers import load_teacher
+    from .workers import Limits, load_on
 
-    loaded = load_teacher(teacher)
-    config = AnnotateConfig(window_seconds=window, batch_seconds=batch_seconds)
-    with _bar("annotate") as advance:
+    load = partial(
+        load_on,
+        device,
+        partial(
+            load_teacher,
+            teacher,
+            labels=teacher_labels.split(",") if teacher_labels else None,
+            policy=licence_policy.value,
+        ),
+    )
+    limits = Limits(timeout, round(memory * 2**30) if memory else None)
+    place: Engine = Processes(workers, limits) if workers else ThisProcess()
+    if scheduler:
+        from .cluster import Cluster
 
-        def progress(done: int, total: int, seconds: float, errors: int) -> None:
-            advance(done, total, f"{seconds / 60:.1f} min of audio, {errors} errors")
-
+        place = Cluster(scheduler, limits)
+    if device != "cpu" and batch_seconds is None:
+        batch_seconds = 60.0
+    config = AnnotateConfig(
+        window_seconds=window,
+        batch_seconds=batch_seconds,
+        skip_non_speech=skip_non_speech,
+        bfloat16=bfloat16,
+    )
+    with (
+        _ending("labels are whole as far as they go: go on with --resume"),
+        _bar("annotate") as advance,
+        _extra("train"),
+    ):
         report = run(
             sources,
             out,
-            loaded,
+            load,
             config=config,
+            engine=place,
             resume=resume,
             overwrite=overwrite,
-            progress=progress,
+            progress=_hours(advance),
         )
     store = LabelStore.open(out)
     if csv:
         store.to_csv(csv)
     if audformat:
         store.to_audformat(audformat)
-    _say(f"{report.labelled} labels by {loaded.info.name} ({loaded.info.licence})")
+    made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
+    _say(f"{report.labelled} labels by {made_by}")
+    _say_use(store.teacher, "labels")
+    if report.skipped:
+        _say(
+            f"left out {report.skipped_share:.1%} of the audio: "
+            + ", ".join(f"{s / 60:.1f} min of {k}" for k, s in report.skipped.items())
+            + f", see {out / 'skipped.csv'}"
+        )
     print(out)
     if report.errors:
         _say(
@@ -162,7 +309,7 @@ def distill(
     ] = Teaching.online,
     teacher: Annotated[
         str | None,
-        typer.Option(help="The teacher of the labels, if it is an ONNX file."),
+        typer.Option(help="The teacher of the labels, if it is a file or a folder."),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Crops of each clip.", min=1)] = 100,
     batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
@@ -189,6 +336,7 @@ def distill(
     with _extra("train"):
         from .distill import DistillConfig
         from .distill import distill as train
+        from .labels import LabelStore
         from .teachers import load_teacher
 
     config = DistillConfig(
@@ -201,6 +349,12 @@ def distill(
         seed=seed,
         bfloat16=bfloat16,
     )
+    loaded = None
+    if teacher:
+        order = LabelStore.open(labels).teacher.get("order")
+        loaded = load_teacher(
+            teacher, labels=order.split(",") if order else None, policy="research"
+        )
     with _bar("distil") as advance:
         latest = ""
 
@@ -223,7 +377,7 @@ def distill(
             resume=resume,
             overwrite=overwrite,
             tensorboard=tensorboard,
-            teacher=load_teacher(teacher) if teacher else None,
+            teacher=loaded,
             progress=progress,
         )
     if best["unreadable"]:
@@ -232,6 +386,7 @@ def distill(
         f"best at step {best['metrics']['step']}: "
         f"dev CCC to the teacher {_scores_line(best['metrics'])}"
     )
+    _say_use(best, "student")
     print(run)
 
 
@@ -467,6 +622,7 @@ def export(
 
     from . import __version__, audio, checkpoint
     from .models import find_checkpoint, load_student
+    from .teachers.licence import mark
 
     folder = find_checkpoint(run)
     module, config = load_student(folder)
@@ -508,12 +664,18 @@ def export(
         "torch": torch.__version__,
         "onnx": onnx.__version__,
     }
+    if members := config["teacher"].get("members"):
+        provenance["members"] = [
+            {key: member[key] for key in ("name", "revision", "licence")}
+            for member in members
+        ]
     metadata = {
         "sampling_rate": str(SAMPLING_RATE),
         "range": "0..1",
         "window": str(window) if window else "any",
         "normalisation": getattr(module, "normalisation", "per signal, inside"),
         "licence": config["licence"],
+        "use": mark(config),
         "provenance": json.dumps(provenance, separators=(",", ":")),
     }
     _say("exporting")
@@ -537,6 +699,8 @@ def export(
     result = {
         "precision": precision.value,
         "clips": len(signals),
+        "licence": metadata["licence"],
+        "use": metadata["use"],
         **made.to_dict(),
         "versions": versions,
     }
@@ -565,6 +729,7 @@ def export(
             f"model must pass every check, failed {'; '.join(made.failures)}: "
             f"nothing was written but {out / 'export.md'}"
         )
+    _say_use(metadata, "model")
     print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
     if tflite:
         with _extra("tflite"):
@@ -658,7 +823,16 @@ def _layers(name: str) -> Layered:
 
 @app.command()
 def bench(
-    model: Annotated[str, typer.Argument(help="ONNX, its folder or a bundled name.")],
+    model: Annotated[
+        str | None, typer.Argument(help="ONNX, its folder or a bundled name.")
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of MODEL: a student that is not trained yet, by name or by a "
+            "JSON file with 'student' and 'config'; its weights are random."
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -674,6 +848,36 @@ def bench(
     realtime_factor: Annotated[
         float | None, typer.Option(help="Budget: compute time over audio time.", min=0)
     ] = None,
+    emulate: Annotated[
+        bool,
+        typer.Option(
+            "--emulate",
+            help="Build the model's C99 for each target's core, run it in an emulator "
+            "and check what is measured.",
+        ),
+    ] = False,
+    compiler: Annotated[
+        str, typer.Option(help="zig, or arm-none-eabi-gcc where it is installed.")
+    ] = "zig",
+    max_push_instructions: Annotated[
+        int | None,
+        typer.Option(help="Budget of the most expensive push of one hop.", min=1),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Earlier report as JSON, whose figures may not grow."),
+    ] = None,
+    growth: Annotated[
+        float, typer.Option(help="Share by which they may.", min=0)
+    ] = 0.01,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--audio",
+            help="Clips on which the core's results are compared with the "
+            "reference's as well, at most 200, the first 5 s of each.",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the report as JSON.")
     ] = None,
@@ -686,8 +890,22 @@ def bench(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the plan's memory over time (PNG).")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for memory.png, fit.png and, of emulated cores, layers.png."
+        ),
+    ] = None,
 ) -> None:
-    """Plan a model's memory and check it against budgets; exit 1 if one breaks."""
+    """Check a model's memory and work against budgets; exit 1 if one breaks."""
+    if (model is None) == (student is None):
+        raise typer.BadParameter("either MODEL or --student is needed")
+    if not emulate and (max_push_instructions or baseline or sources):
+        raise typer.BadParameter(
+            "--max-push-instructions, --baseline and --audio need --emulate"
+        )
+    import tempfile
+
     from firmware_bench import report as formats
     from firmware_bench.bench import bench as run
     from firmware_bench.budget import parse_size
@@ -696,29 +914,109 @@ def bench(
     from .models import find_onnx
 
     limits = ram or flash or realtime_factor
-    report = run(
-        find_onnx(model),
-        window_seconds=window,
-        targets=target or (() if limits else DEFAULT_TARGETS),
-        ram=parse_size(ram) if ram else None,
-        flash=parse_size(flash) if flash else None,
-        realtime_factor=realtime_factor,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = _untrained(student, Path(folder)) if student else find_onnx(model or "")
+        report = run(
+            path,
+            window_seconds=window,
+            targets=target or (() if limits or emulate else DEFAULT_TARGETS),
+            ram=parse_size(ram) if ram else None,
+            flash=parse_size(flash) if flash else None,
+            realtime_factor=realtime_factor,
+            emulate=emulate,
+            compiler=compiler,
+            audio=_clips(sources) if sources else None,
+            max_push_instructions=max_push_instructions,
+            baseline=baseline,
+            growth=growth,
+        )
     print(formats.to_text(report))
+    _say_use(report["model"]["metadata"], "model")
     if json_file:
         _write(json_file, json.dumps(report, indent=2))
     if markdown:
         _write(markdown, formats.to_markdown(report))
     if junit:
         _write(junit, formats.to_junit(report))
-    if picture:
+    if picture or pictures:
         with _extra("report"):
-            from firmware_bench.pictures import draw_memory
+            from firmware_bench import pictures as drawing
 
-            draw_memory(report, picture)
-        print(picture)
+            if picture:
+                drawing.draw_memory(report, picture)
+                print(picture)
+            if pictures:
+                pictures.mkdir(parents=True, exist_ok=True)
+                drawing.draw_memory(report, pictures / "memory.png")
+                drawing.draw_fit(report, pictures / "fit.png")
+                if report["firmware"] and report["firmware"]["cores"]:
+                    drawing.draw_layers(report, pictures / "layers.png")
+                print(pictures)
     if not report["fits"]:
         raise typer.Exit(1)
+
+
+def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
+    """First seconds of clips as a microphone gives them, by name."""
+    import numpy as np
+
+    from . import audio
+
+    _, found = audio.find(sources)
+    clips = {}
+    for number, source in enumerate(found[:: max(1, -(-len(found) // 200))]):
+        try:
+            signal = audio.beginning(source, 5.0)
+        except audio.AudioError as error:
+            _say(f"warning: {error}")
+            continue
+        whole = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
+        clips[f"clip {number}"] = whole
+    return clips
+
+
+def _untrained(student: str, folder: Path) -> Path:
+    """Export a student with random weights, to be planned before it is trained."""
+    with _extra("train"):
+        import torch
+
+        from export.quantize import quantize
+        from export.to_onnx import to_onnx
+
+        from .students import student as find
+    import numpy as np
+
+    from export import package
+    from firmware_bench.signals import voice
+
+    name, settings = student, {}
+    if student.endswith(".json"):
+        try:
+            entry = json.loads(Path(student).read_text("utf-8"))
+            name, settings = entry["student"], dict(entry.get("config", {}))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"student must be a name or a JSON file with 'student' and 'config', "
+                f"got '{student}': {error}"
+            ) from error
+    chosen = find(name)
+    try:
+        config = dataclasses.replace(chosen.config, **settings)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = chosen.module(config).eval()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"config of '{name}' must be settings that it has, got '{student}': {error}"
+        ) from error
+    _say(f"{name} with random weights: what it costs, not what it can")
+    signal = voice(4 * SAMPLING_RATE).astype(np.float32) / 32768
+    floats = to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE)
+    model = quantize(floats, list(signal.reshape(4, -1)))
+    path = folder / f"{name}-untrained.onnx"
+    metadata = {"sampling_rate": str(SAMPLING_RATE), "window": "any"}
+    path.write_bytes(package.pack(model, metadata=metadata, labels=DIMENSIONS))
+    return path
 
 
 @app.command()
@@ -795,6 +1093,381 @@ def predict(
         raise typer.Exit(1)
 
 
+@app.command()
+def finetune(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
+    ],
+    run: Annotated[Path, typer.Argument(help="Folder to write; it is the teacher.")],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="mel: log-mel, from nothing; a folder or owner/name of wav2vec2, "
+            "HuBERT or WavLM; an earlier fine-tuning."
+        ),
+    ] = "mel",
+    layers: Annotated[
+        int | None, typer.Option(help="Layers that are kept; all if not given.", min=1)
+    ] = None,
+    choose: Annotated[Choose, typer.Option(help="Which are kept.")] = Choose.first,
+    states: Annotated[
+        HiddenStates, typer.Option(help="Which layers are heard.")
+    ] = HiddenStates.last,
+    pooling: Annotated[Pooling, typer.Option(help="Over time.")] = Pooling.mean,
+    exits: Annotated[
+        str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
+    ] = None,
+    gender: Annotated[
+        bool, typer.Option("--gender", help="Hear the speaker's gender where known.")
+    ] = False,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Hear the text through this encoder of transformers."),
+    ] = None,
+    fusion: Annotated[
+        Fusion, typer.Option(help="How gender and text join.")
+    ] = Fusion.joined,
+    task: Annotated[
+        list[FurtherTask] | None, typer.Option(help="What else is learned.")
+    ] = None,
+    adapters: Annotated[
+        int, typer.Option(help="Width of adapters in a frozen backbone.", min=0)
+    ] = 0,
+    lora: Annotated[
+        int, typer.Option(help="Rank of updates of a frozen backbone.", min=0)
+    ] = 0,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Train the heads alone.")
+    ] = False,
+    warm_up: Annotated[
+        WarmUp,
+        typer.Option(
+            help="taught: all layers teach those that are kept; "
+            "contrast: views of a clip find each other."
+        ),
+    ] = WarmUp.none,
+    warm_up_steps: Annotated[int, typer.Option(help="Of the warm-up.", min=1)] = 500,
+    steps: Annotated[int, typer.Option(help="Steps at most.", min=1)] = 1000,
+    evaluations: Annotated[
+        int, typer.Option(help="How often it is evaluated and saved.", min=1)
+    ] = 20,
+    patience: Annotated[
+        int, typer.Option(help="Evaluations without a better one to the end.", min=1)
+    ] = 6,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
+    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 3.0,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak rate of what is new.", min=0)
+    ] = 1e-3,
+    backbone_learning_rate: Annotated[
+        float, typer.Option(help="Peak rate of the last layer of others.", min=0)
+    ] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    noise: Annotated[
+        Path | None, typer.Option(help="Recordings of noise to train with.")
+    ] = None,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name that labels carry; the folder's.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="SPDX identifier of the weights'; that of the backbone."),
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option(help="The data sets, with their licences.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Multiply in bfloat16.")
+    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a teacher of one's own on what people say."""
+    with _extra("train"):
+        from .finetune.network import NetworkConfig
+        from .finetune.table import read_table
+        from .finetune.text import sentence_encoder
+        from .finetune.train import FinetuneConfig
+        from .finetune.train import finetune as train
+
+    try:
+        places = tuple(int(place) for place in exits.split(",")) if exits else ()
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--exits must be numbers of layers, got {exits}"
+        ) from error
+    config = FinetuneConfig(
+        backbone=backbone,
+        layers=layers,
+        choose=choose.value,
+        network=NetworkConfig(
+            states=states.value,
+            pooling=pooling.value,
+            adapters=adapters,
+            gender=gender,
+            fusion=fusion.value,
+            tasks=tuple(dict.fromkeys(entry.value for entry in task or ())),
+            exits=places,
+        ),
+        warm_up=warm_up.value,
+        warm_up_steps=warm_up_steps,
+        frozen=frozen,
+        lora=lora,
+        steps=steps,
+        evaluations=evaluations,
+        patience=patience,
+        batch_size=batch_size,
+        crop_seconds=crop,
+        learning_rate=learning_rate,
+        backbone_learning_rate=backbone_learning_rate,
+        bfloat16=bfloat16,
+        seed=seed,
+    )
+    table = read_table(labels, audio_root)
+    # of several processes one speaks
+    speaks = os.environ.get("RANK", "0") == "0"
+    if speaks and table.origin == "norms":
+        _say("labels have no scores by humans: the norms of their categories are used")
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    with _extra("teachers"), _bars() as advance:
+        latest = "..."
+
+        def progress(
+            stage: str, done: int, total: int, figures: dict[str, float]
+        ) -> None:
+            nonlocal latest
+            if stage == "dev":
+                latest = _scores_line(figures)
+            text = f"dev CCC {latest}" if stage in ("train", "dev") else ""
+            advance("train" if stage == "dev" else stage, done, total, text)
+
+        best = train(
+            table,
+            run,
+            config,
+            text=sentence_encoder(text_encoder) if text_encoder else None,
+            noise=noise,
+            name=name,
+            licence=licence,
+            training_data=training_data,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if not speaks:
+        return
+    if best["unreadable"]:
+        _say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    _say(
+        f"best at step {best['metrics']['step']}: dev CCC to people "
+        f"{_scores_line(best['metrics'])}, {best['trainable']:,} of "
+        f"{best['parameters']:,} parameters trained"
+    )
+    _say_use(best["info"], "teacher")
+    print(run)
+
+
+@app.command()
+def layers(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
+    ],
+    backbone: Annotated[
+        str, typer.Option(help="As of finetune; an earlier fine-tuning is one too.")
+    ],
+    folds: Annotated[int, typer.Option(help="Folds of speakers.", min=2)] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.", min=0)] = 0,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
+) -> None:
+    """Show what each layer of a backbone knows of each dimension."""
+    import numpy as np
+
+    with _extra("train"):
+        from .finetune.backbones import load_backbone
+        from .finetune.probe import draw_layers, layer_features, probe_layers
+        from .finetune.table import read_clips, read_table, speaker_folds
+
+    table = read_table(labels, audio_root)
+    loaded, _ = load_backbone(backbone)
+    with _bars() as advance:
+        signals, rows = read_clips(table, lambda *n: advance("read", *n))
+        features = layer_features(
+            loaded, signals, progress=lambda *n: advance("hear", *n)
+        )
+    parts = speaker_folds(
+        table.speakers[rows], table.genders[rows], folds, np.random.default_rng(seed)
+    )
+    figures = probe_layers(features, table.truth[rows], parts)
+    print(f"layer {'':<4}" + "".join(f"{name:<26}" for name in DIMENSIONS))
+    for row in figures:
+        shown = (
+            f"{value:6.3f} [{low:6.3f}, {high:6.3f}]"
+            for value, low, high in (row[name] for name in DIMENSIONS)
+        )
+        print(f"{row['layer']:>5} " + "  ".join(shown))
+    if json_file:
+        said = {"backbone": backbone, "clips": len(rows), "folds": folds}
+        _write(json_file, json.dumps({**said, "layers": figures}, indent=2))
+    if picture:
+        with _extra("report"):
+            draw_layers(figures, picture)
+        print(picture)
+
+
+@app.command()
+def select(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... TABLE",
+            help="Audio files, folders or manifests; last, the table (csv) to write.",
+        ),
+    ],
+    count: Annotated[int, typer.Option(help="How many to choose.", min=1)],
+    backbone: Annotated[
+        str, typer.Option(help="What clips are compared by, as of finetune.")
+    ] = "mel",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="A fine-tuning so far: choose what it is least sure of; "
+            "clips are compared by it."
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="Table of what is labelled: not chosen again.")
+    ] = None,
+    passes: Annotated[
+        int, typer.Option(help="Answers of the teacher for each clip.", min=2)
+    ] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+) -> None:
+    """Choose what people shall label: diverse clips, then uncertain ones."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the TABLE to write are needed")
+    import csv
+    import io
+
+    import numpy as np
+
+    from . import audio
+
+    with _extra("train"):
+        from .finetune.backbones import load_backbone
+        from .finetune.probe import layer_features
+        from .finetune.selection import choose, dropout_uncertainty
+        from .finetune.teacher import FinetunedTeacher
+
+    *places, out = paths
+    known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
+    _, sources = audio.find(places)
+    kept, signals = [], []
+    with _bars() as advance:
+        for done, source in enumerate(sources):
+            if source.path not in known:
+                try:
+                    signals.append(audio.beginning(source, 10.0))
+                    kept.append(source)
+                except audio.AudioError as error:
+                    _say(f"warning: {error}")
+            advance("read", done + 1, len(sources))
+        uncertainty = None
+        if teacher:
+            network = FinetunedTeacher.load(teacher, policy="research").network
+            loaded = network.backbone
+            if signals:
+                uncertainty = dropout_uncertainty(
+                    network, signals, passes=passes, seed=seed
+                )
+        else:
+            loaded, _ = load_backbone(backbone)
+        if not signals:
+            raise InputError("audio must hold clips that are not labelled, got none")
+        features = layer_features(
+            loaded, signals, progress=lambda *n: advance("hear", *n)
+        )[-1]
+    rng = np.random.default_rng(seed)
+    chosen = choose(features, count, rng, uncertainty=uncertainty)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
+    for item in chosen:
+        source = kept[item]
+        cells = [source.path, source.start, source.end]
+        writer.writerow(
+            [*cells, *(source.metadata.get(key) for key in audio.METADATA), *[""] * 3]
+        )
+    _write(out, text.getvalue())
+    print(out)
+
+
+@app.command()
+def ask(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... LABELS",
+            help="Audio files, folders or manifests; last, the label folder to write.",
+        ),
+    ],
+    program: Annotated[
+        str,
+        typer.Option(
+            help="Reads a prompt on stdin and writes JSON to stdout, with its "
+            "arguments; started anew for each clip, by no shell."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the model; labels carry it.")],
+    revision: Annotated[str, typer.Option(help="Of the model.")] = "unknown",
+    licence: Annotated[
+        str, typer.Option(help="SPDX identifier: what its answers may be used for.")
+    ] = "unknown",
+    timeout: Annotated[float, typer.Option(help="Longest time for a reply, s.")] = 120,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score audio with a language model that reads what is said, and how."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
+    import shlex
+
+    from .finetune.words import Program, annotate_by_words
+    from .teachers import TeacherInfo
+    from .teachers.licence import canonical
+
+    *sources, out = paths
+    info = TeacherInfo(name, revision, canonical(licence), "unknown")
+    with _bar("ask") as advance:
+        store = annotate_by_words(
+            sources,
+            out,
+            Program(shlex.split(program), timeout=timeout),
+            info,
+            resume=resume,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    _say(f"{len(store)} labels by {name} ({info.licence})")
+    _say_use(store.teacher, "labels")
+    for file, reason in store.errors()[:5]:
+        _say(f"warning: no label: {file}: {reason}")
+    print(out)
+
+
 @app.command("list")
 def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
     """List students, teachers, bundled models or targets."""
@@ -807,11 +1480,14 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
             print(f"{name:<20} {count:>9,} parameters  {entry.description}")
     elif what is Table.teachers:
         with _extra("train"):
-            from .teachers import TEACHERS, load_teacher
+            from .teachers import ENSEMBLES, TEACHERS, load_teacher
 
         for name in TEACHERS:
             info = load_teacher(name).info
             print(f"{name:<20} {info.licence:<12} {info.training_data}")
+        for name, path in ENSEMBLES.items():
+            members = json.loads(path.read_text())["members"]
+            print(f"{name:<20} {' + '.join(member['teacher'] for member in members)}")
     elif what is Table.models:
         from .models import OnnxModel, bundled, find_onnx
 
@@ -824,9 +1500,21 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
             )
     else:
         from firmware_bench.target import TARGETS
+        from firmware_bench.toolchain import ARCHITECTURES
 
+        print(
+            f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
+            "bench     verified  source"
+        )
         for name, place in TARGETS.items():
-            print(f"{name:<20} {place.summary}")
+            print(
+                f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
+                f"{place.amount('ram_bytes', 1024):>11}"
+                f"{place.amount('flash_bytes', 1024):>12}  "
+                f"{'emulated' if place.core in ARCHITECTURES else 'planned ':<8}  "
+                f"{'yes' if place.verified else 'no':<8}  {place.source}"
+            )
+        print("A figure with ? is not verified: it is shown and never decides.")
 
 
 @app.command()
@@ -874,23 +1562,31 @@ def _read_clips(
     return signals, kept
 
 
+def _say_use(stated: Mapping[str, Any], what: str) -> None:
+    """Say it where what was made is not for every use."""
+    from .teachers.licence import RESEARCH
+
+    if stated.get("use") == RESEARCH:
+        _say(f"{what}: {RESEARCH} by the teacher's licence, {stated['licence']}")
+
+
 def _scores_line(figures: dict[str, float]) -> str:
     return " ".join(f"{name[0].upper()} {figures[name]:.3f}" for name in DIMENSIONS)
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar after the other; yields a function of title, done and total."""
+def _bars() -> Iterator[Callable[..., None]]:
+    """Show one bar after the other; yields a function of title, done, total, text."""
     current: tuple[str, ExitStack, Callable[..., None]] | None = None
 
-    def advance(title: str, done: int, total: int) -> None:
+    def advance(title: str, done: int, total: int, text: str = "") -> None:
         nonlocal current
         if current is None or current[0] != title:
             if current:
                 current[1].close()
             stack = ExitStack()
             current = title, stack, stack.enter_context(_bar(title))
-        current[2](done, total)
+        current[2](done, total, text)
 
     try:
         yield advance
@@ -944,6 +1640,45 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, text=text)
 
         yield advance
+
+
+def _hours(advance: Callable[..., None]) -> Callable[[int, int, float, int], None]:
+    """Say how much audio is done, how fast, and when the end will be."""
+    begun, first = time.monotonic(), -1
+
+    def progress(done: int, total: int, seconds: float, errors: int) -> None:
+        nonlocal first
+        if first < 0:
+            first = done
+        spent = time.monotonic() - begun
+        text = f"{seconds / 3600:.2f} h of audio, {seconds / spent:.1f} x real time"
+        if done > first:
+            left = spent / (done - first) * (total - done)
+            text += f", {left / 60:.0f} min left"
+        advance(done, total, f"{text}, {errors} errors")
+
+    return progress
+
+
+@contextmanager
+def _ending(advice: str) -> Iterator[None]:
+    """End in order when asked to, by Ctrl-C or by a batch system."""
+    import signal
+    import threading
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if ours else None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        _say(advice)
+        raise
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -32,8 +32,8 @@ def demo(out: Path) -> None:
     picture, plan = out / "agreement.png", out / "memory.png"
     report = out / "report.json"
 
-    _show("annotate", cli.DEMO, labels, "--overwrite")
-    cli.annotate([cli.DEMO, labels], overwrite=True)
+    _show("annotate", cli.DEMO, labels, "--workers", 0, "--overwrite")
+    cli.annotate([cli.DEMO, labels], workers=0, overwrite=True)
     _show("distill", labels, run, "--epochs", 45, "--crop", 1.5, "--overwrite")
     cli.distill(labels, run, epochs=45, crop=1.5, overwrite=True)
     sizes = out / "bytes.png"

@@ -25,7 +25,7 @@ from .labels import Labels, LabelStore
 from .losses import score_losses
 from .metrics import concordance_cc
 from .students import student
-from .teachers import Teacher, load_teacher
+from .teachers import Teacher, licence, load_teacher
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,8 @@ def distill(
     if config.teaching == "cached":
         teacher = None
     elif teacher is None:
-        teacher = load_teacher(store.teacher["name"])
+        # who made the labels was let in then, and their mark goes on
+        teacher = load_teacher(store.teacher["name"], policy="research")
     if teacher and teacher.info.revision != store.teacher["revision"]:
         raise InputError(
             f"teacher must be the one of the labels, {store.teacher['name']} "
@@ -366,6 +367,7 @@ def distill(
         "distill": asdict(config),
         "teacher": store.teacher,
         "licence": store.teacher["licence"],
+        "use": licence.mark(store.teacher),
         "labels": {
             "clips": len(clips),
             "hours": round(clips.seconds / 3600, 3),

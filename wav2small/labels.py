@@ -7,7 +7,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .adv import DIMENSIONS
 from .audio import METADATA
 from .errors import InputError
 from .files import atomic_write, is_temporary, remove_temporary
+from .teachers.licence import RESEARCH, mark
 
 FORMAT = 1
 """Version of the store's format."""
@@ -70,12 +72,21 @@ class Labels:
     """Speaker, gender and so on, by column; None where unknown."""
 
 
+SourceKey = tuple[str, float | None, float | None]
+"""File, start and end of a source, as :attr:`wav2small.audio.Source.key`."""
+
+Stretch = tuple[str, float, float, str]
+"""File, start, end and kind of what was not labelled, e.g. ``silence``."""
+
+
 class LabelStore:
     """A directory of Parquet shards and ``manifest.json``.
 
     Each shard holds its rows and, in its metadata,
-    the errors of the files that gave none,
+    the sources they come from,
+    the errors of the files that gave none and what was left out,
     so that one rename says all about a share of the files.
+    Shards may be written in any order.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -108,22 +119,24 @@ class LabelStore:
 
         """
         if overwrite and not is_empty(folder):
-            # from the end, and the manifest is replaced at last:
-            # where this is cut short, a shorter store is left
-            for path in reversed(cls.open(folder).shards()):
+            # the manifest is replaced at last:
+            # where this is cut short, an unfinished store is left
+            old = cls.open(folder)
+            old._write_manifest({**old.manifest, "shards": 0})
+            for path in reversed(old.shards()):
                 path.unlink()
-            (folder / "errors.csv").unlink(missing_ok=True)
+            for name in ("errors.csv", "skipped.csv"):
+                (folder / name).unlink(missing_ok=True)
         elif not is_empty(folder):
             raise InputError(
                 f"labels folder must be new or empty: {folder}: "
                 "pass --resume or --overwrite, or name another"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        whole = {"format": FORMAT, **manifest}
-        with atomic_write(folder / "manifest.json") as file:
-            file.write((json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
-        store = cls(folder, whole)
-        store.remove_temporary()
+        store = cls(folder, {"format": FORMAT, "shards": 0, **manifest})
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            store._write_manifest(store.manifest)
+            store.remove_temporary()
         return store
 
     @classmethod
@@ -152,6 +165,12 @@ class LabelStore:
             )
         return cls(Path(folder), manifest)
 
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        with atomic_write(self.folder / "manifest.json") as file:
+            file.write(text.encode())
+        self.manifest = manifest
+
     def remove_temporary(self) -> None:
         """Remove what killed writers left; only for who writes alone."""
         remove_temporary(self.folder)
@@ -165,83 +184,166 @@ class LabelStore:
             if re.fullmatch(r"part-\d{5,}\.parquet", path.name)
         )
 
+    def numbers(self) -> list[int]:
+        """Return the numbers of the shards that are there."""
+        return [int(path.stem[5:]) for path in self.shards()]
+
     def append(
-        self, rows: Sequence[Mapping[str, Any]], errors: Sequence[tuple[str, str]]
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        errors: Sequence[tuple[str, str]],
+        *,
+        number: int | None = None,
+        sources: Sequence[SourceKey] | None = None,
+        skipped: Sequence[Stretch] = (),
     ) -> None:
-        """Write the next shard.
+        """Write a shard.
 
         Args:
             rows: values by column of :data:`SCHEMA`, missing ones are null
             errors: file and error line of each file that gave no row
+            number: that of the shard, the next one if None
+            sources: what the shard is about;
+                if None, all of each file of rows and errors
+            skipped: what was heard and not labelled
+
+        Raises:
+            InputError: if it cannot be written
 
         """
-        text = json.dumps(list(errors))
-        schema = SCHEMA.with_metadata({"errors": text, "sha256": _sha256(text)})
-        table = pa.Table.from_pylist(list(rows), schema=schema)
-        shards = self.shards()
-        number = int(shards[-1].stem[5:]) + 1 if shards else 0
+        said = {"errors": json.dumps(list(errors)), "skipped": json.dumps(skipped)}
+        if sources is not None:
+            said["sources"] = json.dumps(sources)
+        said["sha256"] = _sha256(said)
+        table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata(said))
+        if number is None:
+            number = max(self.numbers(), default=-1) + 1
         path = self.folder / "shards" / f"part-{number:05d}.parquet"
-        path.parent.mkdir(exist_ok=True)
-        with atomic_write(path) as file:
-            # what a checksum does not cover is left out: a flipped bit is found
-            pa.parquet.write_table(
-                table,
-                file,
-                use_dictionary=False,
-                write_page_checksum=True,
-                write_statistics=False,
-            )
+        with _writing(self.folder):
+            path.parent.mkdir(exist_ok=True)
+            with atomic_write(path) as file:
+                # what a checksum does not cover is left out: a flipped bit is found
+                pa.parquet.write_table(
+                    table,
+                    file,
+                    use_dictionary=False,
+                    write_page_checksum=True,
+                    write_statistics=False,
+                )
 
-    def _read(self) -> list[pa.Table]:
-        tables = []
-        for number, path in enumerate(self.shards()):
-            if int(path.stem[5:]) != number:
+    def finish(self) -> None:
+        """State that all shards are there, and list what gave no label.
+
+        From now on a shard that goes missing is found.
+
+        Raises:
+            InputError: if it cannot be written
+
+        """
+        skipped = sorted(
+            tuple(stretch)
+            for path in self.shards()
+            for stretch in json.loads(self._said(path).get("skipped", "[]"))
+        )
+        with _writing(self.folder):
+            _write_csv(self.folder / "errors.csv", ["file", "error"], self.errors())
+            if skipped:
+                columns = ["file", "start", "end", "kind"]
+                _write_csv(self.folder / "skipped.csv", columns, skipped)
+            self._write_manifest({**self.manifest, "shards": len(self.shards())})
+
+    def _paths(self) -> list[Path]:
+        """Return the shards, all that there must be."""
+        paths, numbers = self.shards(), set(self.numbers())
+        for number in range(self.manifest.get("shards", 0)):
+            if number not in numbers:
                 raise InputError(
-                    f"label shard is missing: {path.parent}/part-{number:05d}.parquet: "
+                    "label shard is missing: "
+                    f"{self.folder}/shards/part-{number:05d}.parquet: "
                     "copy the labels again"
                 )
-            try:
-                table = pa.parquet.read_table(
-                    path, partitioning=None, page_checksum_verification=True
-                )
-                metadata = table.schema.metadata
-                errors = metadata[b"errors"].decode()
-                if not table.schema.equals(SCHEMA):
+        return paths
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise InputError(
+                f"label shard is damaged: {path}: copy the labels again, or "
+                "annotate with --overwrite"
+            ) from error
+
+    def _said(self, path: Path) -> dict[str, str]:
+        """Return a shard's metadata, of its last bytes alone."""
+        with self._reading(path):
+            return _checked(pa.parquet.read_schema(path))
+
+    def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        for path in self._paths():
+            with self._reading(path):
+                # one thread: the shards are small
+                with pa.parquet.ParquetFile(
+                    path, page_checksum_verification=True
+                ) as file:
+                    table = file.read(columns, use_threads=False)
+                _checked(table.schema)
+                wanted = [SCHEMA.field(name) for name in columns or SCHEMA.names]
+                if not table.schema.equals(pa.schema(wanted)):
                     raise ValueError("not the columns of labels")
-                if _sha256(errors) != metadata[b"sha256"].decode():
-                    raise ValueError("checksum of the errors")
-                tables.append(table.replace_schema_metadata({"errors": errors}))
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                TypeError,
-                pa.ArrowException,
-            ) as error:
-                raise InputError(
-                    f"label shard is damaged: {path}: copy the labels again, or "
-                    "annotate with --overwrite"
-                ) from error
-        return tables
+            yield table.replace_schema_metadata(None)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        count = 0
+        for path in self._paths():
+            with self._reading(path):
+                count += pa.parquet.read_metadata(path).num_rows
+        return count
+
+    def seconds(self) -> float:
+        """Return how much audio the rows are about, in seconds."""
+        return sum(
+            float(np.sum(table["end"].to_numpy() - table["start"].to_numpy()))
+            for table in self._tables(["start", "end"])
+        )
+
+    def skipped(self) -> dict[str, float]:
+        """Return how much audio was heard and not labelled, in seconds by kind."""
+        seconds: dict[str, float] = {}
+        for path in self._paths():
+            for _, start, end, kind in json.loads(
+                self._said(path).get("skipped", "[]")
+            ):
+                seconds[kind] = seconds.get(kind, 0.0) + end - start
+        return dict(sorted(seconds.items()))
 
     def errors(self) -> list[tuple[str, str]]:
         """Return file and error of each file that gave no row, sorted."""
-        return sorted(
-            (file, error)
-            for table in self._read()
-            for file, error in json.loads(table.schema.metadata[b"errors"])
-        )
+        errors: dict[str, str] = {}
+        for path in self._paths():
+            errors.update(json.loads(self._said(path)["errors"]))
+        return sorted(errors.items())
 
-    def done_files(self) -> set[str]:
-        """Return the files that are labelled or in error."""
-        done = {file for file, _ in self.errors()}
-        for table in self._read():
-            done.update(table["file"].to_pylist())
+    def done(self) -> set[SourceKey | str]:
+        """Return the sources that need no work any more.
+
+        A file whose name stands alone is done whatever its segments.
+        """
+        done: set[SourceKey | str] = set()
+        for path in self._paths():
+            said = self._said(path)
+            if "sources" in said:
+                done.update(map(tuple, json.loads(said["sources"])))
+            else:
+                done.update(file for file, _ in json.loads(said["errors"]))
+                with self._reading(path), pa.parquet.ParquetFile(path) as file:
+                    done.update(file.read(["file"])["file"].to_pylist())
         return done
 
     def table(self) -> pa.Table:
         """Return all rows, sorted by file and start."""
-        tables = [table.replace_schema_metadata(None) for table in self._read()]
+        tables = list(self._tables())
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
         return table.sort_by([("file", "ascending"), ("start", "ascending")])
 
@@ -276,13 +378,13 @@ class LabelStore:
     def to_csv(self, path: Path) -> None:
         """Write all rows as CSV; a null is an empty field."""
         table = self.table()
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table.column_names)
-        columns = [column.to_pylist() for column in table.columns]
-        writer.writerows(zip(*columns, strict=True))
-        with atomic_write(path) as file:
-            file.write(text.getvalue().encode())
+        rows = (
+            row
+            for batch in table.to_batches(max_chunksize=10_000)
+            for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)
+        )
+        with _writing(path.parent):
+            _write_csv(path, table.column_names, rows)
 
     def to_audformat(self, folder: Path) -> None:
         """Write the rows as an audformat database, ``audformat.Database.load``.
@@ -301,19 +403,21 @@ class LabelStore:
             raise InputError(
                 f"database folder must be new or empty: {folder}: name another"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        table = self.table()
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "start", "end", *DIMENSIONS])
-        for row in table.select(["file", "start", "end", *DIMENSIONS]).to_pylist():
-            file, start, end, *scores = row.values()
-            writer.writerow([file, _timedelta(start), _timedelta(end), *scores])
+        table = self.table().select(["file", "start", "end", *DIMENSIONS])
+        for index in (1, 2):
+            # to the nanosecond, as pandas counts
+            nanoseconds = np.round(table[index].to_numpy() * 1e9).astype(np.int64)
+            table = table.set_column(
+                index,
+                table.column_names[index],
+                pa.array(nanoseconds, pa.int64()).cast(pa.duration("ns")),
+            )
         quoted = {key: json.dumps(value) for key, value in self.teacher.items()}
         header = [
             "name: wav2small-labels",
             "source: wav2small annotate",
-            "usage: other",
+            # a mark of audformat's own: who reads the database may ask for it
+            f"usage: {'research' if mark(self.teacher) == RESEARCH else 'other'}",
             f"license: {quoted['licence']}",
             f"description: {json.dumps('Scores by ' + self.teacher['name'])}",
             "meta:",
@@ -334,10 +438,12 @@ class LabelStore:
                 f"        scheme_id: {name}",
                 "        rater_id: teacher",
             ]
-        with atomic_write(folder / "db.adv.csv") as file:
-            file.write(text.getvalue().encode())
-        with atomic_write(folder / "db.yaml") as file:
-            file.write(("\n".join(header) + "\n").encode())
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder / "db.adv.parquet") as file:
+                pa.parquet.write_table(table, file)
+            with atomic_write(folder / "db.yaml") as file:
+                file.write(("\n".join(header) + "\n").encode())
 
 
 def is_empty(folder: Path) -> bool:
@@ -349,15 +455,50 @@ def is_empty(folder: Path) -> bool:
     )
 
 
-def _sha256(text: str) -> str:
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say in one line what the disk has against a file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"labels cannot be written: {folder}: {error.strerror or error}: "
+            "what is there is whole; make room and go on with --resume"
+        ) from error
+
+
+def _write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    with atomic_write(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        text.detach()
+
+
+def _checked(schema: pa.Schema) -> dict[str, str]:
+    """Return the metadata of a shard's schema.
+
+    Raises:
+        ValueError: if their checksum is another
+        KeyError: if some are missing
+
+    """
+    metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    said = {name: metadata[name] for name in _SAID if name in metadata}
+    if _sha256(said) != metadata["sha256"] or "errors" not in said:
+        raise ValueError("checksum of the metadata")
+    return said
+
+
+_SAID = ("errors", "skipped", "sources")
+
+
+def _sha256(said: Mapping[str, str]) -> str:
+    """Return the checksum of a shard's metadata; one of errors alone is plain."""
+    if list(said) == ["errors"]:
+        return hashlib.sha256(said["errors"].encode()).hexdigest()
+    text = json.dumps([said.get(name) for name in _SAID])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _timedelta(seconds: float) -> str:
-    """Write seconds as pandas does, to the nanosecond."""
-    nanoseconds = round(seconds * 1e9)
-    minutes, rest = divmod(nanoseconds, 60 * 10**9)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    whole, fraction = divmod(rest, 10**9)
-    return f"{days} days {hours:02d}:{minutes:02d}:{whole:02d}.{fraction:09d}"

@@ -1,0 +1,84 @@
+"""The annotate command: options, what it says, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wav2small import cli
+
+STUDENT = Path(cli.__file__).parent / "assets" / "models" / "wav2small-rt-mini"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["wav2small", "annotate", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+@pytest.fixture
+def audio(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    speech, rate = soundfile.read(cli.DEMO.parent / "de_f2_p08_r103_031.opus")
+    soundfile.write(folder / "speech.wav", speech, rate)
+    soundfile.write(folder / "silence.wav", np.zeros(8 * rate), rate)
+    return folder
+
+
+def test_non_speech(run, audio, tmp_path):
+    out = tmp_path / "labels"
+    words = (audio, out, "--teacher", STUDENT, "--skip-non-speech", "--workers", 2)
+    code, output, error = run(*words, "--timeout", 60, "--memory", 2)
+    assert (code, output) == (0, f"{out}\n")
+    assert "1 labels by wav2small-rt-mini" in error
+    assert re.search(r"left out \d\d\.\d% of the audio: 0\.1 min of silence", error)
+    config = json.loads((out / "manifest.json").read_text())["config"]
+    assert (config["batch_seconds"], config["skip_non_speech"]) == (None, True)
+    code, _, error = run(audio, out, "--teacher", STUDENT, "--resume", "--workers", 0)
+    assert code == 1
+    assert "config must be that of the labels" in error
+
+
+@pytest.mark.parametrize(
+    "words", [("--engine", "dask"), ("--scheduler", "tcp://127.0.0.1:1")]
+)
+def test_engine_and_scheduler_need_each_other(run, audio, tmp_path, words):
+    code, _, error = run(audio, tmp_path / "labels", *words)
+    assert code == 2
+    assert "need each other" in error
+
+
+def test_a_device_that_is_not_there(run, audio, tmp_path):
+    words = (audio, tmp_path / "labels", "--teacher", STUDENT, "--device", "cuda")
+    code, _, error = run(*words)
+    assert code == 1
+    assert "device must be cpu for the teacher wav2small-rt-mini" in error
+
+
+def test_progress_says_hours_speed_and_end(monkeypatch):
+    said = []
+    now = iter([100.0, 110.0, 120.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
+    progress = cli._hours(lambda *words: said.append(words))
+    progress(10, 100, 0.0, 0)
+    progress(40, 100, 7200.0, 2)
+    assert said == [
+        (10, 100, "0.00 h of audio, 0.0 x real time, 0 errors"),
+        (40, 100, "2.00 h of audio, 360.0 x real time, 1 min left, 2 errors"),
+    ]

@@ -1,0 +1,158 @@
+"""Annotation on a cluster: a real scheduler, and workers that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import ears
+import numpy as np
+import psutil
+import pytest
+import soundfile
+from ears import Ear
+
+from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.cluster import Cluster
+from wav2small.errors import InputError
+from wav2small.workers import Limits
+
+pytest.importorskip("distributed", reason="package distributed is missing")
+
+CONFIG = AnnotateConfig(shard_files=1)
+
+
+class Machines:
+    """A scheduler and workers, each a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._log = (folder / "dask.log").open("wb")
+        file = folder / "scheduler.json"
+        options = ("--port", "0", "--no-dashboard", "--scheduler-file", file)
+        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", *options)
+        while not file.exists():
+            assert self.scheduler.poll() is None
+            time.sleep(0.05)
+        self.address = json.loads(file.read_text())["address"]
+
+    def _start(self, what: str, *options: object) -> subprocess.Popen[bytes]:
+        paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{what}", *map(str, options)],
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=self.folder,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def add(self) -> None:
+        options = ("--no-nanny", "--no-dashboard", "--nthreads", 1)
+        self.workers.append(self._start("dask_worker", self.address, *options))
+
+    def close(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+        self._log.close()
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    cluster = Machines(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+def corpus(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for item in range(count):
+        noise = 0.1 * rng.normal(size=8000 + 100 * item)
+        soundfile.write(folder / f"{item:02}.wav", noise, 16000)
+    return folder
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_worker_is_killed_and_one_added(tmp_path, machines):
+    audio, log = corpus(tmp_path / "audio", 30), tmp_path / "log"
+    soundfile.write(audio / "07_abort.wav", np.zeros(8000), 16000)
+    machines.add()
+    machines.add()
+    load = ears.mortal_and_slow(log, 0.1)
+    steps = []
+
+    def progress(done, *_):
+        steps.append(done)
+        if done == 8 and len(machines.workers) == 2:
+            machines.add()
+            children = psutil.Process(machines.workers[0].pid).children()
+            machines.workers[0].kill()
+            # what it had started ends with it
+            psutil.wait_procs(children, timeout=30)
+            assert not any(child.is_running() for child in children)
+
+    out = tmp_path / "labels"
+    engine = Cluster(machines.address, Limits(seconds=60))
+    report = annotate([audio], out, load, config=CONFIG, engine=engine,
+                      progress=progress)  # fmt: skip
+    assert report.labelled == 30
+    assert [name for name, _ in report.errors] == ["07_abort.wav"]
+    assert steps[-1] == 31
+    # the killed machine had one or two shards, the bad file costs two processes
+    assert 30 <= len(log.read_text().split()) <= 33
+    whole = tmp_path / "whole"
+    annotate([audio], whole, Ear(), config=CONFIG)
+    mine, its = content(out), content(whole)
+    bad = "shards/part-00008.parquet"
+    same = its.keys() - {"errors.csv", bad}
+    assert {name: mine[name] for name in same} == {name: its[name] for name in same}
+    # a second run finds the same machines, and nothing to do
+    again = annotate([audio], out, load, config=CONFIG, engine=engine, resume=True)
+    assert again.seconds == 0
+    assert content(out) == mine
+
+
+def test_no_teacher_on_the_machines(tmp_path, machines):
+    machines.add()
+    audio = corpus(tmp_path / "audio", 1)
+    with pytest.raises(InputError, match="teacher must be polite"):
+        annotate([audio], tmp_path / "labels", ears.refuse,
+                 engine=Cluster(machines.address))  # fmt: skip
+
+
+def test_no_worker(tmp_path, machines):
+    audio = corpus(tmp_path / "audio", 1)
+    with pytest.raises(InputError, match=r"must have a worker, .*: start 'dask worker"):
+        annotate([audio], tmp_path / "labels", Ear,
+                 engine=Cluster(machines.address, patience_seconds=0.5))  # fmt: skip
+
+
+def test_no_scheduler(tmp_path):
+    audio = corpus(tmp_path / "audio", 1)
+    with pytest.raises(InputError, match="scheduler must be reachable, got tcp://127"):
+        annotate([audio], tmp_path / "labels", Ear,
+                 engine=Cluster("tcp://127.0.0.1:1", patience_seconds=0.5))  # fmt: skip
+    with pytest.raises(InputError, match="scheduler must be reachable, got nonsense"):
+        annotate([audio], tmp_path / "labels", Ear,
+                 engine=Cluster("nonsense://x", patience_seconds=0.5))  # fmt: skip
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    audio = corpus(tmp_path / "audio", 1)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"pip install 'wav2small\[scale\]'"):
+        annotate([audio], tmp_path / "labels", Ear, engine=Cluster("tcp://x:1"))

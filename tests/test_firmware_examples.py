@@ -1,0 +1,246 @@
+"""The firmware examples: that they find what is wrong, and their own parts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("ziglang")
+pytest.importorskip("unicorn")
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+import bench_firmware
+import firmware_sweep
+import fuzz_c99
+
+from export.c99 import generate
+from export.reader import read
+from export.tflite import write_tflite
+from firmware_bench import toolchain
+from firmware_bench.liveness import lower_bound
+from wav2small.models import find_onnx
+
+GCC = shutil.which("gcc")
+with_gcc = pytest.mark.skipif(GCC is None, reason="no gcc: nothing is built with it")
+MINI = find_onnx("wav2small-rt-mini")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler_cache():
+    """What the compiler makes of its own sources is there once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(toolchain._user_cache() / "zig"))
+        yield
+
+
+# -- sweep -------------------------------------------------------------------
+
+
+def test_the_same_clips_each_time():
+    clips, again = (firmware_sweep.real_clips(None, 5) for _ in range(2))
+    assert all(map(np.array_equal, clips, again))
+    _, longest = firmware_sweep.SECONDS
+    for clip in clips:
+        assert clip.dtype == np.int16
+        assert len(clip) <= 16000 * longest
+        assert clip.any()
+
+
+@with_gcc
+@pytest.mark.parametrize("name", ["wav2small-rt-mini", "wav2small"])
+def test_the_sweep_finds_a_bit(name, tmp_path):
+    model = read(find_onnx(name))
+    clips = [clip[:5000] for clip in firmware_sweep.real_clips(None, 2)]
+    firmware_sweep.write_package(model, tmp_path, 5000)
+    vectors = [firmware_sweep.vector(model, clip, i) for i, clip in enumerate(clips)]
+    compiler = firmware_sweep.Compiler("", (str(GCC),), (str(GCC),), 8)
+    data = tmp_path / "clips"
+
+    def differing(*parts: bytes) -> int:
+        data.write_bytes(b"".join(parts))
+        return firmware_sweep.on_host(tmp_path, compiler, "-O1", data)
+
+    assert differing(*vectors) == 0
+    wrong = bytearray(vectors[0])
+    for place in (24, 36):  # a bit of an integer, and of a score
+        wrong[place] ^= 1
+    assert differing(wrong, vectors[1]) == 2
+    # a result half way is compared where the level of the whole does not matter
+    wrong[12] ^= 1
+    assert differing(wrong, vectors[1]) == (3 if name != "wav2small" else 2)
+
+
+def test_the_sweep_finds_a_bit_on_a_core(tmp_path, monkeypatch):
+    monkeypatch.setattr(firmware_sweep, "CACHE", tmp_path / "cache")
+    model = read(MINI)
+    (clip,) = (clip[:3000] for clip in firmware_sweep.real_clips(None, 1))
+    firmware_sweep.write_package(model, tmp_path, 3000)
+    vector = bytearray(firmware_sweep.vector(model, clip, 0))
+    wrong = vector.copy()
+    wrong[24] ^= 5
+    vectors = [bytes(vector), bytes(wrong), bytes(vector)]
+    assert firmware_sweep.on_core(tmp_path, "cortex-m4", "-O2", vectors) == 2
+
+
+def test_table_of_the_sweep():
+    row = firmware_sweep.Row("one", "GCC", "-O3", 4, 7.6, 3)
+    assert firmware_sweep.line(row) == "| one | GCC | -O3 | 4 | 8 | 3 |"
+    assert firmware_sweep.HEADER.count("|") == 2 * 7
+
+
+# -- fuzzing -----------------------------------------------------------------
+
+
+@with_gcc
+def test_fuzzing_finds_what_is_planted(tmp_path):
+    generate(MINI, tmp_path)
+    fuzzer = fuzz_c99.Fuzzer(tmp_path, False, str(GCC))
+    passed, said = fuzzer.random(300)
+    assert passed
+    assert int(said.split(" pushes")[0]) >= 300
+    passed, said = fuzzer.guided(20)
+    assert passed
+    assert said.startswith("20 inputs, ")
+    assert not list(tmp_path.glob("found-*"))
+
+    # one status that is wrong, and one byte behind the state's memory
+    code = tmp_path / "wav2small.c"
+    text = code.read_text()
+    wrong = text.replace("return WAV2SMALL_TOO_LONG;", "return WAV2SMALL_OK;")
+    assert wrong != text
+    start = wrong.index("wav2small_reset(wav2small_state *state)\n{\n")
+    place = wrong.index("begin(state);", start)
+    byte = "((char *)(state + 1))[0] = 1; "
+    code.write_text(wrong[:place] + byte + wrong[place:])
+    passed, said = fuzz_c99.Fuzzer(tmp_path, False, str(GCC)).random(3000)
+    assert not passed
+    assert "not so: wav2small_push" in said or "heap-buffer-overflow" in said
+    kept = tmp_path / "found-random"
+    begin, reset, too_long = 253, 252, 248
+    for calls, problem in (
+        (kept.read_bytes(), said.splitlines()[0][-20:]),
+        (bytes([begin, too_long]), "not so: wav2small_push"),
+        (bytes([begin, reset]), "heap-buffer-overflow"),
+    ):
+        kept.write_bytes(calls)
+        command = [tmp_path / "fuzz", kept]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert problem in done.stderr
+    kept.write_bytes(bytes([begin]))
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+# -- side by side ------------------------------------------------------------
+
+
+def test_tensors_of_a_tflite_file():
+    tflite = pytest.importorskip("tflite")
+    data = write_tflite(read(MINI), 30)
+    ranges = {live.name: live for live in bench_firmware.tensor_ranges(data)}
+    model = tflite.Model.GetRootAsModel(data, 0)
+    graph = model.Subgraphs(0)
+    assert len(ranges) == sum(
+        model.Buffers(graph.Tensors(i).Buffer()).DataLength() == 0
+        for i in range(graph.TensorsLength())
+    )
+    # what is written by now and read from now on, step by step
+    steps = [
+        (
+            set(graph.Operators(i).InputsAsNumpy().tolist()),
+            set(graph.Operators(i).OutputsAsNumpy().tolist()),
+        )
+        for i in range(graph.OperatorsLength())
+    ]
+    outputs = set(graph.OutputsAsNumpy().tolist())
+    fullest = 0
+    for now in range(len(steps)):
+        made = set(graph.InputsAsNumpy().tolist()).union(
+            *(out for _, out in steps[: now + 1])
+        )
+        wanted = outputs.union(*(read for read, _ in steps[now:]), steps[now][1])
+        names = [graph.Tensors(i).Name().decode() for i in made & wanted]
+        alive = {n for n, live in ranges.items() if live.first <= now <= live.last}
+        assert alive == set(names)
+        fullest = max(fullest, sum(ranges[name].bytes for name in names))
+    assert lower_bound(list(ranges.values())) == fullest
+    assert ranges["log_mel"].bytes == 30 * 40
+    assert ranges["logits"].bytes == 12
+
+
+def test_arena_that_is_told():
+    said = "".join(
+        f"[RecordingMicroAllocator] Arena allocation {part} {size} bytes\n"
+        for part, size in (("total", 30), ("head", 20), ("tail", 10))
+    )
+    assert bench_firmware.parse_arena(said) == (30, 20, 10)
+    with pytest.raises(bench_firmware.Failure, match="did not tell its arena"):
+        bench_firmware.parse_arena("Arena allocation total 30 bytes")
+
+
+def test_program_that_fails():
+    command = (sys.executable, "-c", "raise SystemExit('because')")
+    with pytest.raises(bench_firmware.Failure, match="failed: because"):
+        bench_firmware.run(*command)
+    lines = "a.c:1: error: no such name\\n1 error generated."
+    command = (sys.executable, "-c", f"raise SystemExit('{lines}')")
+    with pytest.raises(bench_firmware.Failure, match=r"error: no such name$"):
+        bench_firmware.run(*command)
+
+
+@settings(max_examples=20)
+@given(base=st.integers(0, 10**9), slope=st.integers(0, 10**5))
+def test_figures_on_a_line(base, slope):
+    windows = (1600, 3200)
+    figures = [base + slope * samples for samples in windows]
+    wanted = base + slope * 16000
+    assert bench_firmware.extrapolate(windows, figures, 16000) == wanted
+
+
+def test_folding_keeps_the_scores(tmp_path):
+    import onnx
+
+    folded = tmp_path / "folded.onnx"
+    bench_firmware.fold(MINI, folded)
+    kinds = {node.op_type for node in onnx.load(folded).graph.node}
+    assert {"Sin", "Range"}.isdisjoint(kinds)
+    clips = np.stack([np.resize(c, 16000) for c in firmware_sweep.real_clips(None, 2)])
+    one, other = (
+        bench_firmware.of_onnxruntime(model, clips, optimised=False)
+        for model in (MINI, folded)
+    )
+    assert np.abs(one - other).max() < 0.005
+
+
+@with_gcc
+def test_our_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_firmware, "ENVIRONMENTS", tmp_path)
+    clips = np.stack([np.resize(c, 16000) for c in firmware_sweep.real_clips(None, 2)])
+    model = read(MINI)
+    (row,) = bench_firmware.ours("mini", model, clips)
+    assert row.note.endswith("the reference's bits")
+    assert row.scores is not None
+    truth = row.scores.astype(np.float64)
+    truth[0, 0] += 0.25
+    shown = bench_firmware.line(row, truth).split(" | ")
+    assert shown[5:7] == ["1 of 6", "0.25000"]
+
+
+def test_a_tool_that_is_left_out(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise bench_firmware.Failure("no such package")
+
+    for tool in ("ours", "of_micro", "of_emx"):
+        monkeypatch.setattr(bench_firmware, tool, refuse)
+    clips = np.zeros((1, 16000), np.int16)
+    rows, truth = bench_firmware.compare("wav2small-rt-mini", clips)
+    assert [row.note for row in rows[:3]] == ["LEFT OUT: no such package"] * 3
+    assert truth.shape == (1, 3)
+    assert bench_firmware.line(rows[0], truth).count("| - ") == 5

@@ -1,0 +1,180 @@
+"""Where shards are labelled: in this process, in others, or on other machines.
+
+An engine only maps shards, in whatever order.
+What is done, and that it is done once, is known from the label store.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .errors import InputError
+from .labelling import AnnotateConfig, Heard, Labelled, Labeller, Shard, Task
+from .teachers import Teacher, TeacherInfo
+from .workers import ClosedError, Limits, Load, Worker
+
+
+class Crew(Protocol):
+    """Teachers that are ready to label."""
+
+    info: TeacherInfo
+
+    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
+        """Label shards, each once, in any order."""
+        ...
+
+
+class Engine(Protocol):
+    """What gets a crew together."""
+
+    def start(
+        self, teacher: Teacher | Load, config: AnnotateConfig
+    ) -> AbstractContextManager[Crew]:
+        """Load teachers; they are let go at the end of the context."""
+        ...
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Label here. A file that crashes its decoder ends the run."""
+
+    @contextmanager
+    def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
+        """Load a teacher, if it is not loaded yet."""
+        loaded = teacher if not callable(teacher) else teacher()
+        yield _Here(Labeller(loaded, config))
+
+
+class _Here:
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller = labeller
+        self.info = labeller.teacher.info
+
+    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
+        tasks = (Task(shard, {}) for shard in shards)
+        return self._labeller.label(tasks, heard=heard)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Label in processes of this machine, each with a teacher of its own.
+
+    A process that crashes, hangs or takes too much memory is replaced
+    and the file that made it do so becomes an error.
+    The cores are shared out among the processes,
+    and so are the devices of ``CUDA_VISIBLE_DEVICES`` where it names several.
+    """
+
+    count: int = 1
+    """Number of processes."""
+
+    limits: Limits = field(default_factory=Limits)
+    """What each of them may take."""
+
+    @contextmanager
+    def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
+        """Start the processes."""
+        if self.count < 1:
+            raise InputError(
+                f"workers must be at least 1, got {self.count}: name another number"
+            )
+        load = check_load(teacher)
+        workers = [
+            Worker(load, config, self.limits, environment(item, self.count))
+            for item in range(self.count)
+        ]
+        crew = _Pool(workers)
+        try:
+            crew.info = workers[0].info()
+            yield crew
+        finally:
+            crew.close()
+
+
+def check_load(teacher: Teacher | Load) -> Load:
+    """Return what loads a teacher in another process.
+
+    Raises:
+        InputError: if it cannot be sent there
+
+    """
+    try:
+        if not callable(teacher):
+            raise TypeError("it is loaded already")
+        pickle.dumps(teacher)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            "teacher must be a function of a module that loads it, got "
+            f"{teacher!r}: {error}: define one, or label in this process"
+        ) from error
+    return teacher
+
+
+def environment(item: int, count: int) -> dict[str, str]:
+    """Return the variables that give one of several processes its share."""
+    shares = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        shares["OMP_NUM_THREADS"] = str(max(1, cores // count))
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(devices) > 1:
+        shares["CUDA_VISIBLE_DEVICES"] = devices[item % len(devices)]
+    return shares
+
+
+class _Pool:
+    """One thread for each process; they share the shards."""
+
+    info: TeacherInfo
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self._workers = workers
+        self._threads: list[threading.Thread] = []
+
+    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
+        done: queue.Queue[Labelled | BaseException | None] = queue.Queue()
+        taking = threading.Lock()
+
+        def take() -> Shard | None:
+            with taking:
+                return next(shards, None)
+
+        def work(worker: Worker) -> None:
+            try:
+                worker.run(take, done.put, heard)
+            except ClosedError:
+                pass
+            except BaseException as error:
+                done.put(error)
+            done.put(None)
+
+        self._threads = [
+            threading.Thread(target=work, args=(worker,), daemon=True)
+            for worker in self._workers
+        ]
+        for thread in self._threads:
+            thread.start()
+        left = len(self._threads)
+        while left:
+            item = done.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield item
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.interrupt()
+        for thread in self._threads:
+            thread.join(5)
+        for worker in self._workers:
+            worker.close()

@@ -1,0 +1,418 @@
+"""Processes that label shards, and what keeps them going.
+
+A decoder may crash, hang or eat memory, and so may a teacher.
+So they run in a process of their own, which is replaced when it dies;
+what it was at is done again in series, which shows the file that is to blame,
+and that file becomes an error instead of the end of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import audio
+from .errors import InputError
+from .labelling import AnnotateConfig, Care, Heard, Labelled, Labeller, Shard, Task
+from .teachers import Teacher, TeacherInfo
+
+IDLE_SECONDS = 60.0
+"""Time in seconds after which a process without work ends."""
+
+STARTS = 3
+"""How often a process may die before it is ready, or outside of any file."""
+
+Load = Callable[[], Teacher]
+"""Loads a teacher; a function of a module, since another process calls it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process may take before it is ended."""
+
+    seconds: float = 600.0
+    """Longest time in seconds that it may take to read a file's next part
+    or to score a batch."""
+
+    memory_bytes: int | None = None
+    """Most resident memory in bytes; no limit if None.
+    Only Linux tells it."""
+
+
+def load_on(device: str, load: Load) -> Teacher:
+    """Load a teacher and move it to a device.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:1``
+        load: loads it
+
+    Raises:
+        InputError: if there is no such device, or the teacher cannot move
+
+    """
+    teacher = load()
+    if device != "cpu":
+        if not hasattr(teacher, "to"):
+            raise InputError(
+                f"device must be cpu for the teacher {teacher.info.name}, got "
+                f"{device}: it cannot be moved"
+            )
+        try:
+            teacher.to(device)
+        except (RuntimeError, AssertionError) as error:  # as torch says it
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"device must be there, got {device}: {reason}: pass another --device"
+            ) from error
+    return teacher
+
+
+class _Death(Exception):
+    """A process has died.
+
+    Args:
+        reason: what it did, as the end of a sentence about a file
+        certain: whether only the file can be the reason;
+            a process may also be killed from outside
+
+    """
+
+    def __init__(self, reason: str, *, certain: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.certain = certain
+
+
+class Worker:
+    """A process that labels shards, one after the other.
+
+    Args:
+        load: loads the teacher, in the process
+        config: how audio is cut and batched
+        limits: what the process may take
+        environment: variables that differ from ours
+
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        config: AnnotateConfig,
+        limits: Limits,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._given = load, config
+        self._limits = limits
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tasks: Connection | None = None
+        self._results: Connection | None = None
+        self._late: list[Labelled] = []
+        self._closed = False
+        self._last: tuple[str, list[str]] = "", []
+        self._info: TeacherInfo | None = None
+
+    def info(self) -> TeacherInfo:
+        """Return what the teacher is, as the process says.
+
+        Raises:
+            InputError: if the teacher cannot be loaded
+
+        """
+        if self._info is None:
+            self._start()
+        assert self._info
+        return self._info
+
+    def run(
+        self,
+        take: Callable[[], Shard | None],
+        give: Callable[[Labelled], None],
+        heard: Heard = lambda number, seconds: None,
+    ) -> None:
+        """Label shards until there are no more.
+
+        Args:
+            take: returns the next shard, None at the end
+            give: called with what became of each
+            heard: called now and then, see :data:`wav2small.labelling.Heard`
+
+        Raises:
+            InputError: if teacher or process are of no use
+
+        """
+        # two at a time: one is read while the other is scored
+        flight: deque[Shard] = deque()
+        while True:
+            try:
+                while len(flight) < 2 and (shard := take()):
+                    flight.append(shard)
+                    self._send(Task(shard, {}))
+                if not flight:
+                    return
+                labelled = self._receive(heard)
+                flight = deque(s for s in flight if s.number != labelled.number)
+                give(labelled)
+            except _Death:
+                late = {labelled.number: labelled for labelled in self._late}
+                lost, flight = flight, deque()
+                for shard in lost:
+                    give(late.get(shard.number) or self._with_care(shard, heard))
+
+    def interrupt(self) -> None:
+        """End the process, whatever it is doing; for another thread."""
+        self._closed = True
+        if process := self._process:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process, and be rid of it."""
+        self._closed = True
+        self._kill()
+
+    def _with_care(self, shard: Shard, heard: Heard) -> Labelled:
+        """Label a shard on which a process has died, and find the file if any."""
+        blamed: Counter[str] = Counter()
+        refused: dict[str, str] = {}
+        care = Care.serial
+        batches = unexplained = 0
+        while True:
+            try:
+                self._send(Task(shard, refused, care))
+                return self._receive(heard)
+            except _Death as death:
+                if self._late:
+                    return self._late[0]
+                doing, files = self._last
+                if doing == "score" and len(files) > 1:
+                    # alone the last bits of a score may differ:
+                    # not for the sake of somebody who kills processes
+                    batches += 2 if death.certain else 1
+                    care = Care.alone if batches >= 2 else Care.serial
+                elif files:
+                    # killed from outside is no proof: that takes two
+                    blamed[files[0]] += 2 if death.certain else 1
+                    if blamed[files[0]] >= 2:
+                        refused[files[0]] = (
+                            f"audio cannot be used: {audio.one_line(files[0])}: "
+                            f"it {death.reason}: leave it out or encode it again"
+                        )
+                        care = Care.serial
+                else:
+                    unexplained += 1
+                    if unexplained == STARTS:
+                        raise InputError(
+                            f"worker must live, but each of {STARTS} processes "
+                            f"{death.reason} before it touched a file: check memory "
+                            "and teacher"
+                        ) from death
+
+    def _start(self) -> None:
+        self._kill()
+        for _ in range(STARTS):
+            # a pipe for each way: what was sent is read even if the sender is dead
+            their_tasks, self._tasks = Pipe(duplex=False)
+            self._results, their_results = Pipe(duplex=False)
+            ends = their_tasks.fileno(), their_results.fileno()
+            with their_tasks, their_results:
+                paths = [path or str(Path.cwd()) for path in sys.path]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _CODE, *map(str, ends)],
+                    pass_fds=ends,
+                    stdin=subprocess.DEVNULL,
+                    # what a teacher prints must not mix with our output
+                    stdout=2,
+                    # Ctrl-C is for this process, which ends the other one
+                    process_group=0,
+                    env={
+                        **os.environ,
+                        **self._environment,
+                        "PYTHONPATH": os.pathsep.join(paths),
+                    },
+                )
+            if self._closed:
+                self._end("closed", certain=False)
+            self._last = "", []
+            try:
+                self._put(self._given)
+                kind, content = self._get(patience=None)
+            except _Death as death:
+                last = death
+                continue
+            if kind == "failed":
+                self._kill()
+                raise InputError(content)
+            self._info = content
+            return
+        raise InputError(
+            f"teacher must load, but each of {STARTS} processes {last.reason} "
+            "meanwhile: check its weights and the memory"
+        ) from last
+
+    def _send(self, task: Task) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self._put(task)
+
+    def _put(self, message: Any) -> None:
+        assert self._tasks
+        try:
+            self._tasks.send(message)
+        except OSError:
+            self._died()
+
+    def _receive(self, heard: Heard) -> Labelled:
+        """Wait for the next shard that is labelled."""
+        while True:
+            kind, content = self._get(self._limits.seconds)
+            if kind == "doing":
+                self._last = content
+            elif kind == "heard":
+                heard(*content)
+            elif kind == "failed":
+                self._kill()
+                raise InputError(content)
+            else:
+                self._last = "", []
+                return content
+
+    def _get(self, patience: float | None) -> tuple[str, Any]:
+        """Wait for a message; who waits too long or sees too much memory kills."""
+        assert self._results
+        begun = time.monotonic()
+        while True:
+            most = self._limits.memory_bytes
+            if most and self._resident_bytes() > most:
+                self._end(f"took more than {most >> 20} MiB of memory", certain=True)
+            try:
+                if self._results.poll(0.1):
+                    return self._results.recv()
+            except (EOFError, OSError):
+                self._died()
+            if patience and time.monotonic() - begun > patience:
+                self._end(f"took more than {patience:g} s", certain=True)
+
+    def _resident_bytes(self) -> int:
+        assert self._process
+        try:
+            fields = Path(f"/proc/{self._process.pid}/statm").read_text().split()
+        except OSError:
+            return 0
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def _died(self) -> NoReturn:
+        """Say how a process died that has hung up."""
+        assert self._process
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            code = 0
+        if code >= 0:
+            self._end(f"ended the process with code {code}", certain=False)
+        name = signal.Signals(-code).name
+        certain = -code not in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+        self._end(f"crashed the process ({name})", certain=certain)
+
+    def _end(self, reason: str, *, certain: bool) -> NoReturn:
+        self._kill()
+        if self._closed:
+            raise ClosedError
+        raise _Death(reason, certain=certain)
+
+    def _kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._late = []
+        if self._results:
+            with suppress(EOFError, OSError), self._results:
+                while True:
+                    kind, content = self._results.recv()
+                    if kind == "labelled":
+                        self._late.append(content)
+                    elif kind == "doing":
+                        self._last = content
+        if self._tasks:
+            self._tasks.close()
+        self._process = self._tasks = self._results = None
+
+
+class ClosedError(Exception):
+    """A worker was closed while it worked."""
+
+
+# The other side ---------------------------------------------------------------
+
+_CODE = "from wav2small.workers import main; main()"
+
+
+def main() -> None:
+    """Label what comes through a pipe, until it is closed."""
+    given = Connection(int(sys.argv[1]), writable=False)
+    results = Connection(int(sys.argv[2]), readable=False)
+    sending = threading.Lock()
+
+    def send(kind: str, content: object) -> None:
+        with sending:
+            try:
+                results.send((kind, content))
+            except OSError:  # nobody is there any more
+                os._exit(1)
+
+    try:
+        load, config = given.recv()
+        labeller = Labeller(load(), config)
+    except Exception as error:
+        send("failed", _reason("teacher cannot be loaded", error))
+        sys.exit(1)
+    tasks: queue.Queue[Task] = queue.Queue()
+
+    def receive() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                tasks.put(given.recv())
+        os._exit(1)  # who gave the work is dead
+
+    threading.Thread(target=receive, daemon=True).start()
+    send("ready", labeller.teacher.info)
+
+    def waiting() -> Iterator[Task]:
+        with suppress(queue.Empty):
+            while True:
+                yield tasks.get(timeout=IDLE_SECONDS)
+
+    try:
+        for labelled in labeller.label(
+            waiting(),
+            note=lambda *doing: send("doing", doing),
+            heard=lambda *progress: send("heard", progress),
+        ):
+            send("labelled", labelled)
+    except Exception as error:
+        send("failed", _reason("labelling failed", error))
+        sys.exit(1)
+    os._exit(0)
+
+
+def _reason(what: str, error: Exception) -> str:
+    """Return one line; the traceback of a bug goes to stderr."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"package {error.name} is missing: pip install 'wav2small[train]'"
+    import traceback
+
+    traceback.print_exception(error)
+    return f"{what}: {' '.join(f'{type(error).__name__}: {error}'.split())}"
