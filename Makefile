@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test lint models bench interop clean
+.PHONY: help install demo test lint models bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -41,6 +41,9 @@ bench: install  ## Time fp32 against int8, the input pipeline and the label stor
 
 interop: install  ## Run the bundled models in old onnxruntimes and in WebAssembly
 	$(BIN)/python examples/old_runtimes.py
+
+bench-firmware: install  ## Compare the C with other tools for small cores (DATA: speech)
+	$(BIN)/python examples/bench_firmware.py $(DATA)
 
 clean:  ## Remove the environment and what runs made
 	rm -rf .venv runs
