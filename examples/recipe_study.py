@@ -49,9 +49,8 @@ from wav2small.students.streaming import Streaming, StreamingConfig
 from wav2small.teachers import load_teacher
 from wav2small.teachers.bundled import BundledTeacher
 
-STUDENT = "10 ms hop"
-STUDENTS[STUDENT] = Student(StreamingConfig(), Streaming, "trains fast")
-"""The student of the study."""
+STUDENT = Student(StreamingConfig(), Streaming, "10 ms hop: trains fast")
+"""The student of the study if no other is named."""
 
 DEV = ("emodb_08", "emodb_11")
 """A woman and a man whom no student of the study hears."""
@@ -80,6 +79,8 @@ class Row:
     sources: tuple[str, ...] = ("emodb", "ls")
     share: float = 1.0
     """Share of the sources' speakers."""
+    steps: float = 1.0
+    """Share of the steps."""
 
     @property
     def key(self) -> str:
@@ -151,6 +152,8 @@ ROWS = [
     Row("batch", "8", {"batch_size": 8}),
     Row("batch", "32", {"batch_size": 32}),
     Row("batch", "64", {"batch_size": 64}),
+    Row("batch", "32, half the steps", {"batch_size": 32}, steps=0.5),
+    Row("batch", "64, a quarter of the steps", {"batch_size": 64}, steps=0.25),
     Row("average", "none", {"average": 0.0}),
     Row("average", "decay 0.98", {"average": 0.98}),
     Row("average", "decay 0.998", {"average": 0.998}),
@@ -202,9 +205,9 @@ class RememberingTeacher:
         return np.stack([self.known[key] for key in keys])
 
 
-def build_with_features(name: str, hidden: int, config: Any) -> nn.Module:
+def build_with_features(entry: Student, hidden: int, config: Any) -> nn.Module:
     """Build a student whose last layer gives the teacher's hidden layer too."""
-    module = STUDENTS[name].module(config)
+    module = entry.module(config)
     last = module.adv
     assert isinstance(last, nn.Linear)
     module.adv = nn.Linear(last.in_features, 3 + hidden)
@@ -244,9 +247,9 @@ class RoundedLinear(nn.Linear):
         return nn.functional.linear(round_input(input), weight, self.bias)
 
 
-def build_rounded(name: str, config: Any) -> nn.Module:
+def build_rounded(entry: Student, config: Any) -> nn.Module:
     """Build a student that rounds as it will be rounded."""
-    module = STUDENTS[name].module(config)
+    module = entry.module(config)
     for layer in module.modules():
         if type(layer) is nn.Conv2d:
             layer.__class__ = RoundedConv2d
@@ -274,7 +277,9 @@ def choose(row: Row, labels: Labels, items: np.ndarray) -> np.ndarray:
     return items[kept]
 
 
-def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> None:
+def run(
+    row: Row, seed: int, labels: Path, out: Path, entry: Student, steps: int
+) -> None:
     """Train one row with one seed and write its figures, if they are not there."""
     result = out / "results" / f"{row.key}_{seed}.json"
     if result.exists():
@@ -285,15 +290,21 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
     shutil.copytree(out / "clips", folder / "clips", copy_function=os.link)
     read = LabelStore.open(labels).read()
     config = DistillConfig(
-        student=name, seed=seed, evaluations=1, augment=AugmentConfig(**row.augment)
+        student=entry.description,
+        seed=seed,
+        evaluations=1,
+        augment=AugmentConfig(**row.augment),
     )
     config = replace(config, **row.config)
     train, dev = distill.split_dev(read, config.dev_share, seed)
     train = choose(row, read, train)
     per_epoch = max(1, len(train) // config.batch_size)
-    config = replace(config, epochs=math.ceil(steps / per_epoch))
+    config = replace(config, epochs=math.ceil(row.steps * steps / per_epoch))
     teacher = TEACHERS.setdefault(row.features, RememberingTeacher(row.features))
-    patches: dict[str, Any] = {"split_dev": lambda *_: (train, dev)}
+    patches: dict[str, Any] = {
+        "split_dev": lambda *_: (train, dev),
+        "student": lambda _: entry,
+    }
     if row.teacher_hears_channel:
 
         def vary_and_degrade(
@@ -307,17 +318,14 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
             signal = data.vary(clips, item, samples, rng, augment, noises)
             return degrade(signal, rng, augment, noises)
 
-        patches = {"vary": vary_and_degrade, "degrade": lambda signal, *_: signal}
+        patches |= {"vary": vary_and_degrade, "degrade": lambda signal, *_: signal}
     if row.features:
-        entry = student(name)
         hidden = teacher.teacher.network.hidden.out_features
-        build = partial(build_with_features, name, hidden)
+        build = partial(build_with_features, entry, hidden)
         patches["student"] = lambda _: replace(entry, module=build)
     if row.rounded:
-        plain = student(name)
-        patches["student"] = lambda _: replace(
-            plain, module=partial(build_rounded, name)
-        )
+        rounding = partial(build_rounded, entry)
+        patches["student"] = lambda _: replace(entry, module=rounding)
     started = time.monotonic()
     with mock.patch.multiple(distill, **patches):
         distill.distill(
@@ -329,7 +337,7 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
             losses=row.losses,
         )
     seconds = time.monotonic() - started
-    figures = measure(row, folder, labels, dev, name, Path(os.environ["NOISE"]))
+    figures = measure(row, folder, labels, dev, entry, Path(os.environ["NOISE"]))
     figures["hours"] = float((read.ends - read.starts)[train].sum() / 3600)
     result.parent.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(figures | {"seconds": seconds}))
@@ -337,7 +345,7 @@ def run(row: Row, seed: int, labels: Path, out: Path, name: str, steps: int) -> 
 
 
 def measure(
-    row: Row, folder: Path, labels: Path, dev: np.ndarray, name: str, noise: Path
+    row: Row, folder: Path, labels: Path, dev: np.ndarray, entry: Student, noise: Path
 ) -> dict[str, float]:
     """Figures of a run on the speakers that were kept."""
     from wav2small import checkpoint
@@ -346,7 +354,7 @@ def measure(
     weights, _ = checkpoint.load(folder / "best")
     if row.features:
         weights = {k: v[:3] if k.startswith("adv.") else v for k, v in weights.items()}
-    module = student(name).build()
+    module = entry.build()
     module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     clips = Clips(folder.parents[1] / "clips")
     noises = data.read_noises(noise)
@@ -412,10 +420,12 @@ def prepare(data_folder: Path, out: Path) -> Path:
 def table(out: Path, rows: list[Row], seeds: int) -> list[str]:
     """Rows of the table: mean over the seeds, and the change against the recipe.
 
-    The intervals are Student's t over the seeds' differences to the recipe,
-    seed by seed.
+    The intervals are Student's t of the differences to the recipe, seed by seed,
+    whose variance is taken to be that of all rows together: few seeds tell
+    little of one row's.
     """
-    quantile = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[seeds]
+    from scipy.stats import t as student_t
+
     results = {
         row.key: [
             json.loads((out / "results" / f"{row.key}_{seed}.json").read_text())
@@ -424,6 +434,22 @@ def table(out: Path, rows: list[Row], seeds: int) -> list[str]:
         for row in rows
     }
     base = results[ROWS[0].key]
+    changed = {
+        (row.key, key): [
+            run[key] - same[key]
+            for run, same in zip(results[row.key], base, strict=True)
+        ]
+        for row in rows[1:]
+        for key in ("mean", "channel")
+    }
+    quantile = student_t.ppf(0.975, (len(rows) - 1) * (seeds - 1))
+    half = {
+        key: quantile
+        * math.sqrt(
+            np.mean([np.var(changed[row.key, key], ddof=1) for row in rows[1:]]) / seeds
+        )
+        for key in ("mean", "channel")
+    }
     lines = [
         "| what | | A | D | V | mean | change of mean | through the channel "
         "| its change | unchanged | hours | s |",
@@ -433,13 +459,12 @@ def table(out: Path, rows: list[Row], seeds: int) -> list[str]:
         runs = results[row.key]
         keys = (*DIMENSIONS, "mean", "channel", "unchanged", "seconds")
         mean = {key: np.mean([r[key] for r in runs]) for key in keys}
-        changes = []
-        for key in ("mean", "channel"):
-            change = [r[key] - b[key] for r, b in zip(runs, base, strict=True)]
-            half = quantile * np.std(change, ddof=1) / math.sqrt(seeds)
-            changes.append(
-                "" if row is rows[0] else f"{np.mean(change):+.3f} ± {half:.3f}"
-            )
+        changes = [
+            f"{np.mean(changed[row.key, key]):+.3f} ± {half[key]:.3f}"
+            if row is not rows[0]
+            else ""
+            for key in half
+        ]
         cells = [
             row.group,
             row.name,
@@ -499,7 +524,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--student", default=STUDENT)
+    parser.add_argument("--student", choices=STUDENTS, help="else one of 10 ms hop")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3, choices=(2, 3, 4, 5))
     parser.add_argument("--only", nargs="*", help="groups of rows; all if not given")
@@ -522,7 +547,7 @@ def main() -> None:
                 seed,
                 labels,
                 arguments.out,
-                arguments.student,
+                student(arguments.student) if arguments.student else STUDENT,
                 arguments.steps,
             )
             for seed in range(arguments.seeds)

@@ -259,7 +259,14 @@ def test_a_run_that_is_asked_to_end(tmp_path, number, code, workers):
         *("annotate", tmp_path / "audio", tmp_path / "labels", "--teacher", STUDENT),
         *("--window", "0.5", "--workers", workers),
     ]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stderr=subprocess.PIPE,
+        # a shell's background jobs ignore it, and pass that on
+        preexec_fn=lambda: signals_of_the_system.signal(
+            signals_of_the_system.SIGINT, signals_of_the_system.default_int_handler
+        ),
+    )
     while not (tmp_path / "labels/manifest.json").exists():
         time.sleep(0.05)
         assert process.poll() is None

@@ -110,7 +110,11 @@ def test_the_backbone_of_odyssey_is_asked_for(cache: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "name", ["x", "a/b/c", "../x", "./x/y", "/x/y", "a/b@", "a b/c"]
 )
-def test_what_is_no_name_on_the_hub(name: str) -> None:
+def test_what_is_no_name_on_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     assert Source.open(name) is None
     with pytest.raises(InputError, match="teacher must be one of bundled"):
         load_teacher(name)
