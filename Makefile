@@ -7,7 +7,7 @@ DATA ?= $(WAV2SMALL_DATA)
 .PHONY: help install demo test lint models bench interop bench-firmware clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 # The stamp is the last thing written: an install that was cut short is repeated.
 .venv/installed: pyproject.toml constraints.txt
