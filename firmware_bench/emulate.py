@@ -27,13 +27,13 @@ from .toolchain import Firmware
 MOST_SAMPLES = 1 << 26
 """Samples that a signal may have."""
 
-_SECONDS = 600.0
+SECONDS = 600.0
 _PAGE = 4096
-_RAM = 0x20000000
-_SAMPLES = 0x60000000
+RAM = 0x20000000
+SAMPLES = 0x60000000
 _SYSTEM = 0xE000E000
 _COPROCESSORS = 0xE000ED88
-_PAINT = 0xA5
+PAINT = 0xA5
 _TOO_SHORT = 3
 
 
@@ -161,7 +161,7 @@ def emulate(
             or too short for a result, or the firmware goes astray
 
     """
-    machine = _Machine(firmware)
+    machine = _machine(firmware)
     step, begin = _begin(machine, samples, push_samples)
     pushes: list[int] = []
     cycles: list[tuple[float, float]] = []
@@ -212,7 +212,7 @@ def profile(
         BenchError: as :func:`emulate`, or if the firmware does not trace
 
     """
-    machine = _Machine(firmware)
+    machine = _machine(firmware)
     step, _ = _begin(machine, samples, push_samples)
     stages: Counter[int] = Counter()
     machine.trace(stages)
@@ -247,7 +247,7 @@ def answer(
         BenchError: as :func:`emulate`
 
     """
-    machine = _Machine(firmware, counts=False)
+    machine = _machine(firmware, counts=False)
     step, _ = _begin(machine, samples, push_samples)
     for _ in _pushes(machine, len(samples), step):
         pass
@@ -268,11 +268,11 @@ def selftest(firmware: Firmware) -> int:
             or the firmware has no such test or goes astray
 
     """
-    return _Machine(firmware, counts=False).call("selftest")
+    return _machine(firmware, counts=False).call("selftest")
 
 
 def _begin(
-    machine: _Machine, samples: np.ndarray, push_samples: int | None
+    machine: Machine, samples: np.ndarray, push_samples: int | None
 ) -> tuple[int, int]:
     """Begin a signal; return samples of a push and instructions of the beginning."""
     if (
@@ -293,10 +293,18 @@ def _begin(
     return step, machine.begin(samples)
 
 
-def _pushes(machine: _Machine, count: int, step: int) -> Iterator[None]:
+def _pushes(machine: Machine, count: int, step: int) -> Iterator[None]:
     for start in range(0, count, step):
         machine.push(start, min(step, count - start))
         yield
+
+
+def _machine(firmware: Firmware, counts: bool = True) -> Machine:
+    """Emulator of a firmware's core, started up."""
+    from . import qemu
+
+    kind = qemu.Board if firmware.core in qemu.BOARDS else Machine
+    return kind(firmware, counts)
 
 
 @dataclass(frozen=True)
@@ -307,12 +315,13 @@ class _Symbol:
     constant: bool
 
 
-class _Machine:
+class Machine:
     """An emulated core with a firmware in its memory, started up."""
 
     def __init__(self, firmware: Firmware, counts: bool = True) -> None:
         unicorn, capstone, elffile = _libraries()
         self.firmware = firmware
+        self.counts = counts
         self.arm = unicorn.arm_const
         self.failure = unicorn.UcError
         try:
@@ -351,12 +360,17 @@ class _Machine:
         self.intervals: dict[tuple[int, int], tuple[float, float]] = {}
         self.visits: dict[tuple[int, int], int] = {}
         self.block_hook = unicorn.UC_HOOK_BLOCK
-        self.core = self._start(unicorn)
+        self._start(unicorn)
         self._run("bench_reset")
         if counts:
             self._count()
 
-    def _start(self, unicorn: ModuleType) -> Any:
+    def _segments(self) -> list[Any]:
+        """What lies in flash memory."""
+        segments = [part for part in self.elf.iter_segments() if part["p_filesz"]]
+        return [part for part in segments if part["p_type"] == "PT_LOAD"]
+
+    def _start(self, unicorn: ModuleType) -> None:
         core = unicorn.Uc(
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
@@ -364,20 +378,19 @@ class _Machine:
         core.ctl_set_cpu_model(getattr(self.arm, f"UC_CPU_ARM_{model}"))
         executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
         self.writable = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
-        segments = [part for part in self.elf.iter_segments() if part["p_filesz"]]
-        loaded = [part for part in segments if part["p_type"] == "PT_LOAD"]
+        loaded = self._segments()
         flash = min(part["p_paddr"] for part in loaded) // _PAGE * _PAGE
         end = max(part["p_paddr"] + part["p_filesz"] for part in loaded)
         core.mem_map(flash, _pages(end - flash), executable)
         for part in loaded:
             core.mem_write(part["p_paddr"], part.data())
-        core.mem_map(_RAM, _pages(self.top - _RAM), self.writable)
-        core.mem_write(_RAM, bytes([_PAINT]) * (self.top - _RAM))
+        core.mem_map(RAM, _pages(self.top - RAM), self.writable)
+        core.mem_write(RAM, bytes([PAINT]) * (self.top - RAM))
         core.mem_map(_SYSTEM, _PAGE, self.writable)
         # the unit for floating point is off after a reset
         core.mem_write(_COPROCESSORS, (0xF << 20).to_bytes(4, "little"))
         core.reg_write(self.arm.UC_ARM_REG_FPEXC, 1 << 30)
-        return core
+        self.core = core
 
     def _count(self) -> None:
         visits = self.visits
@@ -392,26 +405,45 @@ class _Machine:
 
     def _run(self, name: str, *arguments: int) -> int:
         """Call a function; return its result."""
+        self.visits.clear()
+        problem = self._execute(self.symbol(name).value | 1, arguments)
+        place = self.register(15)
+        if place != self.stop & ~1:
+            problem = problem or f"no end within {SECONDS:g} s"
+            raise BenchError(
+                f"firmware must return from {name}, got {problem} at {place:#x}: "
+                "check that it is built for this core"
+            )
+        return self.register(0)
+
+    def _execute(self, start: int, arguments: Sequence[int]) -> str:
+        """Let the core run until it stops; return what went wrong, if that is known."""
         arm = self.arm
         registers = (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1, arm.UC_ARM_REG_R2)
         for register, argument in zip(registers, arguments, strict=False):
             self.core.reg_write(register, argument)
         self.core.reg_write(arm.UC_ARM_REG_SP, self.top)
         self.core.reg_write(arm.UC_ARM_REG_LR, self.stop | 1)
-        self.visits.clear()
-        problem = f"no end within {_SECONDS:g} s"
-        start, stop = self.symbol(name).value | 1, self.stop & ~1
         try:
-            self.core.emu_start(start, stop, timeout=int(_SECONDS * 1e6))
+            self.core.emu_start(start, self.stop & ~1, timeout=int(SECONDS * 1e6))
         except self.failure as error:
-            problem = one_line(error)
-        place = self.core.reg_read(arm.UC_ARM_REG_PC)
-        if place != stop:
-            raise BenchError(
-                f"firmware must return from {name}, got {problem} at {place:#x}: "
-                "check that it is built for this core"
-            )
-        return int(self.core.reg_read(arm.UC_ARM_REG_R0))
+            return one_line(error)
+        return ""
+
+    def register(self, number: int) -> int:
+        """What is in register R0 or R15."""
+        arm = self.arm
+        names = {0: arm.UC_ARM_REG_R0, 15: arm.UC_ARM_REG_PC}
+        return int(self.core.reg_read(names[number]))
+
+    def read(self, place: int, count: int) -> bytes:
+        """Bytes of memory."""
+        return bytes(self.core.mem_read(place, count))
+
+    def hear(self, samples: bytes) -> None:
+        """Put samples into memory, with room for a page behind them."""
+        self.core.mem_map(SAMPLES, _pages(len(samples) + _PAGE), self.writable)
+        self.core.mem_write(SAMPLES, samples)
 
     def call(self, name: str, *arguments: int) -> int:
         """Call a function of the model; return its result."""
@@ -433,13 +465,12 @@ class _Machine:
         """Begin a signal; return the instructions of it."""
         self.count = len(samples)
         # a level or the integers lie behind the samples
-        self.spare = _SAMPLES + (2 * self.count + 7) // 8 * 8
-        self.core.mem_map(_SAMPLES, _pages(2 * self.count + _PAGE), self.writable)
-        self.core.mem_write(_SAMPLES, samples.astype("<i2").tobytes())
+        self.spare = SAMPLES + (2 * self.count + 7) // 8 * 8
+        self.hear(samples.astype("<i2").tobytes())
         arguments = [self.symbol("bench_state").value]
         before = 0
         if f"{self.firmware.prefix}_measure" in self.symbols:
-            self._checked("measure", _SAMPLES, self.count, self.spare)
+            self._checked("measure", SAMPLES, self.count, self.spare)
             before = self.instructions()
             arguments.append(self.spare)
         self._checked("init", *arguments)
@@ -448,12 +479,12 @@ class _Machine:
     def push(self, start: int, count: int) -> None:
         """Push some of the samples."""
         state = self.symbol("bench_state").value
-        self._checked("push", state, _SAMPLES + 2 * start, count)
+        self._checked("push", state, SAMPLES + 2 * start, count)
 
     def result(self, scores: int) -> tuple[int, ...]:
         """Result of the samples so far."""
         self._checked("integers", self.symbol("bench_state").value, self.spare)
-        integers = bytes(self.core.mem_read(self.spare, 4 * scores))
+        integers = self.read(self.spare, 4 * scores)
         return struct.unpack(f"<{scores}i", integers)
 
     def trace(self, stages: Counter[int]) -> None:
@@ -479,7 +510,7 @@ class _Machine:
 
     def facts(self) -> tuple[int, int, int]:
         """Sampling rate, samples of a hop and number of scores."""
-        values = bytes(self.core.mem_read(self.symbol("bench_facts").value, 12))
+        values = self.read(self.symbol("bench_facts").value, 12)
         sampling_rate, hop_length, scores = struct.unpack("<3I", values)
         return sampling_rate, hop_length, scores
 
@@ -512,7 +543,7 @@ class _Machine:
         return self.blocks[block]
 
     def _decode(self, address: int, size: int) -> Iterator[Instruction]:
-        code = bytes(self.core.mem_read(address, size))
+        code = self.read(address, size)
         place = 0
         while place < size:
             # the first five bits tell long instructions from short ones
@@ -538,8 +569,8 @@ class _Machine:
 
     def stack(self) -> int:
         """Bytes of the stack that were ever written to."""
-        memory = bytes(self.core.mem_read(self.floor, self.top - self.floor))
-        untouched = len(memory) - len(memory.lstrip(bytes([_PAINT])))
+        memory = self.read(self.floor, self.top - self.floor)
+        untouched = len(memory) - len(memory.lstrip(bytes([PAINT])))
         if not untouched:
             raise BenchError(
                 f"stack must fit into {len(memory)} bytes, got more: give more RAM"
@@ -553,7 +584,7 @@ class _Machine:
         constants = sum(
             symbol.size
             for symbol in self.symbols.values()
-            if symbol.constant and symbol.value < _RAM
+            if symbol.constant and symbol.value < RAM
         )
         return text, constants, sizes[".data"], sizes[".bss"]
 

@@ -21,7 +21,7 @@ from export.reader import read
 from export.reference import ReferenceModel
 from export.streaming import schedule
 
-from . import signals
+from . import qemu, signals
 from .emulate import Emulation, answer, emulate, profile, selftest
 from .toolchain import ARCHITECTURES, ZIG, Firmware, NoRoomError, build
 
@@ -296,6 +296,7 @@ def link(
 
 def obstacle(core: str) -> str | None:
     """Why a core cannot be emulated, None if it can."""
-    if core in ARCHITECTURES:
-        return None
-    return f"{core} is not emulated"
+    if core not in ARCHITECTURES:
+        return f"{core} is not emulated"
+    problem = qemu.missing() if core in qemu.BOARDS else None
+    return f"{core} is not emulated: {problem}" if problem else None

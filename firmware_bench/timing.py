@@ -14,11 +14,21 @@ References:
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from .errors import BenchError
 
-CLASSES = ("multiply", "divide", "load", "store", "branch", "float", "other")
+CLASSES = (
+    "multiply",
+    "divide",
+    "load",
+    "store",
+    "branch",
+    "float",
+    "vector",
+    "other",
+)
 """Kinds of instructions."""
 
 SOURCES = {
@@ -31,6 +41,10 @@ SOURCES = {
     "memory without waits",
     "cortex-m33": "no instruction timings of the Cortex-M33 were found: taken to be "
     "those of the Cortex-M4 Technical Reference Manual, Arm DDI 0439, memory without "
+    "waits",
+    "cortex-m55": "no instruction timings of the Cortex-M55 were found: two short "
+    "instructions at once to those of the Cortex-M4 one after the other; vectors take "
+    "1 cycle, as two overlap, to 2, as half of one goes at a time; memory without "
     "waits",
 }
 """Where the intervals of each core are from."""
@@ -82,10 +96,25 @@ def classify(core: str, mnemonic: str, operands: str) -> Instruction:
             "timings of it"
         )
     name = mnemonic.partition(".")[0]
+    if core == "cortex-m55" and (vector := _vector(name, operands)):
+        return vector
     kind = _kind(name)
     low, high = _cycles(core, name, kind, operands)
     # two at once, at best
-    return Instruction(kind, low / 2 if core == "cortex-m7" else low, high)
+    twice = core in ("cortex-m7", "cortex-m55")
+    return Instruction(kind, low / 2 if twice else low, high)
+
+
+def _vector(name: str, operands: str) -> Instruction | None:
+    """Those of vectors, which disassemblers take for a coprocessor's."""
+    if name.startswith("ldc"):
+        return Instruction("load", 1, 2)
+    if name.startswith("stc"):
+        return Instruction("store", 1, 2)
+    if name.startswith(("cdp", "mcr", "mrc")) or re.search(r"\bq\d", operands):
+        return Instruction("vector", 1, 2)
+    # begin and end of a loop that the core counts, and nothing else
+    return None if name else Instruction("branch", 0, 1 + _REFILL[1])
 
 
 def _kind(name: str) -> str:

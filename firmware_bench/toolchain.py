@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,7 @@ ARCHITECTURES = {
     "cortex-m4": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
     "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16sp"),
     "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
+    "cortex-m55": ("thumb-freestanding-eabihf", "cortex_m55+mve_fp+fp_armv8d16"),
 }
 """Cores that code can be built for: zig's names of system and processor."""
 
@@ -38,6 +40,7 @@ _FLOAT = {
     "cortex-m4": ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
     "cortex-m7": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
     "cortex-m33": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m55": ("-mfloat-abi=hard", "-mfpu=auto"),
 }
 """What GCC is told about a core's floating point."""
 
@@ -65,7 +68,12 @@ _LINK = ("-Wl,-T,link.ld", "-Wl,--entry,bench_reset", "-Wl,-z,max-page-size=4096
 _ZIG_FLAGS = ("-fno-sanitize=all",)
 _GCC_FLAGS = ("-mthumb", "-fno-tree-loop-distribute-patterns", "-nostdlib")
 _GCC_LINK = ("-lgcc",)
-_ROOM = 1 << 20
+_ORIGIN = {"cortex-m55": 0x11000000}
+"""Where flash memory begins on the emulated board, if not where others have it."""
+_ROOM = {"cortex-m55": 1 << 19}
+"""Bytes of RAM of that board."""
+_DEFINES = {"cortex-m55": ("-DBENCH_ENABLES_FLOAT",)}
+"""What the startup has to do, as nobody else can."""
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -109,8 +117,8 @@ def build(
     prefix: str = "wav2small",
     compiler: str = ZIG,
     optimisation: str = "-O2",
-    ram: int = _ROOM,
-    flash: int = _ROOM,
+    ram: int | None = None,
+    flash: int | None = None,
     stack: int = STACK_BYTES,
     selftest: bool = False,
     trace: bool = False,
@@ -126,8 +134,8 @@ def build(
         prefix: what names of files and functions begin with
         compiler: ``zig``, or ``arm-none-eabi-gcc`` with or without its path
         optimisation: ``-O0`` to ``-O3``, ``-Os`` or ``-Oz``
-        ram: bytes of RAM to link into
-        flash: bytes of flash memory to link into
+        ram: bytes of RAM to link into, by default plenty
+        flash: bytes of flash memory to link into, by default plenty
         stack: bytes of RAM to keep for the stack
         selftest: whether to build the golden vectors' test instead of one state
         trace: whether the program tells which stage has made a row,
@@ -151,11 +159,14 @@ def build(
             "optimisation must be -O0, -O1, -O2, -O3, -Os or -Oz, got "
             f"'{optimisation}': choose one"
         )
+    ram = _ROOM.get(core, 1 << 20) if ram is None else ram
+    flash = 1 << 20 if flash is None else flash
     for name, size in (("ram", ram), ("flash", flash), ("stack", stack)):
         if size < 1 or size > 1 << 28:
             raise BenchError(f"{name} must be 1 to 2**28 bytes, got {size}: correct it")
     sources = _sources(Path(folder), prefix, selftest)
     sizes = {"ram": ram, "flash": flash, "stack": -(-stack // 8) * 8}
+    sizes["origin"] = _ORIGIN.get(core, 0x08000000)
     sources |= _startup(prefix, sizes, trace)
     defines = [f"-D{prefix.upper()}_NO_MAIN", "-DBENCH_SELFTEST"] if selftest else []
     command, named = _compiler(compiler)
@@ -173,16 +184,39 @@ def build(
     else:
         own = (f"-mcpu={core}", *_FLOAT[core], optimisation, *_GCC_FLAGS)
         libraries = _GCC_LINK
-    flags = (*own, *FLAGS, *defines)
+    flags = (*own, *FLAGS, *_DEFINES.get(core, ()), *defines)
     firmware = (core, prefix, named, flags)
     store = Path(cache) if cache is not None else _user_cache()
     path = store / f"{_key(named, flags, sources)}.elf"
     elf = _cached(path)
     if elf is None:
-        elf = _compile(sources, command, flags, libraries, store)
+        elf = _compile(sources, command, flags, (*libraries, *_LINK), store)
         store.mkdir(parents=True, exist_ok=True)
         replace_file(path, elf + hashlib.sha256(elf).digest())
     return Firmware(*firmware, elf)
+
+
+def host_library(source: bytes, flags: Sequence[str]) -> Path:
+    """Compile C into a library for this machine, unless it is in the user's cache.
+
+    Args:
+        source: C code
+        flags: what else the compiler is told
+
+    Raises:
+        BenchError: if there is no compiler or the code cannot be compiled
+        OSError: if the cache cannot be written to
+
+    """
+    command, named = _compiler(ZIG)
+    store = _user_cache()
+    own = ("-shared", "-fPIC", "-O2", *flags)
+    path = store / f"{_key(named, own, {'library.c': source})}.so"
+    if not path.exists():
+        library = _compile({"library.c": source}, command, own, (), store)
+        store.mkdir(parents=True, exist_ok=True)
+        replace_file(path, library)
+    return path
 
 
 def _compiler(name: str) -> tuple[tuple[str, ...], str]:
@@ -290,7 +324,7 @@ def _compile(
         )
         # what the compiler makes of its own sources, once for each core
         environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str((cache / "zig").absolute()))
-        words = [*command, *flags, *include, *units, *libraries, *_LINK]
+        words = [*command, *flags, *include, *units, *libraries]
         try:
             done = subprocess.run(
                 [*words, "-o", "firmware.elf"],

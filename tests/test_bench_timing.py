@@ -64,6 +64,24 @@ def test_cortex_m3_multiplies_in_steps(mnemonic, low, high):
     assert classify("cortex-m3", mnemonic, "") == ("multiply", low, high)
 
 
+@pytest.mark.parametrize(
+    ("mnemonic", "operands", "found"),
+    [
+        ("ldc", "p14, c1, [r1], #0x40", ("load", 1, 2)),
+        ("stc", "p15, c0, [r6]", ("store", 1, 2)),
+        ("cdp", "p15, #0xf, c0, c0, c2, #1", ("vector", 1, 2)),
+        ("vmin.s32", "q0, q0, q1", ("vector", 1, 2)),
+        # a loop that the core counts
+        ("", "", ("branch", 0, 4)),
+        ("vadd.f32", "s0, s1, s2", ("float", 0.5, 2)),
+        ("smlad", "r0, r1, r2, r3", ("multiply", 0.5, 1)),
+    ],
+)
+def test_cortex_m55(mnemonic, operands, found):
+    assert classify("cortex-m55", mnemonic, operands) == found
+    assert found[0] in CLASSES
+
+
 def test_every_core_that_is_emulated_has_timings():
     assert set(SOURCES) == set(ARCHITECTURES)
     assert all("without waits" in source for source in SOURCES.values())

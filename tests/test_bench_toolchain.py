@@ -198,7 +198,7 @@ def test_folder_without_code(tmp_path, cache):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"core": "cortex-m55"}, "core must be one of cortex-m3, .* got 'cortex-m55'"),
+        ({"core": "cortex-m85"}, "core must be one of cortex-m3, .* got 'cortex-m85'"),
         ({"optimisation": "-Ofast"}, "must be -O0, .* got '-Ofast'"),
         ({"ram": 0}, r"ram must be 1 to 2\*\*28 bytes, got 0"),
         ({"flash": 2**29}, r"flash must be 1 to 2\*\*28 bytes, got 536870912"),

@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ WARNINGS = [
     "-pedantic",
     "-Werror",
 ]
-OK, NO_POINTER, NOT_READY, TOO_SHORT, TOO_LONG = range(5)
+OK, NO_POINTER, NOT_READY, TOO_SHORT, TOO_LONG, NO_LEVEL = range(6)
 
 compiled = pytest.mark.skipif(
     COMPILER is None, reason="no C compiler: generated C is not compared"
@@ -255,11 +256,15 @@ def test_level_is_measured(tmp_path):
         count = ctypes.c_size_t(len(samples))
         assert library.c.wav2small_measure(pointer, count, level) == OK
         assert tuple(level) == level_of(front, samples)
+        assert library.c.wav2small_init(library.state, level) == OK
     measure = library.c.wav2small_measure
     assert measure(None, ctypes.c_size_t(64), level) == NO_POINTER
     assert measure(pointer, ctypes.c_size_t(3), level) == TOO_SHORT
     assert measure(pointer, ctypes.c_size_t(2**28 + 1), level) == TOO_LONG
     assert library.c.wav2small_init(library.state, None) == NO_POINTER
+    for mean, gain in (2**26 + 1, 0), (-(2**31), 0), (0, 2**31 - 1), (0, -(2**31)):
+        impossible = (ctypes.c_int32 * 2)(mean, gain)
+        assert library.c.wav2small_init(library.state, impossible) == NO_LEVEL
 
 
 @compiled
@@ -378,6 +383,34 @@ def test_any_geometry(
         if heard % 3 == 0:
             assert library.so_far() == whole(model, samples[:heard])
     assert library.so_far() == whole(model, samples)
+
+
+CROSS = [
+    pytest.param("zig", ("-mcpu=cortex_m55+mve",), id="zig, vectors"),
+    pytest.param("zig", ("-mcpu=cortex_m55",), id="zig, lanes of 16 bits"),
+    pytest.param("gcc", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), id="gcc, vectors"),
+    pytest.param("gcc", ("-mcpu=cortex-m4",), id="gcc, lanes of 16 bits"),
+]
+
+
+@pytest.mark.parametrize("name", ["wav2small-rt", "narrow"])
+@pytest.mark.parametrize(("compiler", "flags"), CROSS)
+def test_kernels_of_cores_without_a_warning(compiler, flags, name, tmp_path):
+    if compiler == "zig":
+        pytest.importorskip("ziglang", reason="no ziglang: nothing is cross-compiled")
+        command = [sys.executable, "-P", "-m", "ziglang", "cc"]
+        command += ["--target=thumb-freestanding-eabihf"]
+    else:
+        if not shutil.which("arm-none-eabi-gcc"):
+            pytest.skip("no arm-none-eabi-gcc: nothing is compiled with it")
+        command = ["arm-none-eabi-gcc", "-mthumb"]
+    model = student("wav2small-rt" if name == "narrow" else name)
+    generate(narrowed(model) if name == "narrow" else model, tmp_path)
+    code = tmp_path / "wav2small.c"
+    run(*command, *flags, *WARNINGS, "-O2", "-c", code, "-o", tmp_path / "code.o")
+    # the vectors' kernels, or none of them
+    vectors = run(*command, *flags, "-E", "-dM", code).count("define VECTORS 1")
+    assert vectors == ("mve" in flags[0] or flags[0].endswith("-m55"))
 
 
 FUZZ = """

@@ -1499,8 +1499,8 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
                 f"{metadata['licence']:<12} window: {metadata['window']}"
             )
     else:
+        from firmware_bench.measure import obstacle
         from firmware_bench.target import TARGETS
-        from firmware_bench.toolchain import ARCHITECTURES
 
         print(
             f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
@@ -1511,7 +1511,7 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
                 f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
                 f"{place.amount('ram_bytes', 1024):>11}"
                 f"{place.amount('flash_bytes', 1024):>12}  "
-                f"{'emulated' if place.core in ARCHITECTURES else 'planned ':<8}  "
+                f"{'planned' if obstacle(place.core) else 'emulated':<8}  "
                 f"{'yes' if place.verified else 'no':<8}  {place.source}"
             )
         print("A figure with ? is not verified: it is shown and never decides.")

@@ -481,7 +481,7 @@ class _Writer:
             fields = []
             for member, table in step.layer.tables.items():
                 title = f"{name}_{member.removeprefix('end.')}"
-                if struct == "dense" and table.itemsize == 1:
+                if member in ("weight", "nibbles") and struct == "dense":
                     yield from _words(title, table)
                     title += ".bytes"
                 else:
@@ -680,7 +680,12 @@ def _words(name: str, values: np.ndarray) -> Iterator[str]:
     yield f"    {kind} bytes[{len(values)}];"
     yield "    uint32_t aligned;"
     yield f"}} {name} = {{{{"
-    yield from _entries(values)
+    macro = "FOUR_WEIGHTS" if kind == "int8_t" else "EIGHT_WEIGHTS"
+    for row in range(0, len(values), 12):
+        fours = values[row : row + 12].reshape(-1, 4).tolist()
+        yield "    " + " ".join(
+            f"{macro}({', '.join(map(str, four))})," for four in fours
+        )
     yield "}};"
 
 

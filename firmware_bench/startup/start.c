@@ -29,6 +29,11 @@ __attribute__((used)) void bench_reset(void)
 {
     volatile uint32_t *to = bench_data;
     const uint32_t *from = bench_data_image;
+#if defined(BENCH_ENABLES_FLOAT)
+    /* floating point and vectors are off after a reset */
+    *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;
+    __asm volatile("dsb\n isb" ::: "memory");
+#endif
     while (to < bench_data_end) {
         *to++ = *from++;
     }

@@ -14,6 +14,14 @@
 #include <arm_acle.h>
 #endif
 
+/* Vectors of 16 bytes. Compilers for cores without them take the other kernels. */
+#if defined(__ARM_FEATURE_MVE) && defined(__ARM_FEATURE_DSP)
+#include <arm_mve.h>
+#define VECTORS 1
+#else
+#define VECTORS 0
+#endif
+
 /* Functions with the loops that take the time stay on their own: compilers then
  * keep more of their numbers in registers. */
 #if defined(__GNUC__)
@@ -250,6 +258,19 @@ enum {
     LINEAR, MATRIX_PRODUCT, CONCAT, GATHER, SOFTMAX_POOL, MEAN_POOL
 };
 
+/* Four bytes of weights, or eight weights of half bytes. Lanes of 16 bits take them in
+ * the order of the tables; vectors take bytes in their own order, and the lower
+ * halves of bytes before the upper ones. */
+#if VECTORS
+#define FOUR_WEIGHTS(a, b, c, d) a, c, b, d
+#define EIGHT_WEIGHTS(a, b, c, d)                                              \
+    ((a) & 15) | (((b) & 15) << 4), ((c) & 15) | (((d) & 15) << 4),            \
+        ((a) >> 4) | ((b) & 240), ((c) >> 4) | ((d) & 240)
+#else
+#define FOUR_WEIGHTS(a, b, c, d) a, b, c, d
+#define EIGHT_WEIGHTS(a, b, c, d) a, b, c, d
+#endif
+
 #include "wav2small_model.h"
 
 /* -- arithmetic ------------------------------------------------------------- */
@@ -287,7 +308,10 @@ static int8_t saturate(int64_t a)
 #if USES_SATURATE_SHORT
 static int8_t saturate_short(int32_t a)
 {
-#if defined(__ARM_FEATURE_SAT)
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    /* what __ssat of arm_acle.h is, which GCC itself warns of */
+    return (int8_t)__builtin_arm_ssat(a, 8);
+#elif defined(__ARM_FEATURE_SAT)
     return (int8_t)__ssat(a, 8);
 #else
     return (int8_t)((a > 127) ? 127 : ((a < -128) ? -128 : a));
@@ -721,6 +745,20 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
 #if MEL_WITHOUT_ENDS
     const uint32_t *up = (const uint32_t *)values + k;
     const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
+#if VECTORS
+    /* upper words lie in the other direction */
+    const uint32x4_t back = vddupq_n_u32(12, 4);
+    for (; left != 0u; left -= (left < 4u) ? left : 4u) {
+        const mve_pred16_t lanes = vctp32q(left);
+        const uint32x4_t factors = vldrhq_z_u32(weight, lanes);
+        low = vmlaldavaq_p_u32(low, vldrwq_z_u32(up, lanes), factors, lanes);
+        high = vmlaldavaq_p_u32(
+            high, vldrwq_gather_offset_z_u32(down - 3, back, lanes), factors, lanes);
+        up += 4;
+        down -= 4;
+        weight += 4;
+    }
+#else
     ROLLED
     for (; left != 0u; --left) {
         low += (uint64_t)*up * *weight;
@@ -729,6 +767,7 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
         --down;
         ++weight;
     }
+#endif
 #else
     for (; left != 0u; --left) {
         const int64_t real = values[k];
@@ -857,7 +896,44 @@ static inline void put_output(const end_t *end, uint32_t output, int32_t sum,
 }
 #endif
 
+#if VECTORS && (USES_DENSE || USES_FILTER)
+/* Four outputs as short_output makes one. */
+static inline int32x4_t short_outputs(int32x4_t sums, int32x4_t multiplier, int32_t round,
+                                      int32_t last)
+{
+    const int32x4_t scaled =
+        vshlq_r_s32(vaddq_n_s32(vmulhq_s32(sums, multiplier), round), -last);
+    return vmaxq_s32(vminq_s32(scaled, vdupq_n_s32(127)), vdupq_n_s32(-128));
+}
+#endif
+
 #if USES_DENSE
+/* A number that columns are multiplied with. */
+#if VECTORS
+typedef int8_t number_t;
+
+/* Outputs that lie side by side. */
+static inline void put_four(const end_t *end, uint32_t output, int32_t s0, int32_t s1,
+                            int32_t s2, int32_t s3, void *values, uint32_t place)
+{
+    if (end->kind == (uint8_t)NARROW_SHORT) {
+        int32x4_t sums = vdupq_n_s32(s0);
+        sums = vsetq_lane_s32(s1, sums, 1);
+        sums = vsetq_lane_s32(s2, sums, 2);
+        sums = vsetq_lane_s32(s3, sums, 3);
+        vstrbq_s32((int8_t *)values + place,
+                   short_outputs(sums, vldrwq_s32(end->multiplier + output), end->round,
+                                 end->last));
+    } else {
+        long_output(end, output, s0, values, place);
+        long_output(end, output + 1u, s1, values, place + 1u);
+        long_output(end, output + 2u, s2, values, place + 2u);
+        long_output(end, output + 3u, s3, values, place + 3u);
+    }
+}
+#else
+typedef int16_t number_t;
+
 /* Outputs that lie side by side. */
 static inline void put_two(const end_t *end, uint32_t output, int32_t first,
                            int32_t second, void *values, uint32_t place)
@@ -900,10 +976,12 @@ typedef struct __attribute__((may_alias)) {
 #endif
 #define LOAD_FOUR(four, from, place) LOAD_WORDS(four, from, 2 * (place))
 
+#if USES_COLUMNS && USES_BYTES
 static inline void store_four(int16_t *to, four_t four)
 {
     __builtin_memcpy(__builtin_assume_aligned(to, 4), &four, sizeof four);
 }
+#endif
 
 static inline int32_t add_products(int32_t sum, four_t a, four_t b)
 {
@@ -937,6 +1015,7 @@ typedef const void *packed_t;
         (four).d = (from)[(place) + 3]; \
     } while (0)
 
+#if USES_COLUMNS && USES_BYTES
 static inline void store_four(int16_t *to, four_t four)
 {
     to[0] = four.a;
@@ -944,6 +1023,7 @@ static inline void store_four(int16_t *to, four_t four)
     to[2] = four.c;
     to[3] = four.d;
 }
+#endif
 
 static inline int32_t add_products(int32_t sum, four_t x, four_t y)
 {
@@ -996,18 +1076,22 @@ static inline four_t second_four(packed_t packed)
 }
 #endif
 
+#endif
+
 /* Numbers of a tap that columns are multiplied with; zero_in for border. */
 APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t place,
-                           int16_t *to)
+                           number_t *to)
 {
     const uint32_t channels = layer->channels;
     const uint32_t hop = layer->hop;
     const uint32_t stride = hop * channels * layer->groups;
+#if !VECTORS
     const uint32_t fours = channels / 4u;
     const uint32_t rest = channels % 4u;
+#endif
     const uint32_t gap = layer->pitch - channels;
     const uint32_t columns_in = (row != NULL) ? layer->columns_in : 0u;
-    const int16_t zero = layer->zero_in;
+    const number_t zero = (number_t)layer->zero_in;
     uint32_t offset = place * channels * layer->groups;
     uint32_t left = layer->units;
     if (channels == 1u) {
@@ -1023,6 +1107,22 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
     }
     ROLLED
     do {
+#if VECTORS
+        const int8_t *from = (place < columns_in) ? (row + offset) : NULL;
+        uint32_t i;
+        for (i = channels; i != 0u;) {
+            const uint32_t some = (i < 16u) ? i : 16u;
+            const mve_pred16_t lanes = vctp8q(i);
+            int8x16_t numbers = vdupq_n_s8(zero);
+            if (from != NULL) {
+                numbers = vldrbq_z_s8(from, lanes);
+                from += some;
+            }
+            vstrbq_p_s8(to, numbers, lanes);
+            to += some;
+            i -= some;
+        }
+#else
         uint32_t i;
         if (place < columns_in) {
             const int8_t *from = row + offset;
@@ -1052,6 +1152,7 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
                 ++to;
             }
         }
+#endif
         to += gap;
         place += hop;
         offset += stride;
@@ -1061,10 +1162,10 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
 
 /* Numbers of a group that columns are multiplied with. */
 static void fill(const dense_t *layer, const void *const rows[], uint32_t group,
-                 int16_t *to)
+                 number_t *to)
 {
     const uint32_t channels = layer->channels;
-    int16_t *at = to;
+    number_t *at = to;
     /* a place before the first column wraps around and is large */
     uint32_t place = 0u - (uint32_t)layer->left;
     uint32_t across;
@@ -1088,7 +1189,217 @@ static void fill(const dense_t *layer, const void *const rows[], uint32_t group,
     }
 }
 
-#if USES_COLUMNS
+#if VECTORS
+#if USES_BYTES
+/* All columns of four outputs, whose weights take turns word by word. */
+APART static void four_outputs(const dense_t *layer, uint32_t output, const int8_t *x,
+                               void *values)
+{
+    const end_t *const end = &layer->end;
+    const int32_t *const start = end->start + output;
+    const int8_t *const weight = layer->weight + output * layer->length;
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    const uint32_t blocks = layer->length / 16u;
+    const uint32_t rest = layer->length % 16u;
+    uint32_t left = layer->columns_out;
+    uint32_t place = output;
+    do {
+        const int8_t *a = x;
+        const int8_t *w = weight;
+        int32_t s0 = start[0];
+        int32_t s1 = start[1];
+        int32_t s2 = start[2];
+        int32_t s3 = start[3];
+        uint32_t i;
+        for (i = blocks; i != 0u; --i) {
+            const int8x16_t numbers = vldrbq_s8(a);
+            const int32x4x4_t four = vld4q_s32((const int32_t *)(const void *)w);
+            s0 = vmladavaq_s8(s0, numbers, vreinterpretq_s8_s32(four.val[0]));
+            s1 = vmladavaq_s8(s1, numbers, vreinterpretq_s8_s32(four.val[1]));
+            s2 = vmladavaq_s8(s2, numbers, vreinterpretq_s8_s32(four.val[2]));
+            s3 = vmladavaq_s8(s3, numbers, vreinterpretq_s8_s32(four.val[3]));
+            a += 16;
+            w += 64;
+        }
+        if (rest != 0u) {
+            const mve_pred16_t lanes = vctp8q(rest);
+            const int8x16_t numbers = vldrbq_z_s8(a, lanes);
+            /* 16 bytes from word to word of an output */
+            const uint32x4_t apart = vshlq_n_u32(vidupq_n_u32(0, 8), 1);
+            const int32_t *words = (const int32_t *)(const void *)w;
+            s0 = vmladavaq_s8(s0, numbers, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(
+                                               words, apart, lanes)));
+            s1 = vmladavaq_s8(s1, numbers, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(
+                                               words + 1, apart, lanes)));
+            s2 = vmladavaq_s8(s2, numbers, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(
+                                               words + 2, apart, lanes)));
+            s3 = vmladavaq_s8(s3, numbers, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(
+                                               words + 3, apart, lanes)));
+        }
+        put_four(end, output, s0, s1, s2, s3, values, place);
+        x += layer->step;
+        place += outputs;
+        --left;
+    } while (left != 0u);
+}
+
+/* All columns of one output. */
+APART static void one_output(const dense_t *layer, uint32_t output, const int8_t *x,
+                             void *values)
+{
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    uint32_t left;
+    uint32_t place = output;
+    for (left = layer->columns_out; left != 0u; --left) {
+        const int8_t *a = x;
+        const int8_t *w = layer->weight + output * layer->length;
+        int32_t sum = layer->end.start[output];
+        int32_t i;
+        for (i = layer->length; i > 0; i -= 16) {
+            const mve_pred16_t lanes = vctp8q((uint32_t)i);
+            sum = vmladavaq_s8(sum, vldrbq_z_s8(a, lanes), vldrbq_z_s8(w, lanes));
+            a += 16;
+            w += 16;
+        }
+        put_output(&layer->end, output, sum, values, place);
+        x += layer->step;
+        place += outputs;
+    }
+}
+#endif
+
+#if USES_NIBBLES
+/* Products with the lower and the upper halves of bytes, which hold weights plus 8. */
+static inline int32_t add_lower(int32_t sum, int8x16_t numbers, int32x4_t weights)
+{
+    const int8x16_t both = vreinterpretq_s8_s32(weights);
+    return vmladavaq_s8(sum, numbers, vandq_s8(both, vdupq_n_s8(15)));
+}
+
+static inline int32_t add_upper(int32_t sum, int8x16_t numbers, int32x4_t weights)
+{
+    const uint8x16_t both = vreinterpretq_u8_s32(weights);
+    return vmladavaq_s8(sum, numbers, vreinterpretq_s8_u8(vshrq_n_u8(both, 4)));
+}
+
+/* All columns of four outputs: words have those of the first two or of the others. */
+APART static void four_outputs_of_nibbles(const dense_t *layer, uint32_t output,
+                                          const int8_t *x, void *values)
+{
+    const end_t *const end = &layer->end;
+    const int32_t *const start = end->start + output;
+    const uint8_t *const weight = layer->nibbles + output * (layer->length / 2u);
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    const uint32_t blocks = layer->length / 16u;
+    const uint32_t rest = layer->length % 16u;
+    uint32_t left = layer->columns_out;
+    uint32_t place = output;
+    do {
+        const int8_t *a = x;
+        const int32_t *w = (const int32_t *)(const void *)weight;
+        int32_t s0 = start[0];
+        int32_t s1 = start[1];
+        int32_t s2 = start[2];
+        int32_t s3 = start[3];
+        int32_t less = 0;
+        uint32_t i;
+        for (i = blocks; i != 0u; --i) {
+            const int8x16_t numbers = vldrbq_s8(a);
+            const int32x4x2_t two = vld2q_s32(w);
+            s0 = add_lower(s0, numbers, two.val[0]);
+            s1 = add_upper(s1, numbers, two.val[0]);
+            s2 = add_lower(s2, numbers, two.val[1]);
+            s3 = add_upper(s3, numbers, two.val[1]);
+            less = vaddvaq_s8(less, numbers);
+            a += 16;
+            w += 8;
+        }
+        if (rest != 0u) {
+            const mve_pred16_t lanes = vctp8q(rest);
+            const int8x16_t numbers = vldrbq_z_s8(a, lanes);
+            const uint32x4_t apart = vidupq_n_u32(0, 8);
+            const int32x4_t one = vldrwq_gather_offset_z_s32(w, apart, lanes);
+            const int32x4_t other = vldrwq_gather_offset_z_s32(w + 1, apart, lanes);
+            s0 = add_lower(s0, numbers, one);
+            s1 = add_upper(s1, numbers, one);
+            s2 = add_lower(s2, numbers, other);
+            s3 = add_upper(s3, numbers, other);
+            less = vaddvaq_s8(less, numbers);
+        }
+        less *= 8;
+        put_four(end, output, s0 - less, s1 - less, s2 - less, s3 - less, values, place);
+        x += layer->step;
+        place += outputs;
+        --left;
+    } while (left != 0u);
+}
+
+/* All columns of one output: words have eight weights of it. */
+APART static void one_output_of_nibbles(const dense_t *layer, uint32_t output,
+                                        const int8_t *x, void *values)
+{
+    const uint8_t *const weight = layer->nibbles + output * (layer->length / 2u);
+    const uint32_t outputs = (uint32_t)layer->groups * layer->outputs;
+    const uint32x4_t turns = vidupq_n_u32(0, 8);
+    uint32_t left;
+    uint32_t place = output;
+    for (left = layer->columns_out; left != 0u; --left) {
+        const int32_t *a = (const int32_t *)(const void *)x;
+        const int32_t *w = (const int32_t *)(const void *)weight;
+        int32_t sum = layer->end.start[output];
+        int32_t less = 0;
+        int32_t i;
+        for (i = layer->length / 8; i > 0; i -= 4) {
+            const mve_pred16_t lanes = vctp32q((uint32_t)i);
+            const int32x4_t weights = vldrwq_z_s32(w, lanes);
+            const int8x16_t first =
+                vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(a, turns, lanes));
+            const int8x16_t second =
+                vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(a + 1, turns, lanes));
+            sum = add_upper(add_lower(sum, first, weights), second, weights);
+            less = vaddvaq_s8(vaddvaq_s8(less, first), second);
+            a += 8;
+            w += 4;
+        }
+        put_output(&layer->end, output, sum - 8 * less, values, place);
+        x += layer->step;
+        place += outputs;
+    }
+}
+#endif
+
+/* All outputs of a group. */
+static void all_outputs(const dense_t *layer, uint32_t output, const int8_t *x,
+                        void *values)
+{
+    uint32_t left = layer->outputs;
+    while (left != 0u) {
+        const uint32_t some = (left < 4u) ? 1u : 4u;
+#if USES_BYTES
+        if (layer->weight != NULL) {
+            if (some == 4u) {
+                four_outputs(layer, output, x, values);
+            } else {
+                one_output(layer, output, x, values);
+            }
+        }
+#endif
+#if USES_NIBBLES
+        if (layer->nibbles != NULL) {
+            if (some == 4u) {
+                four_outputs_of_nibbles(layer, output, x, values);
+            } else {
+                one_output_of_nibbles(layer, output, x, values);
+            }
+        }
+#endif
+        output += some;
+        left -= some;
+    }
+}
+#endif
+
+#if USES_COLUMNS && !VECTORS
 /* Weights of one or four outputs, in the order of flash. */
 APART static void unpack(const dense_t *layer, uint32_t first, uint32_t count,
                          int16_t *to)
@@ -1248,7 +1559,7 @@ APART static void one_output(const dense_t *layer, uint32_t output, const int16_
 }
 #endif
 
-#if USES_COLUMN
+#if USES_COLUMN && !VECTORS
 /* One column of outputs, the weights of each four taking turns word by word. */
 #if USES_BYTES
 #define ADD_FOUR_OF_BYTES(k)                         \
@@ -1383,6 +1694,12 @@ static void dense(const dense_t *layer, const void *const rows[], void *values,
     uint32_t output = 0;
     for (group = 0; group < layer->groups; ++group) {
         const uint32_t end = output + layer->outputs;
+#if VECTORS
+        int8_t *const numbers = (int8_t *)(void *)work;
+        fill(layer, rows, group, numbers);
+        all_outputs(layer, output, numbers, values);
+        output = end;
+#else
         fill(layer, rows, group, work);
 #if USES_COLUMN
         if (layer->flat != 0u) {
@@ -1423,11 +1740,43 @@ static void dense(const dense_t *layer, const void *const rows[], void *values,
             }
         }
 #endif
+#endif
     }
 }
 #endif
 
 #if USES_FILTER
+#if VECTORS
+/* Four channels at a time. */
+APART static void filter_vectors(const filter_t *layer, const int8_t *const from[],
+                                 int8_t *values)
+{
+    const uint32_t channels = layer->channels;
+    const uint32_t count = (uint32_t)layer->taps * layer->width;
+    const int32_t round = layer->end.round;
+    const int32_t last = layer->end.last;
+    uint32_t channel;
+    for (channel = 0; channel < channels; channel += 4u) {
+        const mve_pred16_t lanes = vctp32q(channels - channel);
+        const int8_t *weight = layer->weight + channel;
+        int32x4_t sums = vldrwq_z_s32(layer->end.start + channel, lanes);
+        uint32_t i;
+        for (i = 0; i < count; ++i) {
+            const int32x4_t factor = vldrbq_z_s32(weight, lanes);
+            const int32x4_t numbers = (from[i] != NULL)
+                                          ? vldrbq_z_s32(from[i] + channel, lanes)
+                                          : vdupq_n_s32(layer->zero_in);
+            sums = vaddq_s32(sums, vmulq_s32(numbers, factor));
+            weight += channels;
+        }
+        vstrbq_p_s32(values + channel,
+                     short_outputs(sums,
+                                   vldrwq_z_s32(layer->end.multiplier + channel, lanes),
+                                   round, last),
+                     lanes);
+    }
+}
+#else
 /* Three taps, none of which is border. */
 APART static void filter_three(const filter_t *layer, const int8_t *const from[],
                                int8_t *values)
@@ -1456,6 +1805,7 @@ APART static void filter_three(const filter_t *layer, const int8_t *const from[]
         ++values;
     } while (a != stop);
 }
+#endif
 
 APART static void filter(const filter_t *layer, const void *const rows[], int8_t *values)
 {
@@ -1467,7 +1817,10 @@ APART static void filter(const filter_t *layer, const void *const rows[], int8_t
     uint32_t channel;
     uint32_t place = 0;
     for (column = 0; column < layer->columns_out; ++column) {
-        uint32_t whole = (end->kind == (uint8_t)NARROW_SHORT) ? 1u : 0u;
+        const uint32_t brief = (end->kind == (uint8_t)NARROW_SHORT) ? 1u : 0u;
+#if !VECTORS
+        uint32_t whole = brief;
+#endif
         uint32_t i = 0;
         uint32_t tap;
         uint32_t across;
@@ -1477,18 +1830,29 @@ APART static void filter(const filter_t *layer, const void *const rows[], int8_t
                 from[i] = NULL;
                 if ((rows[tap] != NULL) && (at < layer->columns_in)) {
                     from[i] = (const int8_t *)rows[tap] + at * channels;
-                } else {
+                }
+#if !VECTORS
+                else {
                     whole = 0;
                 }
+#endif
                 at += layer->dilation;
                 ++i;
             }
         }
+#if VECTORS
+        if (brief != 0u) {
+            filter_vectors(layer, from, values + place);
+            place += channels;
+            continue;
+        }
+#else
         if ((count == 3u) && (whole != 0u)) {
             filter_three(layer, from, values + place);
             place += channels;
             continue;
         }
+#endif
         for (channel = 0; channel < channels; ++channel) {
             int32_t sum = end->start[channel];
             for (i = 0; i < count; ++i) {
@@ -2164,6 +2528,10 @@ static void begin(wav2small_state *state)
 }
 
 #if NORMALISED
+/* a full scale of 2^15 in the mean's 11 bits, and twice what a logarithm can be */
+#define MAX_MEAN (1 << 26)
+#define MAX_GAIN (128 << FRACTION)
+
 wav2small_status wav2small_measure(const int16_t *samples, size_t count,
                                    wav2small_level *level)
 {
@@ -2220,6 +2588,11 @@ wav2small_status wav2small_init(wav2small_state *state, const wav2small_level *l
 {
     if ((state == NULL) || (level == NULL)) {
         return WAV2SMALL_NO_POINTER;
+    }
+    /* what is beyond 16-bit samples would overflow where it is used */
+    if ((level->mean < -MAX_MEAN) || (level->mean > MAX_MEAN) ||
+        (level->gain < -MAX_GAIN) || (level->gain > MAX_GAIN)) {
+        return WAV2SMALL_NO_LEVEL;
     }
     state->level = *level;
     state->ready = READY;

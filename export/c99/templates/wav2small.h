@@ -48,7 +48,9 @@ typedef enum {
     /* fewer than WAV2SMALL_MIN_SAMPLES samples so far; scores are as before */
     WAV2SMALL_TOO_SHORT = 3,
     /* more than WAV2SMALL_MAX_SAMPLES samples with these, none of which was heard */
-    WAV2SMALL_TOO_LONG = 4
+    WAV2SMALL_TOO_LONG = 4,
+    /* a level that no signal has; nothing was done */
+    WAV2SMALL_NO_LEVEL = 5
 } wav2small_status;
 $level_type
 /* Everything that is remembered, and the memory to work in.
