@@ -101,7 +101,7 @@ def a_long_file(folder: Path) -> None:
             file.write(np.zeros(60 * 16000, np.int16))
     print(f"24 h of silence, {path.stat().st_size / 1e6:.1f} MB")
     for skip in (False, True):
-        config = AnnotateConfig(skip_non_speech=skip)
+        config = AnnotateConfig(gate="bundled" if skip else "none")
         begun = time.monotonic()
         with peak_of_children() as peak:
             report = annotate(

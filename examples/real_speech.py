@@ -34,17 +34,18 @@ from wav2small.evaluate import agreement
 from wav2small.labels import LabelStore
 from wav2small.models import ASSETS, load_model
 
-EPOCHS = {
-    "wav2small": 100,
-    "wav2small-rt": 100,
-    "wav2small-rt-mini": 200,
-    "wav2small-17k": 20,
-    "mobilenetv3-small": 20,
-    "mobilenetv3-large": 20,
-    "mobilenetv4-small": 20,
-    "mobilenetv4-medium": 20,
+RECIPES: dict[str, dict[str, Any]] = {
+    # what it says of silence it learns slowly; see docs/students.md
+    "wav2small": {"epochs": 200, "batch_size": 32, "non_speech": 0.1},
+    "wav2small-rt": {"epochs": 100},
+    "wav2small-rt-mini": {"epochs": 200},
+    "wav2small-17k": {"epochs": 20},
+    "mobilenetv3-small": {"epochs": 20},
+    "mobilenetv3-large": {"epochs": 20},
+    "mobilenetv4-small": {"epochs": 20},
+    "mobilenetv4-medium": {"epochs": 20},
 }
-"""How long each student is trained; the first three are bundled."""
+"""Options of ``distill`` for each student; the first three are bundled."""
 
 WINDOW = 0.5
 """Seconds that a model which cannot stream takes at a time."""
@@ -73,14 +74,16 @@ def write_manifest(data: Path, path: Path) -> None:
         writer.writerows(rows)
 
 
-def make(student: str, epochs: int, data: Path, labels: Path, out: Path) -> None:
+def make(
+    student: str, recipe: dict[str, Any], data: Path, labels: Path, out: Path
+) -> None:
     """Train a student and export it, as far as that is not done."""
     run, fp32, int8 = out / "run", out / "fp32", out / "int8"
     cli.distill(
         labels,
         run,
         student=student,
-        epochs=epochs,
+        **recipe,
         noise=data / "esc10",
         # twice as fast where the processor has it; the others gain nothing
         bfloat16=student in ("wav2small", "wav2small-17k"),
@@ -96,7 +99,7 @@ def make(student: str, epochs: int, data: Path, labels: Path, out: Path) -> None
             overwrite=True,
         )
     if not (int8 / "model.onnx").exists():
-        bundled = student in list(EPOCHS)[:3]
+        bundled = student in list(RECIPES)[:3]
         try:
             cli.export(
                 str(run),
@@ -236,8 +239,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--student", nargs="+", default=["wav2small"], choices=EPOCHS)
-    parser.add_argument("--epochs", type=int, help="of each; else as in EPOCHS")
+    parser.add_argument("--student", nargs="+", default=["wav2small"], choices=RECIPES)
+    parser.add_argument("--epochs", type=int, help="of each; else as in RECIPES")
     parser.add_argument(
         "--bundle", action="store_true", help="put the models into the package"
     )
@@ -249,8 +252,10 @@ def main() -> None:
     cli.annotate([manifest, labels], resume=True)
     results = {}
     for student in arguments.student:
-        epochs = arguments.epochs or EPOCHS[student]
-        make(student, epochs, data, labels, out / student)
+        recipe = dict(RECIPES[student])
+        if arguments.epochs:
+            recipe["epochs"] = arguments.epochs
+        make(student, recipe, data, labels, out / student)
         results[student] = measure(out / student, labels)
         (out / student / "figures.json").write_text(
             json.dumps(results[student], indent=2) + "\n"

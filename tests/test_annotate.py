@@ -453,7 +453,7 @@ def test_other_sounds_are_left_out(tmp_path):
     voice, _ = soundfile.read(folder / "speech.opus", dtype="float32")
     mixed = np.concatenate([silence, voice[:16000], silence])
     soundfile.write(folder / "mixed.wav", mixed, 16000)
-    config = AnnotateConfig(window_seconds=1.0, shard_files=2, skip_non_speech=True)
+    config = AnnotateConfig(window_seconds=1.0, shard_files=2, gate="bundled")
     out = tmp_path / "labels"
     report = annotate([folder], out, Ear(), config=config)
     assert report.errors == []
@@ -522,7 +522,7 @@ def test_labels_of_an_earlier_version(tmp_path):
     rows = LabelStore.open(out).table().to_pylist()
     manifest = json.loads((out / "manifest.json").read_text())
     del manifest["shards"]
-    for name in ("skip_non_speech", "bfloat16"):
+    for name in ("gate", "bfloat16"):
         del manifest["config"][name]
     store = LabelStore.create(out, manifest, overwrite=True)
     store.append(rows, [])

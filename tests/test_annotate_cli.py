@@ -43,13 +43,13 @@ def audio(tmp_path):
 
 def test_non_speech(run, audio, tmp_path):
     out = tmp_path / "labels"
-    words = (audio, out, "--teacher", STUDENT, "--skip-non-speech", "--workers", 2)
+    words = (audio, out, "--teacher", STUDENT, "--gate", "bundled", "--workers", 2)
     code, output, error = run(*words, "--timeout", 60, "--memory", 2)
     assert (code, output) == (0, f"{out}\n")
     assert "1 labels by wav2small-rt-mini" in error
     assert re.search(r"left out \d\d\.\d% of the audio: 0\.1 min of silence", error)
     config = json.loads((out / "manifest.json").read_text())["config"]
-    assert (config["batch_seconds"], config["skip_non_speech"]) == (None, True)
+    assert (config["batch_seconds"], config["gate"]) == (None, "bundled")
     code, _, error = run(audio, out, "--teacher", STUDENT, "--resume", "--workers", 0)
     assert code == 1
     assert "config must be that of the labels" in error

@@ -74,8 +74,8 @@ def test_the_share_of_speakers():
 
 
 def test_every_student_is_made_and_the_first_are_bundled():
-    assert set(real_speech.EPOCHS) == set(STUDENTS)
-    assert set(bundled()) <= set(list(real_speech.EPOCHS)[:3])
+    assert set(real_speech.RECIPES) == set(STUDENTS)
+    assert set(bundled()) <= set(list(real_speech.RECIPES)[:3])
 
 
 def test_the_front_is_drawn(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import subprocess
 import sys
@@ -10,12 +11,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from silero_vad import load_silero_vad
 
 from wav2small import audio, gate
 from wav2small.errors import InputError
-from wav2small.gate import MIN_SAMPLES, PIECE_SAMPLES, SpeechGate, classify, level
+from wav2small.gate import (
+    MIN_SAMPLES,
+    PIECE_SAMPLES,
+    SileroGate,
+    SpeechGate,
+    classify,
+    level,
+    load_gate,
+)
 
 DEMO = Path(gate.__file__).parent / "assets" / "demo"
 
@@ -287,3 +298,53 @@ def test_unseen_sounds_are_no_speech(data: Path, speech_gate: SpeechGate) -> Non
     assert len(accepted) == 10
     assert max(accepted.values()) <= 2  # of 8
     assert sum(accepted.values()) <= 4  # of 80
+
+
+# The detector of silero-vad
+
+
+@pytest.fixture(scope="module")
+def silero() -> SileroGate:
+    return SileroGate()
+
+
+def test_silero_hears_speech_alone(silero: SileroGate, demo: list[np.ndarray]) -> None:
+    assert {silero.classify(signal) for signal in demo} == {"speech"}
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 32000).astype(np.float32)
+    assert silero.classify(noise) == "non-speech"
+    assert silero.classify(0 * noise) == "silence"
+
+
+def test_silero_wants_speech_for_a_quarter_second(
+    silero: SileroGate, demo: list[np.ndarray]
+) -> None:
+    found = silero.frames(demo[0])
+    assert len(found) == math.ceil(len(demo[0]) / 512)
+    runs = [min(found[start : start + 8]) for start in range(len(found) - 7)]
+    assert silero.probability(demo[0]) == pytest.approx(max(runs))
+    # as the package itself says, frame by frame
+    theirs = load_silero_vad(onnx=True)
+    padded = np.pad(demo[0], (0, -len(demo[0]) % 512))
+    told = [theirs(torch.from_numpy(f), 16000).item() for f in padded.reshape(-1, 512)]
+    np.testing.assert_allclose(found, told, atol=1e-4)
+
+
+def test_gates_have_names(monkeypatch) -> None:
+    assert load_gate("none") is None
+    assert type(load_gate("bundled")) is SpeechGate
+    assert type(load_gate("silero")) is SileroGate
+    with pytest.raises(InputError, match="gate must be one of none, bundled, silero"):
+        load_gate("garden")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'wav2small\[vad\]'"):
+        load_gate("silero")
+
+
+def test_silero_at_work(data: Path, silero: SileroGate) -> None:
+    speakers = held_out(data, "emodb", "split", "test", "speaker")
+    kinds = [silero.classify(signal) for group in speakers.values() for signal in group]
+    assert kinds.count("speech") >= 0.985 * len(kinds)
+    sounds = held_out(data, "esc10", "fold", "5", "category")
+    kinds = [silero.classify(signal) for group in sounds.values() for signal in group]
+    assert kinds.count("speech") <= 4  # of 80

@@ -80,6 +80,14 @@ class EngineName(StrEnum):
     dask = "dask"
 
 
+class Gate(StrEnum):
+    """Who tells speech from other sounds."""
+
+    none = "none"
+    bundled = "bundled"
+    silero = "silero"
+
+
 class Fusion(StrEnum):
     """How what is known beside a signal joins it."""
 
@@ -180,10 +188,13 @@ def annotate(
     window: Annotated[
         float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
     ] = 10.0,
-    skip_non_speech: Annotated[
-        bool,
-        typer.Option("--skip-non-speech", help="Leave out silence, noise and music."),
-    ] = False,
+    gate: Annotated[
+        Gate,
+        typer.Option(
+            help="Who tells silence, noise and music, which are left out: the bundled "
+            "network or silero-vad."
+        ),
+    ] = Gate.none,
     bfloat16: Annotated[
         bool,
         typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16."),
@@ -252,7 +263,7 @@ def annotate(
     config = AnnotateConfig(
         window_seconds=window,
         batch_seconds=batch_seconds,
-        skip_non_speech=skip_non_speech,
+        gate=gate.value,
         bfloat16=bfloat16,
     )
     with (
@@ -319,6 +330,10 @@ def distill(
     noise: Annotated[
         Path | None, typer.Option(help="Recordings of noise to train with.")
     ] = None,
+    non_speech: Annotated[
+        float,
+        typer.Option(help="Share of noise or silence alone.", min=0, max=1),
+    ] = 0.05,
     audio_root: Annotated[
         Path | None, typer.Option(help="Where the audio is, if it was moved.")
     ] = None,
@@ -347,6 +362,7 @@ def distill(
         crop_seconds=crop,
         learning_rate=learning_rate,
         seed=seed,
+        non_speech=non_speech,
         bfloat16=bfloat16,
     )
     loaded = None

@@ -8,6 +8,8 @@ The gate says which signals are worth a score.
 from __future__ import annotations
 
 import functools
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -131,6 +133,96 @@ class SpeechGate:
         if self.probability(signal) < self.threshold:
             return "non-speech"
         return "speech"
+
+
+class SileroGate(SpeechGate):
+    """The voice activity detector of the package silero-vad (MIT).
+
+    Its network hears frames of 32 ms, each with 4 ms of the one before.
+    A signal is speech if eight frames in a row are, 256 ms.
+    It does not know that music is none.
+
+    Raises:
+        InputError: if the package is missing or another version
+
+    """
+
+    FRAME, BEFORE, RUN = 512, 64, 8
+    """Samples of a frame, samples of the one before, and frames in a row."""
+
+    threshold = 0.5
+    """That of the package."""
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        # the package itself is not run: it would import torch
+        package = importlib.util.find_spec("silero_vad")
+        if package is None or package.origin is None:
+            raise InputError(
+                "package silero_vad is missing: pip install 'wav2small[vad]'"
+            )
+        path = Path(package.origin).parent / "data" / "silero_vad_16k_sequence.onnx"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's have no common base class
+            raise InputError(
+                f"gate must be in silero-vad 6.2.3 or later, got '{path}': "
+                f"{type(error).__name__}: pip install 'wav2small[vad]'"
+            ) from error
+
+    def frames(self, signal: np.ndarray) -> np.ndarray:
+        """Probability of each frame that it is speech, shape ``(frames,)``, in 0..1."""
+        count = -(-len(signal) // self.FRAME)
+        padded = np.zeros(self.BEFORE + count * self.FRAME, np.float32)
+        padded[self.BEFORE : self.BEFORE + len(signal)] = signal
+        width = self.BEFORE + self.FRAME
+        frames = np.lib.stride_tricks.sliding_window_view(padded, width)
+        state = np.zeros((1, 1, 128), np.float32)
+        found: np.ndarray = self._session.run(
+            ["speech_probs"],
+            {"input": frames[:: self.FRAME].copy(), "h": state, "c": state},
+        )[0]
+        return found
+
+    def probability(self, signal: np.ndarray) -> float:
+        """Least probability of the eight frames in a row that are most like speech.
+
+        Args:
+            signal: at least one sample
+
+        Raises:
+            InputError: if the signal is no finite array of one axis
+
+        """
+        _check(signal)
+        found = self.frames(signal)
+        run = min(self.RUN, len(found))
+        return float(np.lib.stride_tricks.sliding_window_view(found, run).min(1).max())
+
+
+def load_gate(name: str) -> SpeechGate | None:
+    """Return a gate by its name.
+
+    Args:
+        name: ``bundled``, ``silero`` or ``none``
+
+    Raises:
+        InputError: if there is no such gate, or its package is missing
+
+    """
+    makers: dict[str, Callable[[], SpeechGate | None]] = {
+        "none": lambda: None,
+        "bundled": SpeechGate,
+        "silero": SileroGate,
+    }
+    if name not in makers:
+        raise InputError(f"gate must be one of {', '.join(makers)}, got '{name}'")
+    return makers[name]()
 
 
 def classify(signal: np.ndarray) -> Kind:

@@ -22,7 +22,7 @@ from . import audio
 from .adv import DIMENSIONS, SAMPLING_RATE
 from .errors import InputError
 from .files import sha256
-from .gate import SpeechGate
+from .gate import SpeechGate, load_gate
 from .labels import HUMAN, SourceKey, Stretch
 from .teachers import Teacher, TeacherInfo
 
@@ -51,9 +51,9 @@ class AnnotateConfig:
     """Files whose labels are written at a time;
     if None, a thousandth of the corpus, at least 32 and at most 1,000."""
 
-    skip_non_speech: bool = False
-    """Whether windows of silence, noise or music are left out,
-    as told by :class:`wav2small.gate.SpeechGate`."""
+    gate: str = "none"
+    """Whether windows of silence, noise or music are left out, and who tells them:
+    ``none``, ``bundled`` or ``silero``, see :func:`wav2small.gate.load_gate`."""
 
     bfloat16: bool = False
     """Whether a torch teacher multiplies in bfloat16, where it can."""
@@ -145,7 +145,7 @@ class Labeller:
     def __init__(self, teacher: Teacher, config: AnnotateConfig) -> None:
         self.teacher = teacher
         self.config = config
-        self.gate = SpeechGate() if config.skip_non_speech else None
+        self.gate = load_gate(config.gate)
 
     def label(
         self,
