@@ -52,27 +52,42 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"a": 1}
 
 
-def test_the_report_says_all() -> None:
+def test_the_report_says_all(tmp_path: Path) -> None:
     rows = [
-        {"name": "plain", "ccc": FIGURE, "trainable": 12345, "seconds": 7},
-        {"name": "gender", "ccc": FIGURE, "ccc, not told": FIGURE, "trainable": 1,
+        {"name": "plain", "ccc": FIGURE, "trainable": 12345, "seconds": 7,
+         "change": [0, 0, 0]},
+        {"name": "gender", "ccc": FIGURE, "change": [0.1, -0.02, 0.2],
+         "ccc, not told": FIGURE, "trainable": 1,
          "seconds": 7, "exits": [{"tolerance": 0.1, "share": 0.5, "mean": 0.3}]},
     ]  # fmt: skip
+    few = [{"labels": 12, "way": "select", "ccc": FIGURE}]
     text = study.report(
         rows,
-        [{"labels": 12, "way": "select", "ccc": FIGURE}],
+        few,
         {"made up": {"maps": 20, "ccc": FIGURE}},
-        {"ccc": FIGURE},
+        {"ccc": FIGURE, "change": [0.1, -0.02, 0.2]},
     )
+    study.draw(rows, few, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 5000
     cell = "0.500 [0.40, 0.60]"
     for line in (
-        f"| plain | {cell} | {cell} | {cell} | 12,345 | 7 |",
+        f"| plain | {cell} | {cell} | {cell} |  | 12,345 | 7 |",
+        f"| gender | {cell} | {cell} | {cell} | +0.100 [-0.02, +0.20] | 1 | 7 |",
         "| 0.1 | 50% | 0.300 |",
         f"| 12 | select | {cell} | {cell} | {cell} |",
         f"| made up | 20 | {cell} | {cell} | {cell} |",
     ):
         assert line in text
     assert "gender, not told in use" in text
+
+
+def test_a_change_has_its_sign_and_interval() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 1, (200, 3))
+    good, bad = (truth + rng.normal(0, sigma, truth.shape) for sigma in (0.1, 0.4))
+    value, low, high = study.change(truth, good, bad)
+    assert 0.1 < low < value < high
+    assert study.change(truth, good, good) == [0, 0, 0]
 
 
 def test_emodb_is_drawn_towards_neutral(data: Path) -> None:
