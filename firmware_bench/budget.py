@@ -162,7 +162,9 @@ def check_budget(
         (
             _memory(
                 "ram",
-                plan.size if stream is None else stream.result_bytes,
+                plan.size
+                if stream is None
+                else stream.c99_bytes or stream.result_bytes,
                 "planned arena" if stream is None else "planned stream, no stack",
                 ram,
                 target.ram_bytes if target else None,

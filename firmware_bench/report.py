@@ -188,6 +188,10 @@ def _streaming(streaming: dict[str, Any]) -> list[tuple[str, str]]:
                 f"second of audio, look-ahead {plan['look_ahead_seconds']:.3g} s",
             )
         )
+        if plan["c99_bytes"]:
+            rows.append(
+                ("", f"{plan['c99_bytes']:,} B of state in C99, without the stack")
+            )
     if obstacle:
         name = "" if rows else "stream"
         rows.append((name, _printable(f"not as it is: {obstacle}")))

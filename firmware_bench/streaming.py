@@ -24,6 +24,8 @@ one row of each tensor within it and a copy of its pool's sums.
 A result that ends the signal may overwrite and needs no more than a push.
 
 Not counted: stack, constants (flash), alignment, and scratch inside kernels.
+``c99_bytes`` has the latter two: it is the state's size in the C that
+:func:`export.c99.generate` writes, whose kernels unpack what they multiply.
 
 Multiply-accumulates are counted as in :mod:`firmware_bench.cost`;
 those of the front end are the multiplications of its Fourier transform and mel sums,
@@ -39,6 +41,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
+from export.c99 import memory
+from export.errors import ExportError
 from export.graph import IntegerGraph
 from export.reader import read
 from export.streaming import Line, PoolStage, Schedule, Stage, count_macs, schedule
@@ -79,6 +83,9 @@ class StreamingPlan:
 
     result_bytes: int
     """State and scratch of a result while the signal goes on."""
+
+    c99_bytes: int | None
+    """State of the generated C, scratch included; None if there is no such C."""
 
     result_macs: int
     """Multiply-accumulates of one result behind the pooling."""
@@ -126,11 +133,19 @@ def plan(
         stages=costs,
         peak_bytes=state + _push_scratch(stages),
         result_bytes=state + _result_scratch(stages),
+        c99_bytes=_c99_bytes(graph),
         result_macs=_head(stages)[1],
         look_ahead_seconds=(delay * front.hop_length + front.window_length / 2)
         / sampling_rate,
         obstacle=stages.obstacle,
     )
+
+
+def _c99_bytes(graph: IntegerGraph) -> int | None:
+    try:
+        return memory(graph).state
+    except ExportError:
+        return None
 
 
 def _all(stages: Schedule) -> tuple[Stage, ...]:

@@ -262,8 +262,11 @@ def test_wrong_limits_of_firmware(limits, message):
 
 
 def test_a_stream_in_place_of_the_window():
-    plan = StreamingPlan((), 50, 60, 7, 0.1, None)
+    plan = StreamingPlan((), 50, 60, None, 7, 0.1, None)
     report = check_budget(PLAN, COST, 1.0, stream=plan, target=target(), ram=60)
     assert [check.actual for check in report.checks] == [60, 500, 0.0]
     assert report.checks[0].passed is True
     assert "no stack" in report.checks[0].basis
+    plan = dataclasses.replace(plan, c99_bytes=70)
+    report = check_budget(PLAN, COST, 1.0, stream=plan, target=target(), ram=60)
+    assert (report.checks[0].actual, report.checks[0].passed) == (70, False)

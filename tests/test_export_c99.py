@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
 from export import graph
-from export.c99 import generate
+from export.c99 import generate, memory
 from export.c99.dead import without_dead_channels
 from export.c99.generate import (
     MOST_SAMPLES,
@@ -215,9 +215,7 @@ def test_scores_and_reset(built):
 @compiled
 def test_memory(built):
     model, library = built
-    memory = library.memory
-    total = memory.lines + memory.pools + memory.front_end + memory.scratch
-    assert 0 <= library.size - total < 16
+    assert library.size == library.memory.state == memory(model).state
     assert library.size <= 10240
     # the plan does not count what kernels unpack
     work = max(

@@ -63,6 +63,7 @@ typedef struct {
 wav2small_status wav2small_measure(const int16_t *samples, size_t count,
                                    wav2small_level *level);
 """
+_LEVEL_BYTES = 8
 _GOLDEN = (0, 1, 777, 8000, 20000)
 """Samples of the golden vectors, beyond the fewest that give a result."""
 
@@ -78,10 +79,16 @@ class Memory:
     """Sums of the pooling."""
 
     front_end: int
-    """Samples of a window and levels of the past."""
+    """Samples of a window, levels of the past or the signal's level, counts."""
 
     scratch: int
     """What is needed only while a function runs; part of the state's struct."""
+
+    @property
+    def state(self) -> int:
+        """Size of the state's struct, where 64-bit numbers lie at multiples of 8."""
+        kept = self.lines + self.pools + self.front_end
+        return -(-kept // 8) * 8 + self.scratch
 
 
 def generate(
@@ -116,19 +123,7 @@ def generate(
             f"prefix must be lower-case letters, digits and '_', got '{prefix}': "
             "give another one"
         )
-    graph = model if isinstance(model, IntegerGraph) else read(model)
-    plan = schedule(without_dead_channels(graph))
-    front = plan.front.constants
-    if front.power_floor is not None and (
-        any(front.padding) or front.power_floor >= 2**32
-    ):
-        raise ExportError(
-            "model that normalises each signal must have no border of zeros and a "
-            f"floor below 2 ** -6 for C code, got {front.padding} zeros and "
-            f"{front.power_floor / 2**38:.3g}: choose a student that streams, like "
-            "wav2small-rt"
-        )
-    writer = _Writer(graph, plan, lower(plan))
+    writer = _prepare(model)
     files = {
         "wav2small.h": writer.header(),
         "wav2small.c": _template("wav2small.c"),
@@ -146,6 +141,32 @@ def generate(
         text = _renamed(text, prefix)
         replace_file(target / _renamed(name, prefix), text.encode())
     return writer.memory
+
+
+def memory(model: IntegerGraph | ModelProto | bytes | str | Path) -> Memory:
+    """Return what :func:`generate` would, and write nothing.
+
+    Raises:
+        ExportError: if the model does not stream or an operator has no C code
+
+    """
+    return _prepare(model).memory
+
+
+def _prepare(model: IntegerGraph | ModelProto | bytes | str | Path) -> _Writer:
+    graph = model if isinstance(model, IntegerGraph) else read(model)
+    plan = schedule(without_dead_channels(graph))
+    front = plan.front.constants
+    if front.power_floor is not None and (
+        any(front.padding) or front.power_floor >= 2**32
+    ):
+        raise ExportError(
+            "model that normalises each signal must have no border of zeros and a "
+            f"floor below 2 ** -6 for C code, got {front.padding} zeros and "
+            f"{front.power_floor / 2**38:.3g}: choose a student that streams, like "
+            "wav2small-rt"
+        )
+    return _Writer(graph, plan, lower(plan))
 
 
 def _template(name: str) -> str:
@@ -204,6 +225,7 @@ class _Writer:
             pools=8 * self.sum_count + 4 * self.reference_count,
             front_end=2 * self.front.window_length
             + (self.past_bytes * past + 8 if past else 0)
+            + (_LEVEL_BYTES if self.normalised else 0)
             + 16,
             scratch=max(push, result),
         )
