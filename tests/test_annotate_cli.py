@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from wav2small import cli
+from wav2small import cli, terminal
 
 STUDENT = Path(cli.__file__).parent / "assets" / "models" / "wav2small-rt-mini"
 
@@ -74,8 +74,8 @@ def test_a_device_that_is_not_there(run, audio, tmp_path):
 def test_progress_says_hours_speed_and_end(monkeypatch):
     said = []
     now = iter([100.0, 110.0, 120.0])
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
-    progress = cli._hours(lambda *words: said.append(words))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
+    progress = terminal.hours(lambda *words: said.append(words))
     progress(10, 100, 0.0, 0)
     progress(40, 100, 7200.0, 2)
     assert said == [

@@ -6,17 +6,29 @@ import dataclasses
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .adv import DIMENSIONS, SAMPLING_RATE
 from .errors import InputError
+from .finetune import commands
+from .terminal import (
+    Overwrite,
+    Resume,
+    bar,
+    bars,
+    ending,
+    extra,
+    fail,
+    hours,
+    say,
+    say_use,
+    scores_line,
+    write,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,10 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
-
 
 _FORMS = (
     "ONNX, its folder, a run, a checkpoint or a bundled name; "
@@ -86,51 +94,6 @@ class Gate(StrEnum):
     none = "none"
     bundled = "bundled"
     silero = "silero"
-
-
-class Fusion(StrEnum):
-    """How what is known beside a signal joins it."""
-
-    joined = "joined"
-    gated = "gated"
-
-
-class Pooling(StrEnum):
-    """What is made of the frames of a signal."""
-
-    mean = "mean"
-    deviation = "deviation"
-    attentive = "attentive"
-
-
-class HiddenStates(StrEnum):
-    """Which layers of a backbone are heard."""
-
-    last = "last"
-    weighted = "weighted"
-    merged = "merged"
-
-
-class Choose(StrEnum):
-    """Which layers of a backbone are kept."""
-
-    first = "first"
-    uniform = "uniform"
-
-
-class WarmUp(StrEnum):
-    """What comes before a fine-tuning."""
-
-    none = "none"
-    taught = "taught"
-    contrast = "contrast"
-
-
-class FurtherTask(StrEnum):
-    """What a teacher learns beside scores."""
-
-    category = "category"
-    gender = "gender"
 
 
 class Table(StrEnum):
@@ -267,9 +230,9 @@ def annotate(
         bfloat16=bfloat16,
     )
     with (
-        _ending("labels are whole as far as they go: go on with --resume"),
-        _bar("annotate") as advance,
-        _extra("train"),
+        ending("labels are whole as far as they go: go on with --resume"),
+        bar("annotate") as advance,
+        extra("train"),
     ):
         report = run(
             sources,
@@ -279,7 +242,7 @@ def annotate(
             engine=place,
             resume=resume,
             overwrite=overwrite,
-            progress=_hours(advance),
+            progress=hours(advance),
         )
     store = LabelStore.open(out)
     if csv:
@@ -287,22 +250,22 @@ def annotate(
     if audformat:
         store.to_audformat(audformat)
     made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
-    _say(f"{report.labelled} labels by {made_by}")
-    _say_use(store.teacher, "labels")
+    say(f"{report.labelled} labels by {made_by}")
+    say_use(store.teacher, "labels")
     if report.skipped:
-        _say(
+        say(
             f"left out {report.skipped_share:.1%} of the audio: "
             + ", ".join(f"{s / 60:.1f} min of {k}" for k, s in report.skipped.items())
             + f", see {out / 'skipped.csv'}"
         )
     print(out)
     if report.errors:
-        _say(
+        say(
             f"warning: {len(report.errors)} of {report.files} files gave no label, "
             f"see {out / 'errors.csv'}"
         )
         for file, error in report.errors[:5]:
-            _say(f"  {file}: {error}")
+            say(f"  {file}: {error}")
         if strict:
             raise typer.Exit(1)
 
@@ -348,7 +311,7 @@ def distill(
     ] = False,
 ) -> None:
     """Train a student on a teacher's scores."""
-    with _extra("train"):
+    with extra("train"):
         from .distill import DistillConfig
         from .distill import distill as train
         from .labels import LabelStore
@@ -371,7 +334,7 @@ def distill(
         loaded = load_teacher(
             teacher, labels=order.split(",") if order else None, policy="research"
         )
-    with _bar("distil") as advance:
+    with bar("distil") as advance:
         latest = ""
 
         def progress(
@@ -379,7 +342,7 @@ def distill(
         ) -> None:
             nonlocal latest
             if stage == "dev":
-                latest = _scores_line(figures)
+                latest = scores_line(figures)
             text = "decode" if stage == "decode" else f"dev CCC {latest or '...'}"
             advance(done, total, text)
 
@@ -397,12 +360,12 @@ def distill(
             progress=progress,
         )
     if best["unreadable"]:
-        _say(f"warning: {best['unreadable']} clips could not be read and were left out")
-    _say(
+        say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    say(
         f"best at step {best['metrics']['step']}: "
-        f"dev CCC to the teacher {_scores_line(best['metrics'])}"
+        f"dev CCC to the teacher {scores_line(best['metrics'])}"
     )
-    _say_use(best, "student")
+    say_use(best, "student")
     print(run)
 
 
@@ -477,7 +440,7 @@ def evaluate(
             )
         references = {name.value: references[name.value] for name in against}
     if model in TEACHERS:
-        with _extra("train"):
+        with extra("train"):
             loaded: Model = load_teacher(model)
     else:
         loaded = load_model(model)
@@ -509,7 +472,7 @@ def evaluate(
             noise, speech, clips or 100, json_file, html,
         )  # fmt: skip
         return
-    with _bar("evaluate") as advance:
+    with bar("evaluate") as advance:
         result, scores = compare(loaded, signals, references, progress=advance)
     for name, figures in result.items():
         print(f"{model} against {name}")
@@ -523,9 +486,9 @@ def evaluate(
             )
         print(f"{'mean':<10} {figures['mean']:6.3f}")
     if json_file:
-        _write(json_file, json.dumps({"model": model, **result}, indent=2))
+        write(json_file, json.dumps({"model": model, **result}, indent=2))
     if picture:
-        with _extra("report"):
+        with extra("report"):
             from .pictures import draw_agreement
 
             draw_agreement(read.scores[kept], scores, picture)
@@ -548,9 +511,9 @@ def _run_suite(
     from .suite import Speech, read_sounds, run_suite
     from .suite.report import to_html, to_text
 
-    with _bar("sounds") as advance:
+    with bar("sounds") as advance:
         sounds = read_sounds(noise, speech, progress=advance)
-    with _bars() as advance_named:
+    with bars() as advance_named:
         outcome = run_suite(
             model,
             Speech(signals, references, metadata),
@@ -561,11 +524,11 @@ def _run_suite(
         )
     print(to_text(outcome.report))
     if json_file:
-        _write(json_file, json.dumps(outcome.report, indent=2))
+        write(json_file, json.dumps(outcome.report, indent=2))
     if html:
-        with _extra("report"):
+        with extra("report"):
             page = to_html(outcome)
-        _write(html, page)
+        write(html, page)
         print(html)
 
 
@@ -623,7 +586,7 @@ def export(
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
     if (tflite or c99) and precision is not Precision.int8:
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
-    with _extra("train"):
+    with extra("train"):
         import torch
 
         from export.pipeline import ExportConfig
@@ -657,12 +620,12 @@ def export(
     # evenly over the corpus: neighbours tend to be one speaker
     sources = sources[:: -(-len(sources) // 128)]
     signals: list[np.ndarray] = []
-    with _bar("read") as advance:
+    with bar("read") as advance:
         for number, source in enumerate(sources):
             try:
                 signals.append(audio.beginning(source, 3.0))
             except audio.AudioError as error:
-                _say(f"warning: {error}")
+                say(f"warning: {error}")
             advance(number + 1, len(sources))
     if samples:
         signals = list(cut(signals, samples))
@@ -694,8 +657,8 @@ def export(
         "use": mark(config),
         "provenance": json.dumps(provenance, separators=(",", ":")),
     }
-    _say("exporting")
-    with _bars() as advance_named:
+    say("exporting")
+    with bars() as advance_named:
         made = make(
             module,
             signals,
@@ -720,35 +683,35 @@ def export(
         **made.to_dict(),
         "versions": versions,
     }
-    _write(out / "export.json", json.dumps(result, indent=2))
-    _write(out / "export.md", made.to_markdown())
+    write(out / "export.json", json.dumps(result, indent=2))
+    write(out / "export.md", made.to_markdown())
     if picture:
-        with _extra("report"):
+        with extra("report"):
             from export.pictures import draw_budget
 
             draw_budget(made.parts, picture, made.size.limit if made.size else None)
         print(picture)
-    _say(f"{len(made.data):,} bytes")
+    say(f"{len(made.data):,} bytes")
     for name, entry in made.parity.executions.items():
         ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
-        _say(
+        say(
             f"{name} execution against torch, {made.parity.signals} clips: "
             f"max error {entry.max_error:.4f}, CCC {ccc}"
         )
     if made.agreement:
-        _say(
+        say(
             "onnxruntime against the integer graph: largest difference of a score "
             f"{max(made.agreement.score_error.values()):.5f}"
         )
     if made.failures:
-        _fail(
+        fail(
             f"model must pass every check, failed {'; '.join(made.failures)}: "
             f"nothing was written but {out / 'export.md'}"
         )
-    _say_use(metadata, "model")
+    say_use(metadata, "model")
     print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
     if tflite:
-        with _extra("tflite"):
+        with extra("tflite"):
             from export.tflite import count_frames, write_tflite
         from export.reader import read
 
@@ -766,7 +729,7 @@ def export(
 
         memory = generate(out / "model.onnx", out / "c99")
         total = sum(dataclasses.astuple(memory))
-        _say(f"C99 with about {total:,} bytes of state and scratch")
+        say(f"C99 with about {total:,} bytes of state and scratch")
         print(out / "c99")
 
 
@@ -796,17 +759,17 @@ def compare(
         try:
             signals.append(audio.beginning(source, 5.0))
         except audio.AudioError as error:
-            _say(f"warning: {error}")
-    with _bar("compare") as advance:
+            say(f"warning: {error}")
+    with bar("compare") as advance:
         comparison = compare_layers(models[0], models[1], signals, advance)
     print(to_markdown(comparison, DIMENSIONS))
     if json_file:
-        _write(
+        write(
             json_file,
             json.dumps({"a": first, "b": second, **comparison.to_dict()}, indent=2),
         )
     if picture:
-        with _extra("report"):
+        with extra("report"):
             from export.pictures import draw_comparison
 
             draw_comparison(comparison, picture)
@@ -831,7 +794,7 @@ def _layers(name: str) -> Layered:
         except InputError:
             rest = name
     folder = find_checkpoint(rest)
-    with _extra("train"):
+    with extra("train"):
         from export.to_onnx import to_onnx
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
@@ -947,15 +910,15 @@ def bench(
             growth=growth,
         )
     print(formats.to_text(report))
-    _say_use(report["model"]["metadata"], "model")
+    say_use(report["model"]["metadata"], "model")
     if json_file:
-        _write(json_file, json.dumps(report, indent=2))
+        write(json_file, json.dumps(report, indent=2))
     if markdown:
-        _write(markdown, formats.to_markdown(report))
+        write(markdown, formats.to_markdown(report))
     if junit:
-        _write(junit, formats.to_junit(report))
+        write(junit, formats.to_junit(report))
     if picture or pictures:
-        with _extra("report"):
+        with extra("report"):
             from firmware_bench import pictures as drawing
 
             if picture:
@@ -984,7 +947,7 @@ def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
         try:
             signal = audio.beginning(source, 5.0)
         except audio.AudioError as error:
-            _say(f"warning: {error}")
+            say(f"warning: {error}")
             continue
         whole = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
         clips[f"clip {number}"] = whole
@@ -993,7 +956,7 @@ def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
 
 def _untrained(student: str, folder: Path) -> Path:
     """Export a student with random weights, to be planned before it is trained."""
-    with _extra("train"):
+    with extra("train"):
         import torch
 
         from export.quantize import quantize
@@ -1025,7 +988,7 @@ def _untrained(student: str, folder: Path) -> Path:
         raise InputError(
             f"config of '{name}' must be settings that it has, got '{student}': {error}"
         ) from error
-    _say(f"{name} with random weights: what it costs, not what it can")
+    say(f"{name} with random weights: what it costs, not what it can")
     signal = voice(4 * SAMPLING_RATE).astype(np.float32) / 32768
     floats = to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE)
     model = quantize(floats, list(signal.reshape(4, -1)))
@@ -1102,400 +1065,29 @@ def predict(
                     )
         except audio.AudioError as error:
             failed += 1
-            _say(f"error: {error}")
+            say(f"error: {error}")
     if as_json:
         print(json.dumps(rows, indent=2))
     if failed == len(sources):
         raise typer.Exit(1)
 
 
-@app.command()
-def finetune(
-    labels: Annotated[
-        Path,
-        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
-    ],
-    run: Annotated[Path, typer.Argument(help="Folder to write; it is the teacher.")],
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="mel: log-mel, from nothing; a folder or owner/name of wav2vec2, "
-            "HuBERT or WavLM; an earlier fine-tuning."
-        ),
-    ] = "mel",
-    layers: Annotated[
-        int | None, typer.Option(help="Layers that are kept; all if not given.", min=1)
-    ] = None,
-    choose: Annotated[Choose, typer.Option(help="Which are kept.")] = Choose.first,
-    states: Annotated[
-        HiddenStates, typer.Option(help="Which layers are heard.")
-    ] = HiddenStates.last,
-    pooling: Annotated[Pooling, typer.Option(help="Over time.")] = Pooling.mean,
-    exits: Annotated[
-        str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
-    ] = None,
-    gender: Annotated[
-        bool, typer.Option("--gender", help="Hear the speaker's gender where known.")
-    ] = False,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(help="Hear the text through this encoder of transformers."),
-    ] = None,
-    fusion: Annotated[
-        Fusion, typer.Option(help="How gender and text join.")
-    ] = Fusion.joined,
-    task: Annotated[
-        list[FurtherTask] | None, typer.Option(help="What else is learned.")
-    ] = None,
-    adapters: Annotated[
-        int, typer.Option(help="Width of adapters in a frozen backbone.", min=0)
-    ] = 0,
-    lora: Annotated[
-        int, typer.Option(help="Rank of updates of a frozen backbone.", min=0)
-    ] = 0,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Train the heads alone.")
-    ] = False,
-    warm_up: Annotated[
-        WarmUp,
-        typer.Option(
-            help="taught: all layers teach those that are kept; "
-            "contrast: views of a clip find each other."
-        ),
-    ] = WarmUp.none,
-    warm_up_steps: Annotated[int, typer.Option(help="Of the warm-up.", min=1)] = 500,
-    steps: Annotated[int, typer.Option(help="Steps at most.", min=1)] = 1000,
-    evaluations: Annotated[
-        int, typer.Option(help="How often it is evaluated and saved.", min=1)
-    ] = 20,
-    patience: Annotated[
-        int, typer.Option(help="Evaluations without a better one to the end.", min=1)
-    ] = 6,
-    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
-    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 3.0,
-    learning_rate: Annotated[
-        float, typer.Option(help="Peak rate of what is new.", min=0)
-    ] = 1e-3,
-    backbone_learning_rate: Annotated[
-        float, typer.Option(help="Peak rate of the last layer of others.", min=0)
-    ] = 1e-5,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
-    noise: Annotated[
-        Path | None, typer.Option(help="Recordings of noise to train with.")
-    ] = None,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name that labels carry; the folder's.")
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(help="SPDX identifier of the weights'; that of the backbone."),
-    ] = None,
-    training_data: Annotated[
-        str | None, typer.Option(help="The data sets, with their licences.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Multiply in bfloat16.")
-    ] = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train a teacher of one's own on what people say."""
-    with _extra("train"):
-        from .finetune.network import NetworkConfig
-        from .finetune.table import read_table
-        from .finetune.text import sentence_encoder
-        from .finetune.train import FinetuneConfig
-        from .finetune.train import finetune as train
-
-    try:
-        places = tuple(int(place) for place in exits.split(",")) if exits else ()
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"--exits must be numbers of layers, got {exits}"
-        ) from error
-    config = FinetuneConfig(
-        backbone=backbone,
-        layers=layers,
-        choose=choose.value,
-        network=NetworkConfig(
-            states=states.value,
-            pooling=pooling.value,
-            adapters=adapters,
-            gender=gender,
-            fusion=fusion.value,
-            tasks=tuple(dict.fromkeys(entry.value for entry in task or ())),
-            exits=places,
-        ),
-        warm_up=warm_up.value,
-        warm_up_steps=warm_up_steps,
-        frozen=frozen,
-        lora=lora,
-        steps=steps,
-        evaluations=evaluations,
-        patience=patience,
-        batch_size=batch_size,
-        crop_seconds=crop,
-        learning_rate=learning_rate,
-        backbone_learning_rate=backbone_learning_rate,
-        bfloat16=bfloat16,
-        seed=seed,
-    )
-    table = read_table(labels, audio_root)
-    # of several processes one speaks
-    speaks = os.environ.get("RANK", "0") == "0"
-    if speaks and table.origin == "norms":
-        _say("labels have no scores by humans: the norms of their categories are used")
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    with _extra("teachers"), _bars() as advance:
-        latest = "..."
-
-        def progress(
-            stage: str, done: int, total: int, figures: dict[str, float]
-        ) -> None:
-            nonlocal latest
-            if stage == "dev":
-                latest = _scores_line(figures)
-            text = f"dev CCC {latest}" if stage in ("train", "dev") else ""
-            advance("train" if stage == "dev" else stage, done, total, text)
-
-        best = train(
-            table,
-            run,
-            config,
-            text=sentence_encoder(text_encoder) if text_encoder else None,
-            noise=noise,
-            name=name,
-            licence=licence,
-            training_data=training_data,
-            device=device,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if not speaks:
-        return
-    if best["unreadable"]:
-        _say(f"warning: {best['unreadable']} clips could not be read and were left out")
-    _say(
-        f"best at step {best['metrics']['step']}: dev CCC to people "
-        f"{_scores_line(best['metrics'])}, {best['trainable']:,} of "
-        f"{best['parameters']:,} parameters trained"
-    )
-    _say_use(best["info"], "teacher")
-    print(run)
-
-
-@app.command()
-def layers(
-    labels: Annotated[
-        Path,
-        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
-    ],
-    backbone: Annotated[
-        str, typer.Option(help="As of finetune; an earlier fine-tuning is one too.")
-    ],
-    folds: Annotated[int, typer.Option(help="Folds of speakers.", min=2)] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.", min=0)] = 0,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures as JSON.")
-    ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
-) -> None:
-    """Show what each layer of a backbone knows of each dimension."""
-    import numpy as np
-
-    with _extra("train"):
-        from .finetune.backbones import load_backbone
-        from .finetune.probe import draw_layers, layer_features, probe_layers
-        from .finetune.table import read_clips, read_table, speaker_folds
-
-    table = read_table(labels, audio_root)
-    loaded, _ = load_backbone(backbone)
-    with _bars() as advance:
-        signals, rows = read_clips(table, lambda *n: advance("read", *n))
-        features = layer_features(
-            loaded, signals, progress=lambda *n: advance("hear", *n)
-        )
-    parts = speaker_folds(
-        table.speakers[rows], table.genders[rows], folds, np.random.default_rng(seed)
-    )
-    figures = probe_layers(features, table.truth[rows], parts)
-    print(f"layer {'':<4}" + "".join(f"{name:<26}" for name in DIMENSIONS))
-    for row in figures:
-        shown = (
-            f"{value:6.3f} [{low:6.3f}, {high:6.3f}]"
-            for value, low, high in (row[name] for name in DIMENSIONS)
-        )
-        print(f"{row['layer']:>5} " + "  ".join(shown))
-    if json_file:
-        said = {"backbone": backbone, "clips": len(rows), "folds": folds}
-        _write(json_file, json.dumps({**said, "layers": figures}, indent=2))
-    if picture:
-        with _extra("report"):
-            draw_layers(figures, picture)
-        print(picture)
-
-
-@app.command()
-def select(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="AUDIO... TABLE",
-            help="Audio files, folders or manifests; last, the table (csv) to write.",
-        ),
-    ],
-    count: Annotated[int, typer.Option(help="How many to choose.", min=1)],
-    backbone: Annotated[
-        str, typer.Option(help="What clips are compared by, as of finetune.")
-    ] = "mel",
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            help="A fine-tuning so far: choose what it is least sure of; "
-            "clips are compared by it."
-        ),
-    ] = None,
-    labelled: Annotated[
-        Path | None, typer.Option(help="Table of what is labelled: not chosen again.")
-    ] = None,
-    passes: Annotated[
-        int, typer.Option(help="Answers of the teacher for each clip.", min=2)
-    ] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
-) -> None:
-    """Choose what people shall label: diverse clips, then uncertain ones."""
-    if len(paths) < 2:
-        raise typer.BadParameter("at least one AUDIO and the TABLE to write are needed")
-    import csv
-    import io
-
-    import numpy as np
-
-    from . import audio
-
-    with _extra("train"):
-        from .finetune.backbones import load_backbone
-        from .finetune.probe import layer_features
-        from .finetune.selection import choose, dropout_uncertainty
-        from .finetune.teacher import FinetunedTeacher
-
-    *places, out = paths
-    known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
-    _, sources = audio.find(places)
-    kept, signals = [], []
-    with _bars() as advance:
-        for done, source in enumerate(sources):
-            if source.path not in known:
-                try:
-                    signals.append(audio.beginning(source, 10.0))
-                    kept.append(source)
-                except audio.AudioError as error:
-                    _say(f"warning: {error}")
-            advance("read", done + 1, len(sources))
-        uncertainty = None
-        if teacher:
-            network = FinetunedTeacher.load(teacher, policy="research").network
-            loaded = network.backbone
-            if signals:
-                uncertainty = dropout_uncertainty(
-                    network, signals, passes=passes, seed=seed
-                )
-        else:
-            loaded, _ = load_backbone(backbone)
-        if not signals:
-            raise InputError("audio must hold clips that are not labelled, got none")
-        features = layer_features(
-            loaded, signals, progress=lambda *n: advance("hear", *n)
-        )[-1]
-    rng = np.random.default_rng(seed)
-    chosen = choose(features, count, rng, uncertainty=uncertainty)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
-    for item in chosen:
-        source = kept[item]
-        cells = [source.path, source.start, source.end]
-        writer.writerow(
-            [*cells, *(source.metadata.get(key) for key in audio.METADATA), *[""] * 3]
-        )
-    _write(out, text.getvalue())
-    print(out)
-
-
-@app.command()
-def ask(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="AUDIO... LABELS",
-            help="Audio files, folders or manifests; last, the label folder to write.",
-        ),
-    ],
-    program: Annotated[
-        str,
-        typer.Option(
-            help="Reads a prompt on stdin and writes JSON to stdout, with its "
-            "arguments; started anew for each clip, by no shell."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Of the model; labels carry it.")],
-    revision: Annotated[str, typer.Option(help="Of the model.")] = "unknown",
-    licence: Annotated[
-        str, typer.Option(help="SPDX identifier: what its answers may be used for.")
-    ] = "unknown",
-    timeout: Annotated[float, typer.Option(help="Longest time for a reply, s.")] = 120,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Score audio with a language model that reads what is said, and how."""
-    if len(paths) < 2:
-        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
-    import shlex
-
-    from .finetune.words import Program, annotate_by_words
-    from .teachers import TeacherInfo
-    from .teachers.licence import canonical
-
-    *sources, out = paths
-    info = TeacherInfo(name, revision, canonical(licence), "unknown")
-    with _bar("ask") as advance:
-        store = annotate_by_words(
-            sources,
-            out,
-            Program(shlex.split(program), timeout=timeout),
-            info,
-            resume=resume,
-            overwrite=overwrite,
-            progress=advance,
-        )
-    _say(f"{len(store)} labels by {name} ({info.licence})")
-    _say_use(store.teacher, "labels")
-    for file, reason in store.errors()[:5]:
-        _say(f"warning: no label: {file}: {reason}")
-    print(out)
+for _command in (commands.finetune, commands.layers, commands.select, commands.ask):
+    app.command()(_command)
 
 
 @app.command("list")
 def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
     """List students, teachers, bundled models or targets."""
     if what is Table.students:
-        with _extra("train"):
+        with extra("train"):
             from .students import STUDENTS
 
         for name, entry in STUDENTS.items():
             count = sum(p.numel() for p in entry.build().parameters())
             print(f"{name:<20} {count:>9,} parameters  {entry.description}")
     elif what is Table.teachers:
-        with _extra("train"):
+        with extra("train"):
             from .teachers import ENSEMBLES, TEACHERS, load_teacher
 
         for name in TEACHERS:
@@ -1540,14 +1132,11 @@ def demo(
     ] = Path("runs/demo"),
 ) -> None:
     """Run the whole chain on bundled audio with the bundled teacher."""
-    with _extra("train"):
+    with extra("train"):
         from .demo import demo as run
 
     run(out)
 
-
-LOG_SECONDS = 15.0
-"""Time between two lines of progress in a log file."""
 
 DEMO = Path(__file__).parent / "assets" / "demo" / "manifest.csv"
 
@@ -1559,7 +1148,7 @@ def _read_clips(
     from . import audio
 
     signals, kept = [], []
-    with _bar("read") as advance:
+    with bar("read") as advance:
         for done, item in enumerate(rows):
             try:
                 signals.append(
@@ -1571,158 +1160,11 @@ def _read_clips(
                 )
                 kept.append(item)
             except audio.AudioError as error:
-                _say(f"warning: {error}")
+                say(f"warning: {error}")
             advance(done + 1, len(rows))
     if not kept:
         raise InputError(f"no clip of the labels is below {root}: pass --audio-root")
     return signals, kept
-
-
-def _say_use(stated: Mapping[str, Any], what: str) -> None:
-    """Say it where what was made is not for every use."""
-    from .teachers.licence import RESEARCH
-
-    if stated.get("use") == RESEARCH:
-        _say(f"{what}: {RESEARCH} by the teacher's licence, {stated['licence']}")
-
-
-def _scores_line(figures: dict[str, float]) -> str:
-    return " ".join(f"{name[0].upper()} {figures[name]:.3f}" for name in DIMENSIONS)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[..., None]]:
-    """Show one bar after the other; yields a function of title, done, total, text."""
-    current: tuple[str, ExitStack, Callable[..., None]] | None = None
-
-    def advance(title: str, done: int, total: int, text: str = "") -> None:
-        nonlocal current
-        if current is None or current[0] != title:
-            if current:
-                current[1].close()
-            stack = ExitStack()
-            current = title, stack, stack.enter_context(_bar(title))
-        current[2](done, total, text)
-
-    try:
-        yield advance
-    finally:
-        if current:
-            current[1].close()
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[..., None]]:
-    """Show progress on stderr; yields a function of done, total and text.
-
-    A terminal gets a bar, a log file a line now and then.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        begun = said = time.monotonic()
-
-        def log(done: int, total: int, text: str = "") -> None:
-            nonlocal said
-            now = time.monotonic()
-            if now - said > LOG_SECONDS or (done == total and now - begun > 2):
-                said = now
-                _say(f"{title} {done}/{total}, {now - begun:.0f} s {text}".rstrip())
-
-        yield log
-        return
-    bar = Progress(
-        TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=console,
-    )
-    with bar:
-        task = bar.add_task(title, total=None, text="")
-
-        def advance(done: int, total: int, text: str = "") -> None:
-            bar.update(task, completed=done, total=total, text=text)
-
-        yield advance
-
-
-def _hours(advance: Callable[..., None]) -> Callable[[int, int, float, int], None]:
-    """Say how much audio is done, how fast, and when the end will be."""
-    begun, first = time.monotonic(), -1
-
-    def progress(done: int, total: int, seconds: float, errors: int) -> None:
-        nonlocal first
-        if first < 0:
-            first = done
-        spent = time.monotonic() - begun
-        text = f"{seconds / 3600:.2f} h of audio, {seconds / spent:.1f} x real time"
-        if done > first:
-            left = spent / (done - first) * (total - done)
-            text += f", {left / 60:.0f} min left"
-        advance(done, total, f"{text}, {errors} errors")
-
-    return progress
-
-
-@contextmanager
-def _ending(advice: str) -> Iterator[None]:
-    """End in order when asked to, by Ctrl-C or by a batch system."""
-    import signal
-    import threading
-
-    def end(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    ours = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, end) if ours else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        _say(advice)
-        raise
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turn a missing optional dependency into a line that names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"package {error.name} is missing: pip install 'wav2small[{name}]'"
-        ) from error
-
-
-def _write(path: Path, text: str) -> None:
-    from .files import atomic_write
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(text.rstrip("\n").encode() + b"\n")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _fail(text: str) -> NoReturn:
-    _say(f"error: {text}")
-    raise typer.Exit(1)
 
 
 def main() -> None:
@@ -1730,7 +1172,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # the reader went away, as with 'head'; nothing more can be said to it
@@ -1742,5 +1184,5 @@ def main() -> None:
 
         if not isinstance(error, InputError | ExportError | BenchError):
             raise
-        _say("error: " + " ".join(str(error).split()))
+        say("error: " + " ".join(str(error).split()))
         sys.exit(1)

@@ -1,0 +1,441 @@
+"""Commands around a teacher of one's own: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..adv import DIMENSIONS
+from ..errors import InputError
+from ..terminal import (
+    Overwrite,
+    Resume,
+    bar,
+    bars,
+    extra,
+    say,
+    say_use,
+    scores_line,
+    write,
+)
+
+
+class Fusion(StrEnum):
+    """How what is known beside a signal joins it."""
+
+    joined = "joined"
+    gated = "gated"
+
+
+class Pooling(StrEnum):
+    """What is made of the frames of a signal."""
+
+    mean = "mean"
+    deviation = "deviation"
+    attentive = "attentive"
+
+
+class HiddenStates(StrEnum):
+    """Which layers of a backbone are heard."""
+
+    last = "last"
+    weighted = "weighted"
+    merged = "merged"
+
+
+class Choose(StrEnum):
+    """Which layers of a backbone are kept."""
+
+    first = "first"
+    uniform = "uniform"
+
+
+class WarmUp(StrEnum):
+    """What comes before a fine-tuning."""
+
+    none = "none"
+    taught = "taught"
+    contrast = "contrast"
+
+
+class FurtherTask(StrEnum):
+    """What a teacher learns beside scores."""
+
+    category = "category"
+    gender = "gender"
+
+
+def finetune(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
+    ],
+    run: Annotated[Path, typer.Argument(help="Folder to write; it is the teacher.")],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="mel: log-mel, from nothing; a folder or owner/name of wav2vec2, "
+            "HuBERT or WavLM; an earlier fine-tuning."
+        ),
+    ] = "mel",
+    layers: Annotated[
+        int | None, typer.Option(help="Layers that are kept; all if not given.", min=1)
+    ] = None,
+    choose: Annotated[Choose, typer.Option(help="Which are kept.")] = Choose.first,
+    states: Annotated[
+        HiddenStates, typer.Option(help="Which layers are heard.")
+    ] = HiddenStates.last,
+    pooling: Annotated[Pooling, typer.Option(help="Over time.")] = Pooling.mean,
+    exits: Annotated[
+        str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
+    ] = None,
+    gender: Annotated[
+        bool, typer.Option("--gender", help="Hear the speaker's gender where known.")
+    ] = False,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Hear the text through this encoder of transformers."),
+    ] = None,
+    fusion: Annotated[
+        Fusion, typer.Option(help="How gender and text join.")
+    ] = Fusion.joined,
+    task: Annotated[
+        list[FurtherTask] | None, typer.Option(help="What else is learned.")
+    ] = None,
+    adapters: Annotated[
+        int, typer.Option(help="Width of adapters in a frozen backbone.", min=0)
+    ] = 0,
+    lora: Annotated[
+        int, typer.Option(help="Rank of updates of a frozen backbone.", min=0)
+    ] = 0,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Train the heads alone.")
+    ] = False,
+    warm_up: Annotated[
+        WarmUp,
+        typer.Option(
+            help="taught: all layers teach those that are kept; "
+            "contrast: views of a clip find each other."
+        ),
+    ] = WarmUp.none,
+    warm_up_steps: Annotated[int, typer.Option(help="Of the warm-up.", min=1)] = 500,
+    steps: Annotated[int, typer.Option(help="Steps at most.", min=1)] = 1000,
+    evaluations: Annotated[
+        int, typer.Option(help="How often it is evaluated and saved.", min=1)
+    ] = 20,
+    patience: Annotated[
+        int, typer.Option(help="Evaluations without a better one to the end.", min=1)
+    ] = 6,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
+    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 3.0,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak rate of what is new.", min=0)
+    ] = 1e-3,
+    backbone_learning_rate: Annotated[
+        float, typer.Option(help="Peak rate of the last layer of others.", min=0)
+    ] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    noise: Annotated[
+        Path | None, typer.Option(help="Recordings of noise to train with.")
+    ] = None,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name that labels carry; the folder's.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="SPDX identifier of the weights'; that of the backbone."),
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option(help="The data sets, with their licences.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Multiply in bfloat16.")
+    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a teacher of one's own on what people say."""
+    with extra("train"):
+        from .network import NetworkConfig
+        from .table import read_table
+        from .text import sentence_encoder
+        from .train import FinetuneConfig
+        from .train import finetune as train
+
+    try:
+        places = tuple(int(place) for place in exits.split(",")) if exits else ()
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--exits must be numbers of layers, got {exits}"
+        ) from error
+    config = FinetuneConfig(
+        backbone=backbone,
+        layers=layers,
+        choose=choose.value,
+        network=NetworkConfig(
+            states=states.value,
+            pooling=pooling.value,
+            adapters=adapters,
+            gender=gender,
+            fusion=fusion.value,
+            tasks=tuple(dict.fromkeys(entry.value for entry in task or ())),
+            exits=places,
+        ),
+        warm_up=warm_up.value,
+        warm_up_steps=warm_up_steps,
+        frozen=frozen,
+        lora=lora,
+        steps=steps,
+        evaluations=evaluations,
+        patience=patience,
+        batch_size=batch_size,
+        crop_seconds=crop,
+        learning_rate=learning_rate,
+        backbone_learning_rate=backbone_learning_rate,
+        bfloat16=bfloat16,
+        seed=seed,
+    )
+    table = read_table(labels, audio_root)
+    # of several processes one speaks
+    speaks = os.environ.get("RANK", "0") == "0"
+    if speaks and table.origin == "norms":
+        say("labels have no scores by humans: the norms of their categories are used")
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    with extra("teachers"), bars() as advance:
+        latest = "..."
+
+        def progress(
+            stage: str, done: int, total: int, figures: dict[str, float]
+        ) -> None:
+            nonlocal latest
+            if stage == "dev":
+                latest = scores_line(figures)
+            text = f"dev CCC {latest}" if stage in ("train", "dev") else ""
+            advance("train" if stage == "dev" else stage, done, total, text)
+
+        best = train(
+            table,
+            run,
+            config,
+            text=sentence_encoder(text_encoder) if text_encoder else None,
+            noise=noise,
+            name=name,
+            licence=licence,
+            training_data=training_data,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if not speaks:
+        return
+    if best["unreadable"]:
+        say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    say(
+        f"best at step {best['metrics']['step']}: dev CCC to people "
+        f"{scores_line(best['metrics'])}, {best['trainable']:,} of "
+        f"{best['parameters']:,} parameters trained"
+    )
+    say_use(best["info"], "teacher")
+    print(run)
+
+
+def layers(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Table (csv, parquet) of what people say, or labels."),
+    ],
+    backbone: Annotated[
+        str, typer.Option(help="As of finetune; an earlier fine-tuning is one too.")
+    ],
+    folds: Annotated[int, typer.Option(help="Folds of speakers.", min=2)] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.", min=0)] = 0,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
+) -> None:
+    """Show what each layer of a backbone knows of each dimension."""
+    import numpy as np
+
+    with extra("train"):
+        from .backbones import load_backbone
+        from .probe import draw_layers, layer_features, probe_layers
+        from .table import read_clips, read_table, speaker_folds
+
+    table = read_table(labels, audio_root)
+    loaded, _ = load_backbone(backbone)
+    with bars() as advance:
+        signals, rows = read_clips(table, lambda *n: advance("read", *n))
+        features = layer_features(
+            loaded, signals, progress=lambda *n: advance("hear", *n)
+        )
+    parts = speaker_folds(
+        table.speakers[rows], table.genders[rows], folds, np.random.default_rng(seed)
+    )
+    figures = probe_layers(features, table.truth[rows], parts)
+    print(f"layer {'':<4}" + "".join(f"{name:<26}" for name in DIMENSIONS))
+    for row in figures:
+        shown = (
+            f"{value:6.3f} [{low:6.3f}, {high:6.3f}]"
+            for value, low, high in (row[name] for name in DIMENSIONS)
+        )
+        print(f"{row['layer']:>5} " + "  ".join(shown))
+    if json_file:
+        said = {"backbone": backbone, "clips": len(rows), "folds": folds}
+        write(json_file, json.dumps({**said, "layers": figures}, indent=2))
+    if picture:
+        with extra("report"):
+            draw_layers(figures, picture)
+        print(picture)
+
+
+def select(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... TABLE",
+            help="Audio files, folders or manifests; last, the table (csv) to write.",
+        ),
+    ],
+    count: Annotated[int, typer.Option(help="How many to choose.", min=1)],
+    backbone: Annotated[
+        str, typer.Option(help="What clips are compared by, as of finetune.")
+    ] = "mel",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="A fine-tuning so far: choose what it is least sure of; "
+            "clips are compared by it."
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="Table of what is labelled: not chosen again.")
+    ] = None,
+    passes: Annotated[
+        int, typer.Option(help="Answers of the teacher for each clip.", min=2)
+    ] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+) -> None:
+    """Choose what people shall label: diverse clips, then uncertain ones."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the TABLE to write are needed")
+    import csv
+    import io
+
+    import numpy as np
+
+    from .. import audio
+
+    with extra("train"):
+        from .backbones import load_backbone
+        from .probe import layer_features
+        from .selection import choose, dropout_uncertainty
+        from .teacher import FinetunedTeacher
+
+    *places, out = paths
+    known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
+    _, sources = audio.find(places)
+    kept, signals = [], []
+    with bars() as advance:
+        for done, source in enumerate(sources):
+            if source.path not in known:
+                try:
+                    signals.append(audio.beginning(source, 10.0))
+                    kept.append(source)
+                except audio.AudioError as error:
+                    say(f"warning: {error}")
+            advance("read", done + 1, len(sources))
+        uncertainty = None
+        if teacher:
+            network = FinetunedTeacher.load(teacher, policy="research").network
+            loaded = network.backbone
+            if signals:
+                uncertainty = dropout_uncertainty(
+                    network, signals, passes=passes, seed=seed
+                )
+        else:
+            loaded, _ = load_backbone(backbone)
+        if not signals:
+            raise InputError("audio must hold clips that are not labelled, got none")
+        features = layer_features(
+            loaded, signals, progress=lambda *n: advance("hear", *n)
+        )[-1]
+    rng = np.random.default_rng(seed)
+    chosen = choose(features, count, rng, uncertainty=uncertainty)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
+    for item in chosen:
+        source = kept[item]
+        cells = [source.path, source.start, source.end]
+        writer.writerow(
+            [*cells, *(source.metadata.get(key) for key in audio.METADATA), *[""] * 3]
+        )
+    write(out, text.getvalue())
+    print(out)
+
+
+def ask(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... LABELS",
+            help="Audio files, folders or manifests; last, the label folder to write.",
+        ),
+    ],
+    program: Annotated[
+        str,
+        typer.Option(
+            help="Reads a prompt on stdin and writes JSON to stdout, with its "
+            "arguments; started anew for each clip, by no shell."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the model; labels carry it.")],
+    revision: Annotated[str, typer.Option(help="Of the model.")] = "unknown",
+    licence: Annotated[
+        str, typer.Option(help="SPDX identifier: what its answers may be used for.")
+    ] = "unknown",
+    timeout: Annotated[float, typer.Option(help="Longest time for a reply, s.")] = 120,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score audio with a language model that reads what is said, and how."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
+    import shlex
+
+    from ..teachers import TeacherInfo
+    from ..teachers.licence import canonical
+    from .words import Program, annotate_by_words
+
+    *sources, out = paths
+    info = TeacherInfo(name, revision, canonical(licence), "unknown")
+    with bar("ask") as advance:
+        store = annotate_by_words(
+            sources,
+            out,
+            Program(shlex.split(program), timeout=timeout),
+            info,
+            resume=resume,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    say(f"{len(store)} labels by {name} ({info.licence})")
+    say_use(store.teacher, "labels")
+    for file, reason in store.errors()[:5]:
+        say(f"warning: no label: {file}: {reason}")
+    print(out)
