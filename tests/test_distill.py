@@ -335,6 +335,13 @@ def test_a_run_keeps_to_its_labels(labels, tmp_path):
     manifest = {"root": str(tmp_path), "teacher": TEACHER.info.to_dict(), "config": {}}
     other = LabelStore.create(other.folder, manifest, overwrite=True)
     other.append(rows, [])
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    soundfile.write(sounds / "hum.wav", np.linspace(-0.1, 0.1, 8000), 16000)
+    with pytest.raises(InputError, match="resumed with its own noise"):
+        distill(
+            labels, tmp_path / "run", DistillConfig(**FAST), noise=sounds, resume=True
+        )
     with pytest.raises(InputError, match="resumed with its own labels"):
         run(other.folder, tmp_path / "run", resume=True)
 

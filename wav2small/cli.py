@@ -27,6 +27,7 @@ from .terminal import (
     say,
     say_use,
     scores_line,
+    to_json,
     write,
 )
 
@@ -486,7 +487,7 @@ def evaluate(
             )
         print(f"{'mean':<10} {figures['mean']:6.3f}")
     if json_file:
-        write(json_file, json.dumps({"model": model, **result}, indent=2))
+        write(json_file, to_json({"model": model, **result}))
     if picture:
         with extra("report"):
             from .pictures import draw_agreement
@@ -524,7 +525,7 @@ def _run_suite(
         )
     print(to_text(outcome.report))
     if json_file:
-        write(json_file, json.dumps(outcome.report, indent=2))
+        write(json_file, to_json(outcome.report))
     if html:
         with extra("report"):
             page = to_html(outcome)
@@ -683,7 +684,7 @@ def export(
         **made.to_dict(),
         "versions": versions,
     }
-    write(out / "export.json", json.dumps(result, indent=2))
+    write(out / "export.json", to_json(result))
     write(out / "export.md", made.to_markdown())
     if picture:
         with extra("report"):
@@ -766,7 +767,7 @@ def compare(
     if json_file:
         write(
             json_file,
-            json.dumps({"a": first, "b": second, **comparison.to_dict()}, indent=2),
+            to_json({"a": first, "b": second, **comparison.to_dict()}),
         )
     if picture:
         with extra("report"):
@@ -912,7 +913,7 @@ def bench(
     print(formats.to_text(report))
     say_use(report["model"]["metadata"], "model")
     if json_file:
-        write(json_file, json.dumps(report, indent=2))
+        write(json_file, to_json(report))
     if markdown:
         write(markdown, formats.to_markdown(report))
     if junit:
@@ -1067,7 +1068,7 @@ def predict(
             failed += 1
             say(f"error: {error}")
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(to_json(rows))
     if failed == len(sources):
         raise typer.Exit(1)
 

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
-from .data import AugmentConfig, Clips, degrade, read_noises, vary, without_speech
+from .data import (
+    AugmentConfig,
+    Clips,
+    degrade,
+    identity,
+    read_noises,
+    vary,
+    without_speech,
+)
 from .errors import InputError
 from .labels import Labels, LabelStore
 from .losses import score_losses
@@ -373,6 +381,7 @@ def distill(
             "hours": round(clips.seconds / 3600, 3),
             "sha256": _identity(labels),
         },
+        "noise": identity(noises),
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
     history: list[dict[str, float]] = []
@@ -389,6 +398,11 @@ def distill(
             raise InputError(
                 f"run must be resumed with its own labels: {last}: "
                 "pass the same labels or --overwrite"
+            )
+        if saved.get("noise", described["noise"]) != described["noise"]:
+            raise InputError(
+                f"run must be resumed with its own noise: {last}: "
+                "pass the same recordings or --overwrite"
             )
         state, _ = checkpoint.load(last, extra="training")
         _load(average, weights)

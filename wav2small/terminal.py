@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -150,6 +152,19 @@ def extra(name: str) -> Iterator[None]:
         raise InputError(
             f"package {error.name} is missing: pip install 'wav2small[{name}]'"
         ) from error
+
+
+def to_json(value: Any) -> str:
+    """Write a value as JSON; what is not a number there is null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, list | tuple):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def write(path: Path, text: str) -> None:

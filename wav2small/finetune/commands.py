@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..terminal import (
     say,
     say_use,
     scores_line,
+    to_json,
     write,
 )
 
@@ -296,7 +296,7 @@ def layers(
         print(f"{row['layer']:>5} " + "  ".join(shown))
     if json_file:
         said = {"backbone": backbone, "clips": len(rows), "folds": folds}
-        write(json_file, json.dumps({**said, "layers": figures}, indent=2))
+        write(json_file, to_json({**said, "layers": figures}))
     if picture:
         with extra("report"):
             draw_layers(figures, picture)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
-from ..data import AugmentConfig, Clips, degrade, read_noises, vary
+from ..data import AugmentConfig, Clips, degrade, identity, read_noises, vary
 from ..distill import epoch_batch, move_average, split_dev
 from ..errors import InputError
 from ..features import normalize
@@ -411,7 +411,8 @@ def finetune(
         names = {table.labels.metadata["emotion"][item] or "" for item in train} - {""}
         network_config = replace(network_config, categories=tuple(sorted(names)))
     config = replace(config, network=network_config)
-    batches = Batches(clips, table, train, text, read_noises(noise), config, group)
+    noises = read_noises(noise)
+    batches = Batches(clips, table, train, text, noises, config, group)
 
     torch.manual_seed(config.seed)
     backbone, origin = load_backbone(config.backbone)
@@ -448,6 +449,7 @@ def finetune(
             "dev": len(dev),
             "truth": table.origin,
             "sha256": _identity(table, text),
+            "noise": identity(noises),
         },
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
