@@ -340,8 +340,9 @@ def test_a_run_keeps_to_its_labels(labels, tmp_path):
     soundfile.write(sounds / "hum.wav", np.linspace(-0.1, 0.1, 8000), 16000)
     with pytest.raises(InputError, match="resumed with its own noise"):
         distill(
-            labels, tmp_path / "run", DistillConfig(**FAST), noise=sounds, resume=True
-        )
+            labels, tmp_path / "run", DistillConfig(**FAST), teacher=TEACHER,
+            noise=sounds, resume=True,
+        )  # fmt: skip
     with pytest.raises(InputError, match="resumed with its own labels"):
         run(other.folder, tmp_path / "run", resume=True)
 
