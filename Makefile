@@ -36,8 +36,9 @@ models: install  ## Train the bundled models again (DATA: folder of speech; hour
 	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \
 	  --student wav2small wav2small-rt wav2small-rt-mini
 
-bench: install  ## Time fp32 against int8, the input pipeline and the label store
+bench: install  ## Time int8, the input pipeline, the label store, and annotation (DATA: speech)
 	$(BIN)/python examples/bench.py
+	$(BIN)/python examples/bench_annotate.py $(DATA)
 
 interop: install  ## Run the bundled models in old onnxruntimes and in WebAssembly
 	$(BIN)/python examples/old_runtimes.py

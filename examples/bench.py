@@ -137,34 +137,6 @@ def main() -> None:
         for name in ("wav2small", "wav2small-rt", "wav2small-rt-mini"):
             show_loop(name, decoded, teacher)
 
-    with tempfile.TemporaryDirectory() as folder:
-        from wav2small.labels import LabelStore
-
-        info = teacher.info.to_dict()
-        store = LabelStore.create(
-            Path(folder) / "labels", {"root": folder, "teacher": info, "config": {}}
-        )
-        row = {
-            "start": 0.0,
-            "end": 1.0,
-            "arousal": 0.5,
-            "dominance": 0.5,
-            "valence": 0.5,
-            "teacher": info["name"],
-            "licence": info["licence"],
-            "sha256": "0" * 64,
-        }
-        begun = time.perf_counter()
-        for shard in range(20):
-            store.append([{**row, "file": f"{shard}/{i}.wav"} for i in range(5000)], [])
-        written = time.perf_counter() - begun
-        begun = time.perf_counter()
-        rows = len(store.table())
-        read = time.perf_counter() - begun
-    print(
-        f"\nlabel store, {rows:,} rows: {written:.1f} s to write, {read:.2f} s to read"
-    )
-
 
 if __name__ == "__main__":
     main()
