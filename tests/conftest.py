@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from wav2small import cli
 
 # the same examples in every run, however busy the machine is
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -24,3 +28,24 @@ def data() -> Path:
     if not folder:
         pytest.skip("WAV2SMALL_DATA is not set: no real speech to test with")
     return Path(folder)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wav2small", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,6 @@ import soundfile
 from wav2small import cli, terminal
 
 STUDENT = Path(cli.__file__).parent / "assets" / "models" / "wav2small-rt-mini"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["wav2small", "annotate", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture
@@ -44,13 +28,15 @@ def audio(tmp_path):
 def test_non_speech(run, audio, tmp_path):
     out = tmp_path / "labels"
     words = (audio, out, "--teacher", STUDENT, "--gate", "bundled", "--workers", 2)
-    code, output, error = run(*words, "--timeout", 60, "--memory", 2)
+    code, output, error = run("annotate", *words, "--timeout", 60, "--memory", 2)
     assert (code, output) == (0, f"{out}\n")
     assert "1 labels by wav2small-rt-mini" in error
     assert re.search(r"left out \d\d\.\d% of the audio: 0\.1 min of silence", error)
     config = json.loads((out / "manifest.json").read_text())["config"]
     assert (config["batch_seconds"], config["gate"]) == (None, "bundled")
-    code, _, error = run(audio, out, "--teacher", STUDENT, "--resume", "--workers", 0)
+    code, _, error = run(
+        "annotate", audio, out, "--teacher", STUDENT, "--resume", "--workers", 0
+    )
     assert code == 1
     assert "config must be that of the labels" in error
 
@@ -59,14 +45,14 @@ def test_non_speech(run, audio, tmp_path):
     "words", [("--engine", "dask"), ("--scheduler", "tcp://127.0.0.1:1")]
 )
 def test_engine_and_scheduler_need_each_other(run, audio, tmp_path, words):
-    code, _, error = run(audio, tmp_path / "labels", *words)
+    code, _, error = run("annotate", audio, tmp_path / "labels", *words)
     assert code == 2
     assert "need each other" in error
 
 
 def test_a_device_that_is_not_there(run, audio, tmp_path):
     words = (audio, tmp_path / "labels", "--teacher", STUDENT, "--device", "cuda")
-    code, _, error = run(*words)
+    code, _, error = run("annotate", *words)
     assert code == 1
     assert "device must be cpu for the teacher wav2small-rt-mini" in error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from finetune_corpus import write_corpus, write_mel
 
-from wav2small import checkpoint, cli
+from wav2small import checkpoint
 from wav2small.labels import LabelStore
 
 Run = Callable[..., tuple[int, str, str]]
@@ -19,24 +19,6 @@ FAST = (
     "--steps", 2, "--evaluations", 1, "--batch-size", 4, "--crop", 0.3,
     "--licence", "CC0-1.0", "--training-data", "noise",
 )  # fmt: skip
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in this process: exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["wav2small", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -135,3 +135,54 @@ class Sequence(nn.ModuleList):
         for layer in self:
             x, frames = layer(x, frames)
         return x, frames
+
+
+class MobileNet(nn.Module):
+    """What the MobileNets share: a log-mel map, a trunk, a hidden layer, three scores.
+
+    Shape:
+        signal: ``(batch, time)``, float32 in [-1, 1] at 16 kHz,
+            at least 64 samples
+        lengths: ``(batch,)``, valid samples of each signal; None if all are
+        output: ``(batch, 3)``, arousal, dominance, valence
+
+    With ``lengths`` a padded signal scores as it does alone
+    (in evaluation mode: in training, batch normalisation sees the batch).
+    Each signal is normalised to zero mean and unit power,
+    so its level carries no information.
+
+    Args:
+        front_end: makes the map
+        trunk: layers on the map
+        channels: that the trunk makes
+        hidden: width of the hidden layer
+        activation: of the hidden layer
+        dropout: share of it that is dropped in training, in 0..1
+
+    """
+
+    min_samples = 64
+
+    def __init__(
+        self,
+        front_end: LogMelMap,
+        trunk: Sequence,
+        channels: int,
+        hidden: int,
+        activation: nn.Module,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.front_end, self.trunk = front_end, trunk
+        self.hidden, self.activation = nn.Linear(channels, hidden), activation
+        self.dropout = nn.Dropout(dropout)
+        self.adv = nn.Linear(hidden, 3)
+        # Start near the middle of the scale, where a loss of the mean is least
+        nn.init.normal_(self.adv.weight, std=0.01)
+        nn.init.constant_(self.adv.bias, 0.5)
+
+    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Score signals."""
+        x, frames = self.trunk(*self.front_end(signal, lengths))
+        x = self.activation(self.hidden(masked_mean(x, frames).flatten(1)))
+        return self.adv(self.dropout(x))

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import ConvNorm, LogMelMap, Sequence, masked_mean
+from .layers import ConvNorm, LogMelMap, MobileNet, Sequence, masked_mean
 
 
 @dataclass(frozen=True)
@@ -137,49 +137,21 @@ class _Bottleneck(nn.Module):
         return (x + y if self.residual else y), frames
 
 
-class MobileNetV3(nn.Module):
-    """MobileNetV3, small or large.
-
-    Shape:
-        signal: ``(batch, time)``, float32 in [-1, 1] at 16 kHz,
-            at least 64 samples
-        lengths: ``(batch,)``, valid samples of each signal; None if all are
-        output: ``(batch, 3)``, arousal, dominance, valence
-
-    With ``lengths`` a padded signal scores as it does alone
-    (in evaluation mode: in training, batch normalisation sees the batch).
-    Each signal is normalised to zero mean and unit power,
-    so its level carries no information.
-
-    """
-
-    min_samples = 64
+class MobileNetV3(MobileNet):
+    """MobileNetV3, small or large."""
 
     def __init__(self, config: MobileNetV3Config) -> None:
-        super().__init__()
-        self.config = config
-        self.front_end = LogMelMap(
-            config.window_length, config.hop_length, config.n_mels
-        )
-        rows = _ROWS[config.size]
+        front_end = LogMelMap(config.window_length, config.hop_length, config.n_mels)
         channels = 16
-        self.trunk = Sequence(
+        trunk = Sequence(
             [ConvNorm(1, channels, 3, stride=2, activation=nn.Hardswish())]
         )
-        for row in rows:
-            self.trunk.append(_Bottleneck(channels, row))
+        for row in _ROWS[config.size]:
+            trunk.append(_Bottleneck(channels, row))
             channels = row.outputs
-        self.trunk.append(ConvNorm(channels, 6 * channels, activation=nn.Hardswish()))
-        hidden = _HEAD[config.size]
-        self.hidden = nn.Linear(6 * channels, hidden)
-        self.dropout = nn.Dropout(config.dropout)
-        self.adv = nn.Linear(hidden, 3)
-        # Start near the middle of the scale, where a loss of the mean is least
-        nn.init.normal_(self.adv.weight, std=0.01)
-        nn.init.constant_(self.adv.bias, 0.5)
-
-    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Score signals."""
-        x, frames = self.trunk(*self.front_end(signal, lengths))
-        x = masked_mean(x, frames).flatten(1)
-        return self.adv(self.dropout(nn.functional.hardswish(self.hidden(x))))
+        trunk.append(ConvNorm(channels, 6 * channels, activation=nn.Hardswish()))
+        super().__init__(
+            front_end, trunk, 6 * channels, _HEAD[config.size], nn.Hardswish(),
+            config.dropout,
+        )  # fmt: skip
+        self.config = config

@@ -27,10 +27,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from .layers import ConvNorm, LogMelMap, Sequence, masked_mean
+from .layers import ConvNorm, LogMelMap, MobileNet, Sequence
 
 
 @dataclass(frozen=True)
@@ -171,32 +170,13 @@ class _Bottleneck(nn.Module):
         return (x + y if self.residual else y), frames
 
 
-class MobileNetV4(nn.Module):
-    """MobileNetV4-Conv, small or medium.
-
-    Shape:
-        signal: ``(batch, time)``, float32 in [-1, 1] at 16 kHz,
-            at least 64 samples
-        lengths: ``(batch,)``, valid samples of each signal; None if all are
-        output: ``(batch, 3)``, arousal, dominance, valence
-
-    With ``lengths`` a padded signal scores as it does alone
-    (in evaluation mode: in training, batch normalisation sees the batch).
-    Each signal is normalised to zero mean and unit power,
-    so its level carries no information.
-
-    """
-
-    min_samples = 64
+class MobileNetV4(MobileNet):
+    """MobileNetV4-Conv, small or medium."""
 
     def __init__(self, config: MobileNetV4Config) -> None:
-        super().__init__()
-        self.config = config
-        self.front_end = LogMelMap(
-            config.window_length, config.hop_length, config.n_mels
-        )
+        front_end = LogMelMap(config.window_length, config.hop_length, config.n_mels)
         channels = 1
-        self.trunk = Sequence()
+        trunk = Sequence()
         for row in _ROWS[config.size]:
             if isinstance(row, _Conv):
                 layer: nn.Module = ConvNorm(
@@ -208,19 +188,9 @@ class MobileNetV4(nn.Module):
                 )
             else:
                 layer = _Bottleneck(channels, row)
-            self.trunk.append(layer)
+            trunk.append(layer)
             channels = row.outputs
         # Without the original's batch normalisation: after the pooling it would see
         # one value for each signal, and training would lean on the batch.
-        self.hidden = nn.Linear(channels, 1280)
-        self.dropout = nn.Dropout(config.dropout)
-        self.adv = nn.Linear(1280, 3)
-        # Start near the middle of the scale, where a loss of the mean is least
-        nn.init.normal_(self.adv.weight, std=0.01)
-        nn.init.constant_(self.adv.bias, 0.5)
-
-    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Score signals."""
-        x, frames = self.trunk(*self.front_end(signal, lengths))
-        x = torch.relu(self.hidden(masked_mean(x, frames).flatten(1)))
-        return self.adv(self.dropout(x))
+        super().__init__(front_end, trunk, channels, 1280, nn.ReLU(), config.dropout)
+        self.config = config
