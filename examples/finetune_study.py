@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
+from rich.progress import Progress, track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
@@ -160,10 +160,13 @@ def pretrain(kind: str, data: Path, out: Path, steps: int) -> str:
         # the layers of a log-mel are taught by random ones of the whole signal:
         # to say what those hear one has to guess what was hidden
         whole, _ = load_backbone(str(out / f"{kind}-random"))
-        teach_layers(
-            whole, built, list(range(built.depth)), draw, steps=steps, seed=0,
-            learning_rate=1e-3,
-        )  # fmt: skip
+        with Progress() as bar:
+            task = bar.add_task("pre-train", total=steps)
+            teach_layers(
+                whole, built, list(range(built.depth)), draw, steps=steps, seed=0,
+                learning_rate=1e-3,
+                progress=lambda done, total, loss: bar.update(task, completed=done),
+            )  # fmt: skip
     save_backbone(folder, built, Origin(kind, "Apache-2.0", "LibriSpeech; EMO-DB"))
     return str(folder)
 
