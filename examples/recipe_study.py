@@ -486,7 +486,6 @@ def draw_hours(out: Path, rows: list[Row], seeds: int, path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import ScalarFormatter
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
     curve = []
@@ -513,9 +512,10 @@ def draw_hours(out: Path, rows: list[Row], seeds: int, path: Path) -> None:
         )
     axes.plot(*zip(*sorted(curve), strict=True), color="tab:blue", linewidth=0.8)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.margins(x=0.25)
+    ticks = [0.1, 0.2, 0.3, 0.5, 1, 2]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(0.09, 4)
     axes.set_xlabel("hours of speech that the student trains with, before variation")
     axes.set_ylabel("mean CCC to the teacher, kept speakers")
     axes.grid(alpha=0.3)
