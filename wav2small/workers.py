@@ -360,6 +360,9 @@ _CODE = "from wav2small.workers import main; main()"
 
 def main() -> None:
     """Label what comes through a pipe, until it is closed."""
+    # decoders in C chatter about damaged files, which errors.csv says in a line
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     given = Connection(int(sys.argv[1]), writable=False)
     results = Connection(int(sys.argv[2]), readable=False)
     sending = threading.Lock()
