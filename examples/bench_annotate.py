@@ -139,6 +139,7 @@ def throughput(data: Path, limit: float, runs: int) -> None:
         signals = [audio.load(path) for path in sorted(paths)]
         plain, half = AnnotateConfig(), AnnotateConfig(bfloat16=True)
         padded = AnnotateConfig(batch_seconds=30.0)
+        shared = AnnotateConfig(shard_files=4)
         here = ThisProcess()
         figures = measure(
             {
@@ -152,7 +153,7 @@ def throughput(data: Path, limit: float, runs: int) -> None:
                 "    --batch-seconds 30": partial(ours, paths, teacher, padded, here),
                 "    --bfloat16": partial(ours, paths, teacher, half, here),
                 "    --workers 2, with their start": partial(
-                    ours, paths, load, plain, Processes(2)
+                    ours, paths, load, shared, Processes(2)
                 ),
                 "(d) forward passes alone": partial(forwards, teacher, signals),
             },
@@ -161,7 +162,7 @@ def throughput(data: Path, limit: float, runs: int) -> None:
     loop, alone = (
         next(v for k, v in figures.items() if k[:3] == n) for n in ("(a)", "(d)")
     )
-    print(f"{len(paths)} files, {seconds:.0f} s of audio, medians of {runs} runs")
+    print(f"\n{len(paths)} files, {seconds:.0f} s of audio, medians of {runs} runs")
     print(f"{'':<40} x real time   x (a)   x (d)   x (a), x (d) by processor time")
     for name, (wall, used) in figures.items():
         print(
@@ -245,7 +246,7 @@ def store() -> None:
                 ]
                 labels.append(rows, [], sources=[(name, None, None) for name in names])
 
-        print(f"\n{ROWS:,} rows in shards of {SHARD:,}")
+        print(f"{ROWS:,} rows in shards of {SHARD:,}")
         timed("append the first half", partial(append, 0, ROWS // SHARD // 2))
         again = LabelStore.open(labels.folder)
         done = timed("resume: what is done", again.done)
@@ -269,10 +270,10 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds of audio")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    store()  # first: its peak is the process's so far
     if arguments.data:
-        throughput(arguments.data, arguments.limit, arguments.runs)
         memory(arguments.data)
-    store()
+        throughput(arguments.data, arguments.limit, arguments.runs)
 
 
 if __name__ == "__main__":

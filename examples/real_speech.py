@@ -192,10 +192,10 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4.5), sharey=True)
+    figure, panels = plt.subplots(1, 3, figsize=(13, 5), sharey=True)
     costs = (
         ("macs_per_second", "operations, MMAC per second of audio", 1e6),
-        ("bytes", "complete int8 ONNX, kB", 1e3),
+        ("bytes", "complete ONNX, kB", 1e3),
         ("ram", "activation memory, kB", 1e3),
     )
     for panel, (key, title, unit) in zip(panels, costs, strict=True):
@@ -203,8 +203,12 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
             (result[key] / unit, result["int8 to the teacher"]["mean"], name)
             for name, result in results.items()
         )
+        middle = np.sqrt(points[0][0] * points[-1][0])
         for cost, mean, name in points:
             streams = results[name]["streams"]
+            label = name.replace("wav2small", "w2s").replace("mobilenet", "mn")
+            if results[name]["precision"] == "fp32":
+                label += " (fp32)"
             panel.plot(
                 cost,
                 mean,
@@ -213,9 +217,10 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
                 fillstyle="full" if streams else "none",
             )
             panel.annotate(
-                name.replace("wav2small", "w2s").replace("mobilenet", "mn"),
+                label,
                 (cost, mean),
-                xytext=(4, 4),
+                xytext=(4 if cost < middle else -4, 4),
+                ha="left" if cost < middle else "right",
                 textcoords="offset points",
                 fontsize=8,
             )
