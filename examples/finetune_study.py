@@ -14,9 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from rich.progress import Progress, track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
-from wav2small.data import read_noises
+from wav2small.data import AugmentConfig, read_noises
 from wav2small.files import atomic_write
 from wav2small.finetune.backbones import (
     Backbone,
@@ -51,12 +54,17 @@ from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
 from wav2small.finetune.selection import choose, dropout_uncertainty
 from wav2small.finetune.table import Table, read_table, speaker_folds
 from wav2small.finetune.teacher import FinetunedTeacher, score
-from wav2small.finetune.train import FinetuneConfig, finetune
+from wav2small.finetune.train import VARIED, FinetuneConfig, finetune
 from wav2small.metrics import bootstrap_interval, concordance_cc
 
 FOLDS = 5
 TOLERANCES = (-1.0, 0.01, 0.02, 0.05, 0.1, 0.2, 10.0)
 SHARES = (0.05, 0.1, 0.25, 1.0)
+UNVARIED = AugmentConfig(
+    speed=0, mix_probability=0, filter_probability=0, band_probability=0,
+    room_probability=0, noise_probability=0, silence_probability=0,
+)  # fmt: skip
+"""In few steps plain crops teach more."""
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "mel": {
@@ -86,6 +94,7 @@ class Row:
 ROWS = (
     Row("plain"),
     Row("from random weights", training={"backbone": "random"}),
+    Row("crops varied", training={"augment": VARIED}),
     Row("heads alone", training={"frozen": True}),
     Row("mean and deviation", {"pooling": "deviation"}),
     Row("attentive statistics", {"pooling": "attentive"}),
@@ -248,6 +257,7 @@ class Study:
             "warm_up_steps": max(2, self.steps // 2),
             "evaluations": 10 if self.steps >= 100 else 1,
             "dev_share": 0.25,
+            "augment": UNVARIED,
             "seed": fold,
             **training,
         }
@@ -271,7 +281,7 @@ class Study:
                 if (split == "dev").sum() >= wanted:
                     break
         table = table.with_split(split.tolist())
-        run = self.out / "run"
+        run = self.out / "runs" / str(os.getpid())
         told = finetune(
             table, run, self.config(row, fold), text=one_hot if row.text else None,
             name=row.name, licence="Apache-2.0", training_data="EMO-DB (CC0-1.0)",
@@ -412,6 +422,29 @@ class Study:
         }
 
 
+_study: Study
+"""That of a worker, which gets it once."""
+
+
+def _begin(study: Study) -> None:
+    global _study
+    _study = study
+    torch.set_num_threads(1)
+
+
+def _kept_row(row: Row) -> dict[str, Any]:
+    """Return what a row came to, or train it."""
+    name = row.name.replace(" ", "-").replace(",", "")
+    path = _study.out / "rows" / f"{name}.json"
+    return keep(path, lambda: _study.run_row(row))
+
+
+def _kept_few_labels(share: float, way: str) -> dict[str, Any]:
+    """Return what a share of the labels came to, or train with it."""
+    path = _study.out / "few" / f"{share}-{way}.json"
+    return keep(path, lambda: _study.few_labels(share, way))
+
+
 def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
     """Concordance of each dimension with its interval over the clips."""
     result = {}
@@ -550,6 +583,7 @@ def main() -> None:
     parser.add_argument("--pretrain-steps", type=int, default=3000)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--row", nargs="+", help="names of rows; all if not given")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--clips", type=int, help="only so many clips, for a trial")
     arguments = parser.parse_args()
     out = arguments.out / f"{arguments.backbone}-{arguments.steps}"
@@ -579,21 +613,25 @@ def main() -> None:
         lambda: probe_layers(layer_features(loaded, clips), table.truth, folds),
     )
     draw_layers(layers, out / "layers.png")
-    rows = []
-    for row in ROWS:
-        if arguments.row and row.name not in arguments.row:
-            continue
-        path = out / "rows" / f"{row.name.replace(' ', '-').replace(',', '')}.json"
-        rows.append(keep(path, lambda row=row: study.run_row(row)))
-        print(f"{row.name:<28} {shown(rows[-1]['ccc'])}", flush=True)
-    few = []
-    for share in SHARES:
-        for way in ("random", "contrast", "select"):
-            if share == 1 and way == "select":
-                continue
-            path = out / "few" / f"{share}-{way}.json"
-            few.append(keep(path, lambda s=share, w=way: study.few_labels(s, w)))
-            print(f"{share:>5.0%} {way:<22} {shown(few[-1]['ccc'])}", flush=True)
+    named = {"plain", *(arguments.row or [row.name for row in ROWS])}
+    wanted = [row for row in ROWS if row.name in named]
+    shares = [
+        (share, way)
+        for share in SHARES
+        for way in ("random", "contrast", "select")
+        if share < 1 or way != "select"
+    ]
+    with ProcessPoolExecutor(
+        arguments.workers, get_context("spawn"), _begin, (study,)
+    ) as pool:
+        made = [pool.submit(_kept_row, row) for row in wanted]
+        made += [pool.submit(_kept_few_labels, *entry) for entry in shares]
+        for job in made:
+            result = job.result()
+            name = result.get("name") or f"{result['labels']} labels, {result['way']}"
+            print(f"{name:<28} {shown(result['ccc'])}", flush=True)
+    results = [job.result() for job in made]
+    rows, few = results[: len(wanted)], results[len(wanted) :]
     condensed = keep(out / "condensed.json", study.condensed)
     ensemble = keep(out / "ensemble.json", lambda: study.ensemble(rows))
     for row in [*rows, ensemble]:
@@ -602,7 +640,7 @@ def main() -> None:
     draw(rows, few, out / "study.png")
     with atomic_write(out / "study.md") as file:
         file.write(report(rows, few, condensed, ensemble).encode())
-    shutil.rmtree(out / "run", ignore_errors=True)
+    shutil.rmtree(out / "runs", ignore_errors=True)
     print(out / "study.md")
 
 
