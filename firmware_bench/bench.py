@@ -213,8 +213,10 @@ def _tensor(name: str, kind: TensorType) -> dict[str, Any]:
 
 
 def _model(graph: Graph, path: Path) -> dict[str, Any]:
+    # every exported model has the same name: its folder tells them apart
+    place = path.resolve().parent.name
     return {
-        "file": path.name,
+        "file": f"{place}/{path.name}" if path.name == "model.onnx" else path.name,
         "sha256": graph.sha256,
         "file_bytes": graph.file_bytes,
         "input": _tensor(graph.input, graph.tensors[graph.input]),

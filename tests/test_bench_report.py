@@ -21,7 +21,7 @@ TARGETS = [
 ]
 
 
-def make(folder, name="model.onnx", node="", **options):
+def make(folder, name="small.onnx", node="", **options):
     model = onnx.parser.parse_model(TEXT.replace("CumSum(z, k)", "Neg(z)"))
     model.graph.node[0].name = node
     path = folder / name
@@ -37,7 +37,7 @@ def report(tmp_path):
 def test_text(report):
     text = formats.to_text(report)
     lines = text.splitlines()
-    assert lines[0] == "model.onnx, window of 1 s: does not fit"
+    assert lines[0] == "small.onnx, window of 1 s: does not fit"
     (ram,) = (line for line in lines if line.startswith("small") and " RAM " in line)
     assert ram.split()[:6] == ["small", "RAM", "64,000", "B", "100", "B"]
     assert "DOES NOT FIT" in ram and "sheet" in ram
@@ -45,6 +45,13 @@ def test_text(report):
     assert "not checked (unverified: hearsay)" in flash
     assert lines[-1].startswith("not counted: stack")
     assert "fits" in next(line for line in lines if line.startswith("large   RAM"))
+
+
+def test_the_folder_names_a_model(tmp_path):
+    folder = tmp_path / "wav2small-rt"
+    folder.mkdir()
+    text = formats.to_text(make(folder, "model.onnx", host=False))
+    assert text.startswith("wav2small-rt/model.onnx, window of 1 s")
 
 
 def test_host_and_unknown_work_are_said(tmp_path):
