@@ -41,7 +41,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from export.c99 import memory
+from export.c99 import count_memory
 from export.errors import ExportError
 from export.graph import IntegerGraph
 from export.reader import read
@@ -143,7 +143,7 @@ def plan(
 
 def _c99_bytes(graph: IntegerGraph) -> int | None:
     try:
-        return memory(graph).state
+        return count_memory(graph).state
     except ExportError:
         return None
 

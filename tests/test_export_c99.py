@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
 from export import graph
-from export.c99 import generate, memory
+from export.c99 import count_memory, generate
 from export.c99.dead import without_dead_channels
 from export.c99.generate import (
     MOST_SAMPLES,
@@ -215,7 +216,7 @@ def test_scores_and_reset(built):
 @compiled
 def test_memory(built):
     model, library = built
-    assert library.size == library.memory.state == memory(model).state
+    assert library.size == library.memory.state == count_memory(model).state
     assert library.size <= 10240
     # the plan does not count what kernels unpack
     work = max(
@@ -590,6 +591,18 @@ def test_header_in_cpp(name, tmp_path):
     generate(student(name), tmp_path)
     warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
     run("c++", *warnings, "-fsyntax-only", "-x", "c++", tmp_path / "wav2small.h")
+
+
+def test_the_header_states_licence_and_use(tmp_path):
+    model = student("wav2small-rt-mini")
+    marked = onnx.ModelProto()
+    marked.CopyFrom(model.model)
+    onnx.helper.set_model_props(
+        marked, {"licence": "CC-BY-NC-4.0 */ int x;", "use": "research-only"}
+    )
+    generate(dataclasses.replace(model, model=marked), tmp_path)
+    header = (tmp_path / "wav2small.h").read_text()
+    assert " * Weights: licence CC-BY-NC-4.0    int x , use research-only.\n" in header
 
 
 @compiled

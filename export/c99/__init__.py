@@ -1,5 +1,5 @@
 """C99 of a model that streams: one folder that an embedded build takes in."""
 
-from .generate import Memory, generate, memory
+from .generate import Memory, count_memory, generate
 
-__all__ = ["Memory", "generate", "memory"]
+__all__ = ["Memory", "count_memory", "generate"]

@@ -143,7 +143,7 @@ def generate(
     return writer.memory
 
 
-def memory(model: IntegerGraph | ModelProto | bytes | str | Path) -> Memory:
+def count_memory(model: IntegerGraph | ModelProto | bytes | str | Path) -> Memory:
     """Return what :func:`generate` would, and write nothing.
 
     Raises:
@@ -332,6 +332,9 @@ class _Writer:
         if front.past_frames:
             state += f"    int{8 * self.past_bytes}_t past[{front.past_frames}];\n"
         values = {
+            # no text of a file may end the comment that it stands in
+            "licence": re.sub(r"[^\w .+-]", " ", metadata.get("licence", "unknown")),
+            "use": re.sub(r"[^\w .+-]", " ", metadata.get("use", "any")),
             "sampling_rate": metadata.get("sampling_rate", "16000"),
             "labels": metadata.get("labels", "arousal, dominance, valence"),
             "scores": self.program.output.count,

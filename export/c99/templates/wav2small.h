@@ -13,6 +13,8 @@
  * no recursion, no mutable global, and no floating point but for the last step of
  * wav2small_result. States are independent of each other; one state is for one
  * thread or interrupt at a time.
+ *
+ * Weights: licence $licence, use $use.
  */
 #ifndef WAV2SMALL_H
 #define WAV2SMALL_H
