@@ -86,6 +86,7 @@ def test_the_front_is_drawn(tmp_path):
             "bytes": 1000 * (i + 1),
             "ram": 5000,
             "streams": i == 0,
+            "precision": ("int8", "fp32")[i],
         }
         for i, (name, mean, macs) in enumerate([("a", 0.9, 1e6), ("b", 0.8, 2e6)])
     }
