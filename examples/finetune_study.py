@@ -485,12 +485,19 @@ def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> N
             ]
             shares, means, _ = zip(*places, strict=True)
             left.plot(shares, means, marker="o", color="#1f5f8b")
+            told: dict[tuple[float, float], list[str]] = {}
             for share, value, tolerance in places:
                 text = {-1.0: "never", 10.0: "always"}.get(tolerance, f"{tolerance:g}")
+                told.setdefault((share, value), []).append(text)
+            for item, (place, texts) in enumerate(told.items()):
                 left.annotate(
-                    text, (share, value), xytext=(4, -11), textcoords="offset points",
-                    fontsize=8,
+                    ", ".join(texts), place, xytext=(0, (8, -15)[item % 2]), ha="center",
+                    textcoords="offset points", fontsize=8,
                 )  # fmt: skip
+            # what differs by less is noise and shall look like it
+            middle = float(np.mean(means))
+            left.set_ylim(middle - 0.1, middle + 0.1)
+            left.margins(x=0.15)
     left.set(xlabel="layers run, %", ylabel="mean CCC, speakers unheard")
     left.set_title("leaving where two exits agree within a tolerance", fontsize=10)
     for way, colour in zip(
