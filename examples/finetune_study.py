@@ -491,8 +491,8 @@ def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> N
                 told.setdefault((share, value), []).append(text)
             for item, (place, texts) in enumerate(told.items()):
                 left.annotate(
-                    ", ".join(texts), place, xytext=(0, (8, -15)[item % 2]), ha="center",
-                    textcoords="offset points", fontsize=8,
+                    ", ".join(texts), place, xytext=(0, (8, -15)[item % 2]),
+                    ha="center", textcoords="offset points", fontsize=8,
                 )  # fmt: skip
             # what differs by less is noise and shall look like it
             middle = float(np.mean(means))
