@@ -9,7 +9,7 @@ from finetune_corpus import SMALL_MEL, SMALL_SSL, clip
 
 from wav2small.errors import InputError
 from wav2small.finetune.backbones import build_backbone
-from wav2small.finetune.exits import exit_curve, predict_early
+from wav2small.finetune.exits import exit_costs, exit_curve, predict_early
 from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
 from wav2small.finetune.teacher import score
 
@@ -73,10 +73,34 @@ def test_the_curve_falls_with_the_tolerance() -> None:
     assert shares[0] == 1.0
     assert shares[2] == 0.75
     assert shares == sorted(shares, reverse=True)
+    assert rows[0]["compute"] > rows[2]["compute"]
     assert rows[1]["tolerance"] == 0.1
     assert rows[0]["mean"] == pytest.approx(
         np.mean([rows[0][name] for name in ("arousal", "dominance", "valence")])
     )
+
+
+def test_what_leaving_costs() -> None:
+    built = network()
+    costs = exit_costs(built, 16000)
+    assert list(costs) == [1, 3, 4]
+    assert costs[1] < costs[3] < costs[4]
+    assert costs[4] > 1
+    assert built.training
+    assert built.backbone.watch is None
+    # by hand, multiplications of what lies between two ways of leaving
+    backbone = built.backbone
+    frames, width = backbone(torch.zeros(1, 16000)).layers[0].shape[1:]
+    head = 6 * frames * width * width + (width + 3) * 16
+    dense = SMALL_MEL["intermediate_size"]
+    block = frames * (4 * width * width + 2 * width * dense + 2 * frames * width)
+    between = (costs[3] - costs[1]) / (costs[4] - 1)
+    assert between == pytest.approx((2 * block + head) / (2 * head))
+
+
+def test_a_layer_that_is_not_run_costs_nothing() -> None:
+    costs = exit_costs(network("wavlm"), 16000)
+    assert 0 < costs[1] < costs[3] < costs[4]
 
 
 def test_one_exit_has_nobody_to_agree_with() -> None:

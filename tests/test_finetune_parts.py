@@ -195,6 +195,48 @@ def test_the_first_layers_are_heard_as_before(kind) -> None:
     }
 
 
+def test_masks_are_stretches_of_the_share_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    hidden = backbones.mask_features(torch.ones(4000, 50, 40), 0.1) == 0
+    frames, bands = hidden.all(2), hidden.all(1)
+    assert torch.equal(hidden, frames[:, :, None] | bands[:, None])
+
+    def runs(blank: torch.Tensor) -> int:
+        return int(
+            (blank.int().diff(dim=1, prepend=torch.zeros(4000, 1)) > 0).sum(1).max()
+        )
+
+    assert runs(frames) == 1
+    assert runs(bands) == 2
+    # every place is hidden; two stretches of bands may meet
+    assert frames.any(0).all()
+    assert bands.any(0).all()
+    assert frames.float().mean() == pytest.approx(0.1, abs=0.005)
+    assert bands.float().mean() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(backbones.mask_features(HIDDEN, 0.0), HIDDEN)
+
+
+@pytest.mark.parametrize("kind", list(SETTINGS))
+def test_features_are_hidden_in_training_alone(kind) -> None:
+    built, told = backbone(kind), []
+    built.features.register_forward_hook(lambda _, __, output: told.append(output))
+    signal = torch.from_numpy(signals(8000)[0])[None]
+    built.masked = 0.3
+    plain = built(signal).layers[-1]
+    torch.manual_seed(0)
+    built.train()(signal)
+    built.masked = 0.0
+    built(signal)
+    given = [out[0] if isinstance(out, tuple) else out for out in told]
+    zeros = [float((features == 0).float().mean()) for features in given]
+    assert zeros[0] == zeros[2] == 0
+    assert zeros[1] > 0.1
+    # what is not hidden is as it was
+    kept = given[1] != 0
+    torch.testing.assert_close(given[1][kept], given[0][kept])
+    assert plain.shape[2] == built.width
+
+
 def test_uniform_layers() -> None:
     assert backbones.uniform_layers(12, 4) == [0, 4, 7, 11]
     assert backbones.uniform_layers(12, 1) == [0]

@@ -58,11 +58,17 @@ class Backbone(nn.Module):
         self.width = width
         self.adapters = nn.ModuleList()
         self.watch: Callable[[int, Tensor], None] | None = None
+        self.masked = 0.0
         self._heard: list[Tensor] = []
 
     @property
     def layers(self) -> nn.ModuleList:
         """The layers, in their order."""
+        raise NotImplementedError
+
+    @property
+    def features(self) -> nn.Module:
+        """What gives the features that are hidden in part while training."""
         raise NotImplementedError
 
     @property
@@ -96,9 +102,17 @@ class Backbone(nn.Module):
 
     def listen(self) -> None:
         """Hear what enters and leaves the layers; for who builds one."""
+        self.features.register_forward_hook(self._mask)
         self.layers[0].register_forward_pre_hook(self._enter)
         for layer in self.layers:
             layer.register_forward_hook(self._leave)
+
+    def _mask(self, module: nn.Module, arguments: object, output: Any) -> Any:
+        if not (self.masked and self.training):
+            return output
+        if isinstance(output, tuple):
+            return (mask_features(output[0], self.masked), *output[1:])
+        return mask_features(output, self.masked)
 
     def _enter(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         self._heard.append(arguments[0])
@@ -134,6 +148,36 @@ class Backbone(nn.Module):
 
     def _keep(self, layers: nn.ModuleList) -> None:
         raise NotImplementedError
+
+
+def mask_features(features: Tensor, share: float) -> Tensor:
+    """Blank a stretch of frames and two of bands in each row.
+
+    Shape:
+        features: ``(batch, frames, bands)``
+
+    Args:
+        features: around 0
+        share: of the frames, and of the bands if they do not meet,
+            on average, in 0..0.5
+
+    References:
+        after Park et al. 2019, "SpecAugment", arXiv 1904.08779.
+
+    """
+    rows, frames, bands = features.shape
+
+    def stretch(count: int, longest: float) -> Tensor:
+        length, start = torch.rand(2, rows, 1, device=features.device)
+        length = (length * (longest * count + 1)).floor()
+        start = (start * (count - length + 1)).floor()
+        place = torch.arange(count, device=features.device) - start
+        return (place >= 0) & (place < length)
+
+    hidden = stretch(frames, 2 * share)[:, :, None]
+    for _ in range(2):
+        hidden = hidden | stretch(bands, share)[:, None]
+    return features.masked_fill(hidden, 0.0)
 
 
 def first_layers(depth: int, count: int) -> list[int]:
@@ -211,6 +255,11 @@ class MelBackbone(Backbone):
     def layers(self) -> nn.ModuleList:
         """The layers, in their order."""
         return self.transformer
+
+    @property
+    def features(self) -> nn.Module:
+        """The log-mel."""
+        return self.bands
 
     @property
     def convolutions(self) -> nn.Module | None:
@@ -306,6 +355,11 @@ class SelfSupervised(Backbone):
     def layers(self) -> nn.ModuleList:
         """The layers, in their order."""
         return self.model.encoder.layers
+
+    @property
+    def features(self) -> nn.Module:
+        """What the encoder of the waveform heard, as wide as the layers."""
+        return self.model.feature_projection
 
     @property
     def convolutions(self) -> nn.Module | None:

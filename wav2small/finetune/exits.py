@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..metrics import concordance_cc
-from .backbones import pad
+from .backbones import States, pad
 from .network import FinetuneNetwork
 from .teacher import check_lengths
 
@@ -78,8 +82,8 @@ def predict_early(
             for signal in signals:
                 answers.clear()
                 try:
-                    outputs = network(pad([signal])[0].to(device))
-                    answers.append(outputs["scores"][0])
+                    heard = backbone(pad([signal])[0].to(device))
+                    answers.append(_last_answer(network, heard)[0])
                     layers.append(backbone.depth)
                 except _Left:
                     layers.append(numbers[len(answers) - 1])
@@ -90,15 +94,71 @@ def predict_early(
     return Early(np.stack(scores), np.array(layers))
 
 
+def _last_answer(network: FinetuneNetwork, heard: States) -> Tensor:
+    """Scores behind the last layer, without those of the exits."""
+    return network.head(network.pooled(*heard), None, None)
+
+
+def exit_costs(network: FinetuneNetwork, samples: int) -> dict[int, float]:
+    """What leaving costs, of what the network would cost without exits.
+
+    Multiplications and additions of matrices and convolutions are counted,
+    with the encoder of the waveform and every head that is asked.
+
+    Args:
+        network: with exits
+        samples: length of a signal
+
+    Returns:
+        share by the number of layers that are run, above 1 for all of them
+
+    """
+    backbone = network.backbone
+    signal = torch.zeros(1, samples, device=next(network.parameters()).device)
+    hidden: dict[int, Tensor] = {}
+
+    def run(depth: int) -> None:
+        def watch(number: int, given: Tensor) -> None:
+            hidden[number] = given.float()
+            if number == depth:
+                raise _Left
+
+        backbone.watch = watch
+        with suppress(_Left):
+            backbone(signal)
+
+    was_training = network.training
+    network.eval()
+    try:
+        costs, heads = {}, 0
+        for number, leave in zip(network.config.exits, network.exits, strict=True):
+            behind = _operations(partial(run, number))
+            heads += _operations(partial(leave, hidden[number], None))
+            costs[number] = behind + heads
+        backbone.watch = None
+        whole = _operations(lambda: _last_answer(network, backbone(signal)))
+        costs[backbone.depth] = whole + heads
+    finally:
+        backbone.watch = None
+        network.train(was_training)
+    return {number: cost / whole for number, cost in costs.items()}
+
+
+def _operations(run: Callable[[], object]) -> int:
+    # the fused attention is not counted
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        run()
+    return counter.get_total_flops()
+
+
 def exit_curve(
     network: FinetuneNetwork,
     signals: Sequence[np.ndarray],
     truth: np.ndarray,
     tolerances: Sequence[float],
 ) -> list[dict[str, float]]:
-    """Concordance against the share of the layers that were run.
-
-    The encoder of the waveform and the heads are not counted.
+    """Concordance against what was run for it.
 
     Args:
         network: with at least two exits
@@ -107,10 +167,12 @@ def exit_curve(
         tolerances: of :func:`predict_early`
 
     Returns:
-        for each tolerance itself, the mean share of layers in 0..1,
+        for each tolerance itself, the mean share of layers in 0..1
+        and that of the computation (:func:`exit_costs`, at the mean length),
         the concordance of each dimension and their mean
 
     """
+    costs = exit_costs(network, round(np.mean([len(signal) for signal in signals])))
     rows = []
     for tolerance in tolerances:
         early = predict_early(network, signals, tolerance)
@@ -120,5 +182,6 @@ def exit_curve(
         }
         row["mean"] = float(np.mean(list(row.values())))
         row["share"] = float(early.layers.mean() / network.backbone.depth)
+        row["compute"] = float(np.mean([costs[number] for number in early.layers]))
         rows.append({"tolerance": float(tolerance), **row})
     return rows

@@ -150,6 +150,11 @@ class FinetuneConfig:
     augment: AugmentConfig = VARIED
     """How crops are varied."""
 
+    masked: float = 0.1
+    """Share of the frames and of the bands that are hidden in training,
+    in 0..0.5, see :func:`wav2small.finetune.backbones.mask_features`;
+    none in a backbone that is frozen."""
+
     def __post_init__(self) -> None:
         for name in ("steps", "evaluations", "patience", "batch_size"):
             least = 2 if name == "batch_size" else 1
@@ -157,6 +162,8 @@ class FinetuneConfig:
                 raise InputError(
                     f"{name} must be at least {least}, got {getattr(self, name)}"
                 )
+        if not 0 <= self.masked <= 0.5:
+            raise InputError(f"masked must be in 0..0.5, got {self.masked}")
         if self.lora and self.network.adapters:
             raise InputError(
                 "lora and adapters must not be used together, got "
@@ -419,6 +426,7 @@ def finetune(
     backbone = _warm_up(
         backbone, origin, config, batches, heard, run, group, device, progress
     )
+    backbone.masked = config.masked
     if config.lora:
         add_lora(backbone, config.lora)
     network = FinetuneNetwork(network_config, backbone).to(device)
@@ -489,7 +497,7 @@ def finetune(
     begun = time.monotonic()
     ahead = batches.ahead(start, stop) if start < stop else iter(())
     for step, batch in enumerate(ahead, start):
-        # dropout of its own for each step and process: a resumed run needs no state
+        # dropout and masks of each step and process: a resumed run needs no state
         torch.manual_seed((config.seed * 2**31 + step) * 64 + group.rank)
         share = _schedule(step, config.steps, config.rise)
         for rates in optimizer.param_groups:
