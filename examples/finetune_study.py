@@ -2,7 +2,7 @@
 
     python examples/finetune_study.py DATA OUT [--backbone mel|wav2vec2] [--steps N]
 
-DATA holds ``emodb`` and ``librispeech_subset``, each with ``metadata.csv``.
+DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``, each with ``metadata.csv``.
 A small backbone is pre-trained on both, without labels
 (wav2vec2's own task, or layers that guess what was hidden from a log-mel),
 then fine-tuned once for each part and fold.
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import train_teacher
 from rich.progress import Progress, track
 
 from wav2small import audio
@@ -49,7 +50,7 @@ from wav2small.finetune.condense import (
 from wav2small.finetune.exits import exit_curve
 from wav2small.finetune.fusion import fit_weights
 from wav2small.finetune.network import NetworkConfig
-from wav2small.finetune.norms import norm_score
+from wav2small.finetune.norms import CATEGORIES, norm_score
 from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
 from wav2small.finetune.selection import choose, dropout_uncertainty
 from wav2small.finetune.table import Table, read_table, speaker_folds
@@ -89,10 +90,19 @@ class Row:
     network: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     text: bool = False
+    noise: bool = False
+    longer: float = 1
+    """How many times the steps of the others."""
 
+
+BUNDLED = "the bundled teacher's network"
+"""A row that shares nothing but clips and folds with the others."""
 
 ROWS = (
     Row("plain"),
+    Row("plain, second seed", training={"seed": 100}),
+    Row("plain, third seed", training={"seed": 200}),
+    Row("nothing hidden", training={"masked": 0.0}),
     Row("from random weights", training={"backbone": "random"}),
     Row("crops varied", training={"augment": VARIED}),
     Row("heads alone", training={"frozen": True}),
@@ -114,6 +124,9 @@ ROWS = (
     Row("adapters, three tasks", {"adapters": 16, "tasks": ("category", "gender")}),
     Row("early exits", {"exits": (2, 4)}),
     Row("contrastive warm-up", training={"warm_up": "contrast"}),
+    Row("by the bundled teacher's recipe", {"tasks": ("category",), "dropout": 0.3}, {
+        "batch_size": 24, "crop_seconds": 3.0, "augment": VARIED, "average": 0.995,
+        "dev_share": 0.1, "patience": 10}, noise=True, longer=4.5),
 )  # fmt: skip
 
 
@@ -248,7 +261,7 @@ class Study:
             training["backbone"] = f"{self.backbone.rpartition('-')[0]}-random"
         settings: dict[str, Any] = {
             "backbone": self.backbone,
-            "steps": self.steps,
+            "steps": round(row.longer * self.steps),
             "batch_size": 16,
             "crop_seconds": 2.5,
             # a backbone of an hour of speech has little to lose
@@ -258,8 +271,8 @@ class Study:
             "evaluations": 10 if self.steps >= 100 else 1,
             "dev_share": 0.25,
             "augment": UNVARIED,
-            "seed": fold,
             **training,
+            "seed": training.get("seed", 0) + fold,
         }
         return FinetuneConfig(network=NetworkConfig(**row.network), **settings)
 
@@ -284,6 +297,7 @@ class Study:
         run = self.out / "runs" / str(os.getpid())
         told = finetune(
             table, run, self.config(row, fold), text=one_hot if row.text else None,
+            noise=self.table.root.parent / "esc10" if row.noise else None,
             name=row.name, licence="Apache-2.0", training_data="EMO-DB (CC0-1.0)",
             overwrite=True,
         )  # fmt: skip
@@ -332,6 +346,34 @@ class Study:
                 for place, entry in enumerate(curves[0])
             ]
         return result
+
+    def run_bundled(self) -> dict[str, Any]:
+        """Score each speaker by a network of the bundled teacher's kind."""
+        corpus = train_teacher.Corpus(
+            self.clips, self.table.truth, self.table.categories(CATEGORIES),
+            self.table.speakers, self.table.genders, np.ones(len(self.clips), bool),
+            read_noises(self.table.root.parent / "esc10"),
+        )  # fmt: skip
+        arguments = argparse.Namespace(
+            steps=round(4.5 * self.steps), batch_size=24, learning_rate=2e-3, seed=0
+        )
+        scores = np.empty_like(self.table.truth)
+        begun, count = time.monotonic(), 0
+        for fold in range(FOLDS):
+            held = self.folds == fold
+            network = train_teacher.train(
+                corpus, np.flatnonzero(~held), arguments, f"fold {fold + 1}"
+            )
+            scores[held] = train_teacher.score(network, corpus, np.flatnonzero(held))
+            count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        return {
+            "name": BUNDLED,
+            "trainable": count,
+            "parameters": count,
+            "seconds": round(time.monotonic() - begun, 1),
+            "ccc": figures(self.table.truth, scores),
+            "scores": np.round(scores, 4).tolist(),
+        }
 
     def few_labels(self, share: float, way: str) -> dict[str, Any]:
         """Train on a share of the labels, chosen in one of three ways."""
@@ -439,6 +481,11 @@ def _kept_row(row: Row) -> dict[str, Any]:
     return keep(path, lambda: _study.run_row(row))
 
 
+def _kept_bundled() -> dict[str, Any]:
+    """Return what the bundled teacher's network came to, or train it."""
+    return keep(_study.out / "rows" / "bundled.json", _study.run_bundled)
+
+
 def _kept_few_labels(share: float, way: str) -> dict[str, Any]:
     """Return what a share of the labels came to, or train with it."""
     path = _study.out / "few" / f"{share}-{way}.json"
@@ -473,7 +520,7 @@ def change(truth: np.ndarray, scores: np.ndarray, before: np.ndarray) -> list[fl
 
 
 def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> None:
-    """Draw concordance over the layers that were run, and over the labels."""
+    """Draw concordance over the computation, and over the labels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -481,7 +528,7 @@ def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> N
     for row in rows:
         if "exits" in row:
             places = [
-                (e["share"] * 100, e["mean"], e["tolerance"]) for e in row["exits"]
+                (e["compute"] * 100, e["mean"], e["tolerance"]) for e in row["exits"]
             ]
             shares, means, _ = zip(*places, strict=True)
             left.plot(shares, means, marker="o", color="#1f5f8b")
@@ -498,7 +545,10 @@ def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> N
             middle = float(np.mean(means))
             left.set_ylim(middle - 0.1, middle + 0.1)
             left.margins(x=0.15)
-    left.set(xlabel="layers run, %", ylabel="mean CCC, speakers unheard")
+    left.set(
+        xlabel="computation, % of that without exits",
+        ylabel="mean CCC, speakers unheard",
+    )
     left.set_title("leaving where two exits agree within a tolerance", fontsize=10)
     for way, colour in zip(
         dict.fromkeys(entry["way"] for entry in few),
@@ -548,28 +598,32 @@ def report(
     head = f"| {' | '.join(DIMENSIONS)} |"
     lines = [
         "CCC over all clips, speakers unheard, and the change of the mean against",
-        "plain, each with its 95 % interval over the clips. Those of one training:",
-        "another seed would move each row as well.",
+        "plain and against the bundled teacher's network,",
+        "each with its 95 % interval over the clips.",
         "",
-        f"| part {head} change of mean | trainable | seconds |",
-        "|---|---|---|---|---|---|---|",
+        f"| part {head} against plain | against the bundled | trainable | seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in [*rows, {"name": "all, weighted on the simplex", **ensemble}]:
-        gain = "{:+.3f} [{:+.2f}, {:+.2f}]".format(*row["change"])
-        cells = f"{gain if row['name'] != 'plain' else ''} | "
+        cells = [
+            "{:+.3f} [{:+.2f}, {:+.2f}]".format(*row[key]) if any(row[key]) else ""
+            for key in ("change", "beyond")
+        ]
         if "trainable" in row:
-            cells += f"{row['trainable']:,} | {row['seconds']:.0f}"
+            cells += [f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
         else:
-            cells += " | "
-        lines.append(f"| {row['name']} | {shown(row['ccc'])} | {cells} |")
+            cells += ["", ""]
+        lines.append(f"| {row['name']} | {shown(row['ccc'])} | {' | '.join(cells)} |")
         if "ccc, not told" in row:
             told = shown(row["ccc, not told"])
-            lines.append(f"| {row['name']}, not told in use | {told} | | | |")
+            lines.append(f"| {row['name']}, not told in use | {told} | | | | |")
     for row in rows:
         if "exits" in row:
-            lines += ["", "| tolerance | layers run | mean CCC |", "|---|---|---|"]
+            lines += ["", "| tolerance | layers run | computation | mean CCC |"]
+            lines += ["|---|---|---|---|"]
             lines += [
-                f"| {e['tolerance']:g} | {e['share']:.0%} | {e['mean']:.3f} |"
+                f"| {e['tolerance']:g} | {e['share']:.0%} | {e['compute']:.0%} "
+                f"| {e['mean']:.3f} |"
                 for e in row["exits"]
             ]
     lines += ["", f"| labels | chosen {head}", "|---|---|---|---|---|"]
@@ -631,19 +685,25 @@ def main() -> None:
     with ProcessPoolExecutor(
         arguments.workers, get_context("spawn"), _begin, (study,)
     ) as pool:
-        made = [pool.submit(_kept_row, row) for row in wanted]
+        # the longest first
+        made = [pool.submit(_kept_bundled)]
+        made += [pool.submit(_kept_row, row) for row in wanted]
         made += [pool.submit(_kept_few_labels, *entry) for entry in shares]
         for job in made:
             result = job.result()
             name = result.get("name") or f"{result['labels']} labels, {result['way']}"
             print(f"{name:<28} {shown(result['ccc'])}", flush=True)
     results = [job.result() for job in made]
-    rows, few = results[: len(wanted)], results[len(wanted) :]
+    rows, few = results[1 : 1 + len(wanted)], results[1 + len(wanted) :]
+    rows.append(results[0])
     condensed = keep(out / "condensed.json", study.condensed)
     ensemble = keep(out / "ensemble.json", lambda: study.ensemble(rows))
     for row in [*rows, ensemble]:
-        told = (np.array(entry["scores"]) for entry in (row, rows[0]))
-        row["change"] = change(table.truth, *told)
+        told, plain, bundled = (
+            np.array(entry["scores"]) for entry in (row, rows[0], rows[-1])
+        )
+        row["change"] = change(table.truth, told, plain)
+        row["beyond"] = change(table.truth, told, bundled)
     draw(rows, few, out / "study.png")
     with atomic_write(out / "study.md") as file:
         file.write(report(rows, few, condensed, ensemble).encode())

@@ -55,27 +55,28 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
 def test_the_report_says_all(tmp_path: Path) -> None:
     rows = [
         {"name": "plain", "ccc": FIGURE, "trainable": 12345, "seconds": 7,
-         "change": [0, 0, 0]},
+         "change": [0, 0, 0], "beyond": [-0.1, -0.2, 0.01]},
         {"name": "gender", "ccc": FIGURE, "change": [0.1, -0.02, 0.2],
-         "ccc, not told": FIGURE, "trainable": 1,
-         "seconds": 7, "exits": [{"tolerance": 0.1, "share": 0.5, "mean": 0.3}]},
+         "beyond": [0.0, -0.1, 0.1], "ccc, not told": FIGURE, "trainable": 1,
+         "seconds": 7, "exits": [
+             {"tolerance": 0.1, "share": 0.5, "compute": 0.8, "mean": 0.3}]},
     ]  # fmt: skip
     few = [{"labels": 12, "way": "select", "ccc": FIGURE}]
     text = study.report(
         rows,
         few,
         {"made up": {"maps": 20, "ccc": FIGURE}},
-        {"ccc": FIGURE, "change": [0.1, -0.02, 0.2]},
+        {"ccc": FIGURE, "change": [0.1, -0.02, 0.2], "beyond": [0.1, 0.05, 0.2]},
     )
     study.draw(rows, few, tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 5000
-    cell = "0.500 [0.40, 0.60]"
+    three = " | ".join(["0.500 [0.40, 0.60]"] * 3)
     for line in (
-        f"| plain | {cell} | {cell} | {cell} |  | 12,345 | 7 |",
-        f"| gender | {cell} | {cell} | {cell} | +0.100 [-0.02, +0.20] | 1 | 7 |",
-        "| 0.1 | 50% | 0.300 |",
-        f"| 12 | select | {cell} | {cell} | {cell} |",
-        f"| made up | 20 | {cell} | {cell} | {cell} |",
+        f"| plain | {three} |  | -0.100 [-0.20, +0.01] | 12,345 | 7 |",
+        f"| gender | {three} | +0.100 [-0.02, +0.20] | +0.000 [-0.10, +0.10] | 1 | 7 |",
+        "| 0.1 | 50% | 80% | 0.300 |",
+        f"| 12 | select | {three} |",
+        f"| made up | 20 | {three} |",
     ):
         assert line in text
     assert "gender, not told in use" in text
