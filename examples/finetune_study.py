@@ -118,6 +118,8 @@ ROWS = (
     Row("text, joined", text=True),
     Row("text, gated", {"fusion": "gated"}, text=True),
     Row("shallow, frozen, text", training={"layers": 3, "frozen": True}, text=True),
+    Row("one layer, taught, text", training={
+        "layers": 1, "warm_up": "taught"}, text=True),
     Row("adapters", {"adapters": 16}),
     Row("low-rank updates", training={"lora": 8}),
     Row("three tasks", {"tasks": ("category", "gender")}),

@@ -277,6 +277,12 @@ def test_a_folder_of_transformers_is_read(tmp_path: Path) -> None:
     signal = backbones.pad(signals(4000))[0]
     with torch.inference_mode():
         torch.testing.assert_close(again.eval()(signal).layers, built(signal).layers)
+    (tmp_path / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: own-1.0\n---\n"
+    )
+    assert load_backbone(str(tmp_path))[1] == backbones.Origin(
+        tmp_path.name, "own-1.0", ""
+    )
     # a description beside it counts more
     (tmp_path / "teacher.json").write_text('{"licence": "cc-by-nc-4.0"}')
     assert load_backbone(str(tmp_path))[1].licence == "CC-BY-NC-4.0"
@@ -301,7 +307,10 @@ def test_a_folder_without_all_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="weights that can be read"):
         load_backbone(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=r"config.json must be JSON with a model_type"):
+    with pytest.raises(InputError, match=r"backbone must be of model_type .*'None'"):
+        load_backbone(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "mel"}')
+    with pytest.raises(InputError, match=r"mel must be one that was saved .* alone"):
         load_backbone(str(tmp_path))
 
 

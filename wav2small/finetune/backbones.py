@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from ..errors import InputError
 from ..features import LogMel, frame_mask, normalize
 from ..teachers.heads import Network
 from . import find
+
+if TYPE_CHECKING:
+    from ..teachers.source import Source
 
 MEL = "mel"
 """Name of the backbone that needs no weights of others."""
@@ -476,7 +479,7 @@ def load_backbone(name: str) -> tuple[Backbone, Origin]:
         backbone = build_backbone(config["backbone"])
         load_weights(backbone, weights, folder)
         return backbone, Origin(**config["origin"])
-    from ..teachers.source import Source
+    from ..teachers.source import Source, read_json
 
     try:
         import transformers
@@ -491,9 +494,13 @@ def load_backbone(name: str) -> tuple[Backbone, Origin]:
         raise InputError(
             f"backbone must be {MEL}, a folder or owner/name on the hub, got '{name}'"
         )
-    settings = _settings(source.find("config.json"))
+    settings = read_json(source.find("config.json"))
     built = build_backbone(settings)
-    assert isinstance(built, SelfSupervised)
+    if not isinstance(built, SelfSupervised):
+        raise InputError(
+            f"backbone of model_type {MEL} must be one that was saved by wav2small, "
+            f"got a config.json alone: {name}"
+        )
     source.find("model.safetensors", "pytorch_model.bin")
     try:
         model, told = getattr(
@@ -543,46 +550,18 @@ def _tuned(folder: Path) -> tuple[Backbone, Origin]:
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    import json
-
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        settings["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"config.json must be JSON with a model_type: {path}: {error}"
-        ) from error
-    return settings
-
-
-def _origin(source: Any) -> Origin:
+def _origin(source: Source) -> Origin:
     """Read licence and training data of a folder's card or ``teacher.json``."""
-    from huggingface_hub.repocard import metadata_load
-
     from ..teachers.description import FILE, Description
-    from ..teachers.licence import canonical
+    from ..teachers.licence import UNKNOWN, canonical
 
     stated = Description.read(source.folder / FILE)
-    path = source.look_for("README.md")
-    card: dict[str, Any] = {}
-    if path:
-        try:
-            card = metadata_load(path) or {}
-        except Exception as error:  # yaml's own errors have no base class of ours
-            raise InputError(
-                f"model card must begin with YAML: {path}: "
-                f"{' '.join(str(error).split())[:120]}"
-            ) from error
-    licence = card.get("license")
-    if isinstance(licence, list):
-        licence = " AND ".join(map(str, licence))
-    data = card.get("datasets")
-    told = ", ".join(map(str, data)) if isinstance(data, list) else str(data or "")
+    card = source.card()
+    data = stated.training_data or card["training_data"]
     return Origin(
         stated.name or source.name,
-        canonical(stated.licence or licence),
-        stated.training_data or told,
+        canonical(stated.licence or card["licence"]),
+        "" if data == UNKNOWN else data,
     )
 
 

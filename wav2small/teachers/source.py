@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
+from .licence import UNKNOWN, canonical
 
 _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 
@@ -15,6 +18,12 @@ SMALL = ("config.json", "preprocessor_config.json", "README.md")
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of a checkpoint's weights; the first that is there is read."""
+
+TRAINING_DATA = {
+    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "MSP-Podcast v1.7",
+    "3loi/SER-Odyssey-Baseline-": "MSP-Podcast",
+}
+"""Training data of names on the hub that begin so, where the cards say it in words."""
 
 _HELP = (
     "put config.json, model.safetensors (or pytorch_model.bin), README.md and "
@@ -94,6 +103,52 @@ class Source:
         """Return a file that need not be there, one of :data:`SMALL`."""
         path = self.folder / name
         return path if path.is_file() else None
+
+    def card(self) -> dict[str, str]:
+        """Return licence and training data of the model card, or ``unknown``.
+
+        Raises:
+            InputError: if the card does not begin with YAML
+
+        """
+        from huggingface_hub.repocard import metadata_load
+
+        path = self.look_for("README.md")
+        try:
+            # yaml's own errors have no common base class with these
+            card = (metadata_load(path) if path else None) or {}
+        except Exception as error:
+            raise InputError(
+                f"model card must begin with YAML: {path}: "
+                f"{' '.join(str(error).split())[:120]}"
+            ) from error
+        licence = card.get("license")
+        if isinstance(licence, list):
+            licence = " AND ".join(canonical(entry) for entry in licence)
+        if canonical(licence) == UNKNOWN:
+            licence = card.get("license_name")
+        data = card.get("datasets")
+        stated = ", ".join(map(str, data)) if isinstance(data, list) else data
+        for begin, known in TRAINING_DATA.items():
+            if self.commit and self.name.startswith(begin):
+                stated = known
+        return {"licence": str(licence or ""), "training_data": str(stated or UNKNOWN)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object.
+
+    Raises:
+        InputError: if a file holds none
+
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"file must be JSON: {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"file must be an object of JSON: {path}")
+    return content
 
 
 def _unreachable(name: str, error: Exception) -> InputError:

@@ -8,7 +8,6 @@ a head with random weights never annotates, and nothing of a file is executed.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from ..files import sha256
 from . import TeacherInfo
 from .description import FILE, Description, Outputs
 from .licence import canonical, check
-from .source import WEIGHTS, Source
+from .source import WEIGHTS, Source, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,12 +47,6 @@ BACKBONES: dict[str, dict[str, Any]] = {
     }
 }
 """Settings of backbones that a checkpoint names without their settings."""
-
-TRAINING_DATA = {
-    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "MSP-Podcast v1.7",
-    "3loi/SER-Odyssey-Baseline-": "MSP-Podcast",
-}
-"""Training data of names on the hub that begin so, where the cards say it in words."""
 
 _BACKBONE_FILE = "backbone.json"
 
@@ -115,9 +108,9 @@ class TransformersTeacher:
                 or the licence is not within the policy
 
         """
-        config = _json(source.find("config.json"))
+        config = read_json(source.find("config.json"))
         description = Description.read(source.folder / FILE)
-        card = _card(source)
+        card = source.card()
         licence = canonical(description.licence or card["licence"])
         name = description.name or source.name
         # before the weights: they are large
@@ -128,7 +121,7 @@ class TransformersTeacher:
         settings: dict[str, Any] = {}
         if kind in FAMILIES:
             files.append(source.find("preprocessor_config.json"))
-            settings["normalize"] = _dawn_normalisation(_json(files[1]), files[1])
+            settings["normalize"] = _dawn_normalisation(read_json(files[1]), files[1])
         elif kind == "ser":
             settings["mean"], settings["deviation"] = _odyssey_normalisation(
                 config, files[0]
@@ -261,14 +254,14 @@ def _backbone_config(source: Source, config: Mapping[str, Any]) -> dict[str, Any
     name = config["ssl_type"]
     beside = source.folder / _BACKBONE_FILE
     if beside.is_file():
-        return _json(beside)
+        return read_json(beside)
     if name in BACKBONES:
         return BACKBONES[name]
     try:
         found = Source.open(str(name))
         if found is None:
             raise InputError(f"no such model: {name}")
-        return _json(found.find("config.json"))
+        return read_json(found.find("config.json"))
     except InputError as error:
         raise InputError(
             f"backbone of the teacher must be {', '.join(BACKBONES)} or in reach, got "
@@ -381,39 +374,3 @@ def _check_rate(settings: Mapping[str, Any], path: Path) -> None:
     rate = settings.get("sampling_rate", 16000)
     if rate != 16000:
         raise InputError(f"sampling_rate must be 16000, got {rate}: {path}")
-
-
-def _card(source: Source) -> dict[str, str]:
-    """Return licence and training data of a model card, ``unknown`` if it has none."""
-    from huggingface_hub.repocard import metadata_load
-
-    path = source.look_for("README.md")
-    try:
-        # yaml's own errors have no common base class with these
-        card = (metadata_load(path) if path else None) or {}
-    except Exception as error:
-        raise InputError(
-            f"model card must begin with YAML: {path}: "
-            f"{' '.join(str(error).split())[:120]}"
-        ) from error
-    licence = card.get("license")
-    if isinstance(licence, list):
-        licence = " AND ".join(canonical(entry) for entry in licence)
-    if canonical(licence) == "unknown":
-        licence = card.get("license_name")
-    data = card.get("datasets")
-    stated = ", ".join(map(str, data)) if isinstance(data, list) else data
-    for begin, known in TRAINING_DATA.items():
-        if source.commit and source.name.startswith(begin):
-            stated = known
-    return {"licence": str(licence or ""), "training_data": str(stated or "unknown")}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"file must be JSON: {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"file must be an object of JSON: {path}")
-    return content
