@@ -12,6 +12,7 @@ import pytest
 from finetune_corpus import write_corpus, write_mel
 
 from wav2small import checkpoint
+from wav2small.finetune import commands, probe
 from wav2small.labels import LabelStore
 
 Run = Callable[..., tuple[int, str, str]]
@@ -113,6 +114,23 @@ def test_layers_of_a_fine_tuning(tmp_path, run, table, mel) -> None:
     code, _, said = run("finetune", table, again, "--backbone", out, *FAST)
     assert code == 0, said
     assert checkpoint.load(again / "best")[1]["info"]["training_data"] == "noise; noise"
+
+
+def test_a_pool_larger_than_the_memory(tmp_path, run, mel, monkeypatch) -> None:
+    pool = write_corpus(tmp_path / "pool").parent
+    (pool / "broken.wav").write_bytes(b"no sound")
+    counts, hear = [], probe.layer_features
+    monkeypatch.setattr(
+        probe, "layer_features", lambda b, s: counts.append(len(s)) or hear(b, s)
+    )
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    for out, most in ((whole, 256), (parts, 5)):
+        monkeypatch.setattr(commands, "_AT_ONCE", most)
+        code, _, said = run("select", pool, out, "--count", 5, "--backbone", mel)
+        assert code == 0, said
+        assert "broken.wav" in said
+    assert counts == [24, 5, 5, 5, 5, 4]
+    assert whole.read_text() == parts.read_text()
 
 
 def test_clips_are_selected(tmp_path, run, table, mel) -> None:

@@ -24,6 +24,9 @@ from ..terminal import (
     write,
 )
 
+_AT_ONCE = 256
+"""Clips of a pool that are held in memory."""
+
 
 class Fusion(StrEnum):
     """How what is known beside a signal joins it."""
@@ -348,34 +351,39 @@ def select(
 
     *places, out = paths
     known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
-    _, sources = audio.find(places)
-    kept, signals = [], []
+    fresh = [s for s in audio.find(places)[1] if s.path not in known]
+    network = (
+        FinetunedTeacher.load(teacher, policy="research").network if teacher else None
+    )
+    compared = network.backbone if network else load_backbone(backbone)[0]
+    kept, features, spread = [], [], []
     with bars() as advance:
-        for done, source in enumerate(sources):
-            if source.path not in known:
+        # some at a time: a pool may be larger than the memory
+        for begin in range(0, len(fresh), _AT_ONCE):
+            signals = []
+            for done, source in enumerate(fresh[begin : begin + _AT_ONCE], begin + 1):
                 try:
                     signals.append(audio.beginning(source, 10.0))
                     kept.append(source)
                 except audio.AudioError as error:
                     say(f"warning: {error}")
-            advance("read", done + 1, len(sources))
-        uncertainty = None
-        if teacher:
-            network = FinetunedTeacher.load(teacher, policy="research").network
-            loaded = network.backbone
-            if signals:
-                uncertainty = dropout_uncertainty(
-                    network, signals, passes=passes, seed=seed
+                advance("hear", done, len(fresh))
+            if not signals:
+                continue
+            features.append(layer_features(compared, signals)[-1])
+            if network:
+                spread.append(
+                    dropout_uncertainty(network, signals, passes=passes, seed=seed)
                 )
-        else:
-            loaded, _ = load_backbone(backbone)
-        if not signals:
-            raise InputError("audio must hold clips that are not labelled, got none")
-        features = layer_features(
-            loaded, signals, progress=lambda *n: advance("hear", *n)
-        )[-1]
+    if not kept:
+        raise InputError("audio must hold clips that are not labelled, got none")
     rng = np.random.default_rng(seed)
-    chosen = choose(features, count, rng, uncertainty=uncertainty)
+    chosen = choose(
+        np.concatenate(features),
+        count,
+        rng,
+        uncertainty=np.concatenate(spread) if spread else None,
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
