@@ -61,6 +61,8 @@ from wav2small.metrics import bootstrap_interval, concordance_cc
 FOLDS = 5
 TOLERANCES = (-1.0, 0.01, 0.02, 0.05, 0.1, 0.2, 10.0)
 SHARES = (0.05, 0.1, 0.25, 1.0)
+DRAWS = 2
+"""How often few labels are chosen, each time with weights of their own."""
 UNVARIED = AugmentConfig(
     speed=0, mix_probability=0, filter_probability=0, band_probability=0,
     room_probability=0, noise_probability=0, silence_probability=0,
@@ -377,14 +379,15 @@ class Study:
             "scores": np.round(scores, 4).tolist(),
         }
 
-    def few_labels(self, share: float, way: str) -> dict[str, Any]:
+    def few_labels(self, share: float, way: str, draw: int) -> dict[str, Any]:
         """Train on a share of the labels, chosen in one of three ways."""
         truth = self.table.truth
         scores = np.empty_like(truth)
-        row = Row(way, training={"warm_up": "contrast"} if way == "contrast" else {})
+        warm_up = {"warm_up": "contrast"} if way == "contrast" else {}
+        row = Row(way, training={"seed": 100 * draw, **warm_up})
         used = 0
         for fold in range(FOLDS):
-            rng = np.random.default_rng(fold)
+            rng = np.random.default_rng(100 * draw + fold)
             pool = np.flatnonzero(self.folds != fold)
             count = max(12, round(share * len(pool)))
             keep = np.zeros(len(truth), bool)
@@ -488,10 +491,26 @@ def _kept_bundled() -> dict[str, Any]:
     return keep(_study.out / "rows" / "bundled.json", _study.run_bundled)
 
 
-def _kept_few_labels(share: float, way: str) -> dict[str, Any]:
+def _kept_few_labels(share: float, way: str, draw: int) -> dict[str, Any]:
     """Return what a share of the labels came to, or train with it."""
-    path = _study.out / "few" / f"{share}-{way}.json"
-    return keep(path, lambda: _study.few_labels(share, way))
+    path = _study.out / "few" / f"{share}-{way}{f'-{draw}' if draw else ''}.json"
+    return keep(path, lambda: _study.few_labels(share, way, draw))
+
+
+def over_draws(few: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join the draws of each share and way: concordance on average, means of each."""
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for entry in few:
+        found.setdefault((entry["labels"], entry["way"]), []).append(entry["ccc"])
+    return [
+        {
+            "labels": labels,
+            "way": way,
+            "ccc": {n: float(np.mean([c[n][0] for c in draws])) for n in DIMENSIONS},
+            "means": [float(np.mean([v[0] for v in c.values()])) for c in draws],
+        }
+        for (labels, way), draws in found.items()
+    ]
 
 
 def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
@@ -559,8 +578,11 @@ def draw(rows: list[dict[str, Any]], few: list[dict[str, Any]], path: Path) -> N
     ):
         line = [entry for entry in few if entry["way"] == way]
         counts = [entry["labels"] for entry in line]
-        means = [np.mean([v[0] for v in entry["ccc"].values()]) for entry in line]
-        right.plot(counts, means, marker="o", color=colour, label=way)
+        means = [np.mean(entry["means"]) for entry in line]
+        right.plot(counts, means, color=colour, label=way)
+        for entry in line:
+            places = [entry["labels"]] * len(entry["means"])
+            right.scatter(places, entry["means"], color=colour, s=18)
     right.set(xlabel="labelled clips", ylabel="mean CCC, speakers unheard")
     right.set_xscale("log")
     counts = sorted({entry["labels"] for entry in few})
@@ -628,8 +650,12 @@ def report(
                 f"| {e['mean']:.3f} |"
                 for e in row["exits"]
             ]
-    lines += ["", f"| labels | chosen {head}", "|---|---|---|---|---|"]
-    lines += [f"| {e['labels']} | {e['way']} | {shown(e['ccc'])} |" for e in few]
+    lines += ["", f"| labels | chosen {head} mean CCC of each draw |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for entry in few:
+        cells = [f"{value:.3f}" for value in entry["ccc"].values()]
+        cells.append(", ".join(f"{value:.3f}" for value in entry["means"]))
+        lines.append(f"| {entry['labels']} | {entry['way']} | {' | '.join(cells)} |")
     lines += ["", f"| trained on | maps {head}", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {entry['maps']} | {shown(entry['ccc'])} |"
@@ -679,10 +705,11 @@ def main() -> None:
     named = {"plain", *(arguments.row or [row.name for row in ROWS])}
     wanted = [row for row in ROWS if row.name in named]
     shares = [
-        (share, way)
+        (share, way, draw)
+        for draw in range(DRAWS)
         for share in SHARES
         for way in ("random", "contrast", "select")
-        if share < 1 or way != "select"
+        if share < 1 or (way != "select" and not draw)
     ]
     with ProcessPoolExecutor(
         arguments.workers, get_context("spawn"), _begin, (study,)
@@ -696,7 +723,7 @@ def main() -> None:
             name = result.get("name") or f"{result['labels']} labels, {result['way']}"
             print(f"{name:<28} {shown(result['ccc'])}", flush=True)
     results = [job.result() for job in made]
-    rows, few = results[1 : 1 + len(wanted)], results[1 + len(wanted) :]
+    rows, few = results[1 : 1 + len(wanted)], over_draws(results[1 + len(wanted) :])
     rows.append(results[0])
     condensed = keep(out / "condensed.json", study.condensed)
     ensemble = keep(out / "ensemble.json", lambda: study.ensemble(rows))

@@ -61,7 +61,10 @@ def test_the_report_says_all(tmp_path: Path) -> None:
          "seconds": 7, "exits": [
              {"tolerance": 0.1, "share": 0.5, "compute": 0.8, "mean": 0.3}]},
     ]  # fmt: skip
-    few = [{"labels": 12, "way": "select", "ccc": FIGURE}]
+    other = {name: [0.7, 0.6, 0.8] for name in FIGURE}
+    few = study.over_draws(
+        [{"labels": 12, "way": "select", "ccc": ccc} for ccc in (FIGURE, other)]
+    )
     text = study.report(
         rows,
         few,
@@ -75,7 +78,7 @@ def test_the_report_says_all(tmp_path: Path) -> None:
         f"| plain | {three} |  | -0.100 [-0.20, +0.01] | 12,345 | 7 |",
         f"| gender | {three} | +0.100 [-0.02, +0.20] | +0.000 [-0.10, +0.10] | 1 | 7 |",
         "| 0.1 | 50% | 80% | 0.300 |",
-        f"| 12 | select | {three} |",
+        "| 12 | select | 0.600 | 0.600 | 0.600 | 0.500, 0.700 |",
         f"| made up | 20 | {three} |",
     ):
         assert line in text
