@@ -25,7 +25,7 @@ from wav2small.finetune.backbones import Origin, build_backbone, save_backbone
 from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
 from wav2small.finetune.objective import exit_parts, score_parts, task_part
 from wav2small.finetune.table import Table
-from wav2small.finetune.teacher import FinetunedTeacher
+from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import FinetuneConfig, finetune, parameter_groups
 from wav2small.labels import LabelStore
 from wav2small.teachers import load_teacher
@@ -314,6 +314,28 @@ def test_annotate_takes_it(tmp_path, table, mel) -> None:
     store = LabelStore.open(tmp_path / "labels")
     assert len(store.read().names) == 4
     assert store.teacher["licence"] == "CC0-1.0"
+
+
+def test_annotate_leaves_early(tmp_path, table, mel) -> None:
+    network = NetworkConfig(hidden=16, exits=(1, 2))
+    config = fast(mel, network=network, steps=2, evaluations=1)
+    run = tmp_path / "run"
+    finetune(table, run, config, licence="CC0-1.0")
+    whole = FinetunedTeacher.load(run)
+    (run / "teacher.json").write_text('{"tolerance": 1}')
+    early = load_teacher(str(run))
+    assert isinstance(early, FinetunedTeacher)
+    exits = score(early.network, SIGNALS, output="exit_scores")
+    np.testing.assert_allclose(early.predict(SIGNALS), exits[:, 1], atol=1e-5)
+    assert (whole.predict(SIGNALS) != early.predict(SIGNALS)).any(1).all()
+    # other scores are of another revision; without early exits there are none
+    assert early.info.revision != whole.info.revision
+    finetune(table, run, fast(mel, steps=2, evaluations=1), overwrite=True)
+    with pytest.raises(InputError, match="exits must be at least two to agree"):
+        FinetunedTeacher.load(run, policy="research")
+    (run / "teacher.json").write_text('{"tolerance": 2}')
+    with pytest.raises(InputError, match=r'"tolerance" must be a number in 0..1'):
+        FinetunedTeacher.load(run, policy="research")
 
 
 # What is refused -------------------------------------------------------------

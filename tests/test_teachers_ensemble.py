@@ -152,6 +152,8 @@ def test_identity_is_that_of_everything_that_counts() -> None:
         ({"range": [1, 1]}, '"range" must be two rising numbers'),
         ({"clip": "yes"}, '"clip" must be true or false'),
         ({"labels": "arousal"}, '"labels" must be a list'),
+        ({"tolerance": True}, '"tolerance" must be a number in 0..1, got True'),
+        ({"tolerance": -0.1}, '"tolerance" must be a number in 0..1, got -0.1'),
         ({"license": "MIT"}, "keys of .*licence.*, got license"),
     ],
 )
@@ -201,6 +203,11 @@ def test_the_examples_of_the_page_are_understood(tmp_path: Path) -> None:
     assert single.info.order == "arousal,valence,dominance"
     assert single.info.licence == "CC-BY-4.0"
     assert single.info.range == "0..1, from 1..7"
+    stated = {**json.loads(examples[0]), "tolerance": 0.1}
+    (tmp_path / "our-hubert" / "teacher.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=r'"tolerance" must be stated of a fine-tuned'):
+        load_teacher(str(tmp_path / "our-hubert"))
+    (tmp_path / "our-hubert" / "teacher.json").write_text(examples[0])
     valence = "3loi/SER-Odyssey-Baseline-WavLM-Valence"
     assert valence in examples[1]
     made.write_odyssey(tmp_path / valence, labels=("valence",))

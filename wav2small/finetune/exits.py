@@ -16,9 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..metrics import concordance_cc
-from .backbones import States, pad
+from .backbones import States, check_lengths, pad
 from .network import FinetuneNetwork
-from .teacher import check_lengths
 
 
 class _Left(Exception):
@@ -56,11 +55,8 @@ def predict_early(
             or a signal is too short
 
     """
+    check_exits(network)
     backbone, numbers = network.backbone, network.config.exits
-    if len(numbers) < 2:
-        raise InputError(
-            f"exits must be at least two to agree, got {list(numbers)}: train with more"
-        )
     check_lengths(signals, backbone.min_samples)
     places = dict(zip(numbers, network.exits, strict=True))
     device = next(network.parameters()).device
@@ -92,6 +88,20 @@ def predict_early(
         backbone.watch = None
         network.train(was_training)
     return Early(np.stack(scores), np.array(layers))
+
+
+def check_exits(network: FinetuneNetwork) -> None:
+    """Refuse a network whose exits cannot agree.
+
+    Raises:
+        InputError: if it has fewer than two
+
+    """
+    numbers = list(network.config.exits)
+    if len(numbers) < 2:
+        raise InputError(
+            f"exits must be at least two to agree, got {numbers}: train with more"
+        )
 
 
 def _last_answer(network: FinetuneNetwork, heard: States) -> Tensor:

@@ -12,9 +12,8 @@ import torch
 from ..adv import DIMENSIONS
 from ..files import atomic_write
 from ..metrics import bootstrap_interval, concordance_cc
-from .backbones import Backbone, batches, pad
+from .backbones import Backbone, batches, check_lengths, pad
 from .pooling import MeanDeviation
-from .teacher import check_lengths
 
 
 def layer_features(

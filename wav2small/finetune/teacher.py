@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,15 @@ from ..teachers import licence as licences
 from ..teachers.description import FILE, Description
 from . import FORMAT, find
 from .adapters import merge_lora
-from .backbones import batches, build_backbone, load_weights, pad, to_arrays
+from .backbones import (
+    batches,
+    build_backbone,
+    check_lengths,
+    load_weights,
+    pad,
+    to_arrays,
+)
+from .exits import check_exits, predict_early
 from .network import FinetuneNetwork, network_config
 
 
@@ -28,25 +37,41 @@ class FinetunedTeacher:
     Args:
         network: the network
         info: provenance
+        tolerance: by how much two early exits may differ to agree;
+            None runs all layers
+
+    Raises:
+        InputError: if there is a tolerance, and fewer than two exits to agree
 
     """
 
-    def __init__(self, network: FinetuneNetwork, info: TeacherInfo) -> None:
+    def __init__(
+        self,
+        network: FinetuneNetwork,
+        info: TeacherInfo,
+        *,
+        tolerance: float | None = None,
+    ) -> None:
         self.network = network.eval()
         self.info = info
+        self.tolerance = tolerance
+        if tolerance is not None:
+            check_exits(network)
 
     @classmethod
     def load(cls, folder: Path, *, policy: str = "permissive") -> FinetunedTeacher:
         """Load a teacher that :func:`save_teacher` wrote.
 
-        A ``teacher.json`` beside it may state name, licence and training data.
+        A ``teacher.json`` beside it may state name, licence, training data
+        and the tolerance of early exits.
 
         Args:
             folder: the checkpoint, or the run that it is in
             policy: see :data:`wav2small.teachers.licence.Policy`
 
         Raises:
-            InputError: if it is none, or its licence is not within the policy
+            InputError: if it is none, its licence is not within the policy,
+                or a tolerance is stated and there are not two exits to agree
 
         """
         place = find(folder)
@@ -57,9 +82,14 @@ class FinetunedTeacher:
         weights, config = checkpoint.load(place)
         stated = Description.read(folder / FILE)
         told = config["info"]
+        revision = checkpoint.digest(place)
+        if stated.tolerance is not None:
+            # other scores of the same weights
+            said = f"{revision} {stated.tolerance}"
+            revision = hashlib.sha256(said.encode()).hexdigest()
         info = TeacherInfo(
             name=stated.name or told["name"],
-            revision=checkpoint.digest(place)[:16],
+            revision=revision[:16],
             licence=licences.canonical(stated.licence or told["licence"]),
             training_data=stated.training_data or told["training_data"],
             use=told["use"],
@@ -72,7 +102,7 @@ class FinetunedTeacher:
         )
         load_weights(network, weights, place)
         network.requires_grad_(False)
-        return cls(network, info)
+        return cls(network, info, tolerance=stated.tolerance)
 
     def to(self, device: str) -> FinetunedTeacher:
         """Move the network to a device."""
@@ -88,6 +118,8 @@ class FinetunedTeacher:
     ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.Teacher`.
 
+        Where gender or text are known all layers are run: exits do not hear of them.
+
         Args:
             signals: ``(time,)`` each
             gender: number of each speaker's gender, ``(signals,)``;
@@ -99,6 +131,8 @@ class FinetunedTeacher:
             InputError: if a signal is too short for a frame
 
         """
+        if self.tolerance is not None and gender is None and text is None:
+            return predict_early(self.network, signals, self.tolerance).scores
         return score(self.network, signals, gender=gender, text=text)
 
 
@@ -150,21 +184,6 @@ def score(
             rows.update(zip(items, found, strict=True))
     network.train(was_training)
     return np.stack([rows[item] for item in range(len(signals))])
-
-
-def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:
-    """Refuse signals that are too short for a frame.
-
-    Raises:
-        InputError: if one is
-
-    """
-    for signal in signals:
-        if len(signal) < least:
-            raise InputError(
-                f"signal must have at least {least} samples at 16 kHz, "
-                f"got {len(signal)}: leave it out"
-            )
 
 
 def save_teacher(

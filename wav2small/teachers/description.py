@@ -118,6 +118,10 @@ class Description:
     clip: bool = False
     """Whether scores are clipped to 0..1."""
 
+    tolerance: float | None = None
+    """By how much two early exits of a fine-tuned network may differ to agree,
+    see :func:`wav2small.finetune.exits.predict_early`."""
+
     members: list[dict[str, Any]] | None = None
     """The members of an ensemble."""
 
@@ -152,6 +156,13 @@ class Description:
             raise _wrong(path, "range", "two rising numbers", bounds)
         if not isinstance(content.get("clip", False), bool):
             raise _wrong(path, "clip", "true or false", content["clip"])
+        tolerance = content.get("tolerance")
+        if tolerance is not None and (
+            isinstance(tolerance, bool)
+            or not isinstance(tolerance, int | float)
+            or not 0 <= tolerance <= 1
+        ):
+            raise _wrong(path, "tolerance", "a number in 0..1", tolerance)
         return cls(path, **{**content, "range": (float(bounds[0]), float(bounds[1]))})
 
     def outputs(self, labels: Sequence[str] | None, own: object, name: str) -> Outputs:
@@ -163,9 +174,14 @@ class Description:
             name: the teacher
 
         Raises:
-            InputError: if nobody says it
+            InputError: if nobody says it, or a tolerance is stated
 
         """
+        if self.tolerance is not None:
+            raise InputError(
+                '"tolerance" must be stated of a fine-tuned network with exits alone, '
+                f"got it for {name}: {self.path}"
+            )
         found = labels if labels is not None else self.labels or own
         low, high = self.range
         return Outputs(check_labels(found, name, self.path), low, high, self.clip)
