@@ -435,21 +435,28 @@ class Study:
         """Train tiny networks on all maps, on made-up ones and on some real ones."""
         truth = self.table.truth
         maps = log_mel_maps(self.clips)
-        train = self.folds != 0
         config = CondenseConfig(rounds=max(2, self.steps // 20))
-        made, wanted, _ = condense(maps[train], truth[train], config)
-        some = np.random.default_rng(0).choice(np.flatnonzero(train), config.count)
-        result = {}
-        for name, own, own_truth in (
-            ("all", maps[train], truth[train]),
-            ("made up", made, wanted),
-            ("some real", maps[some], truth[some]),
-        ):
-            network = train_tiny(own, own_truth, steps=self.steps, seed=1)
-            with torch.inference_mode():
-                heard = network(torch.from_numpy(maps[~train])).numpy()
-            result[name] = {"maps": len(own), "ccc": figures(truth[~train], heard)}
-        return result
+        scores: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+        for fold in range(FOLDS):
+            train = self.folds != fold
+            made, wanted, _ = condense(maps[train], truth[train], config)
+            rng = np.random.default_rng(fold)
+            some = rng.choice(np.flatnonzero(train), config.count, replace=False)
+            for name, own, own_truth in (
+                ("all", maps[train], truth[train]),
+                ("made up", made, wanted),
+                ("some real", maps[some], truth[some]),
+            ):
+                network = train_tiny(own, own_truth, steps=self.steps, seed=1)
+                with torch.inference_mode():
+                    heard = network(torch.from_numpy(maps[~train])).numpy()
+                scores.setdefault(name, np.empty_like(truth))[~train] = heard
+                counts[name] = len(own)
+        return {
+            name: {"maps": counts[name], "ccc": figures(truth, told)}
+            for name, told in scores.items()
+        }
 
     def ensemble(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Fit weights on all folds but one, score that one."""
