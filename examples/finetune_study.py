@@ -530,8 +530,11 @@ def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
     return result
 
 
-def change(truth: np.ndarray, scores: np.ndarray, before: np.ndarray) -> list[float]:
-    """Return how much the mean concordance is higher, with its interval over clips."""
+def change(truth: np.ndarray, scores: np.ndarray, *before: np.ndarray) -> list[float]:
+    """Return how much the mean concordance is higher, with its interval over clips.
+
+    Of several trainings before, their average is what it is compared with.
+    """
     rng = np.random.default_rng(0)
 
     def mean(rows: np.ndarray, told: np.ndarray) -> float:
@@ -539,7 +542,7 @@ def change(truth: np.ndarray, scores: np.ndarray, before: np.ndarray) -> list[fl
         return float(np.mean([concordance_cc(*pair) for pair in pairs]))
 
     def gain(rows: np.ndarray) -> float:
-        return mean(rows, scores) - mean(rows, before)
+        return mean(rows, scores) - float(np.mean([mean(rows, b) for b in before]))
 
     count = len(truth)
     drawn = [gain(rng.integers(count, size=count)) for _ in range(1000)]
@@ -629,7 +632,7 @@ def report(
     head = f"| {' | '.join(DIMENSIONS)} |"
     lines = [
         "CCC over all clips, speakers unheard, and the change of the mean against",
-        "plain and against the bundled teacher's network,",
+        "the average of plain's trainings and against the bundled teacher's network,",
         "each with its 95 % interval over the clips.",
         "",
         f"| part {head} against plain | against the bundled | trainable | seconds |",
@@ -637,7 +640,7 @@ def report(
     ]
     for row in [*rows, {"name": "all, weighted on the simplex", **ensemble}]:
         cells = [
-            "{:+.3f} [{:+.2f}, {:+.2f}]".format(*row[key]) if any(row[key]) else ""
+            "" if not any(row[key]) else "{:+.3f} [{:+.2f}, {:+.2f}]".format(*row[key])
             for key in ("change", "beyond")
         ]
         if "trainable" in row:
@@ -734,12 +737,11 @@ def main() -> None:
     rows.append(results[0])
     condensed = keep(out / "condensed.json", study.condensed)
     ensemble = keep(out / "ensemble.json", lambda: study.ensemble(rows))
-    for row in [*rows, ensemble]:
-        told, plain, bundled = (
-            np.array(entry["scores"]) for entry in (row, rows[0], rows[-1])
-        )
-        row["change"] = change(table.truth, told, plain)
-        row["beyond"] = change(table.truth, told, bundled)
+    plain = [np.array(row["scores"]) for row in rows if row["name"].startswith("plain")]
+    for row in track([*rows, ensemble], "compare"):
+        told = np.array(row["scores"])
+        row["change"] = change(table.truth, told, *plain)
+        row["beyond"] = change(table.truth, told, np.array(rows[-1]["scores"]))
     draw(rows, few, out / "study.png")
     with atomic_write(out / "study.md") as file:
         file.write(report(rows, few, condensed, ensemble).encode())

@@ -92,6 +92,7 @@ def test_a_change_has_its_sign_and_interval() -> None:
     value, low, high = study.change(truth, good, bad)
     assert 0.1 < low < value < high
     assert study.change(truth, good, good) == [0, 0, 0]
+    assert 0 < study.change(truth, good, good, bad)[0] < value
 
 
 def test_emodb_is_drawn_towards_neutral(data: Path) -> None:
