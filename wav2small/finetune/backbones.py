@@ -599,21 +599,6 @@ def load_weights(
         ) from error
 
 
-def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:
-    """Refuse signals that are too short for a frame.
-
-    Raises:
-        InputError: if one is
-
-    """
-    for signal in signals:
-        if len(signal) < least:
-            raise InputError(
-                f"signal must have at least {least} samples at 16 kHz, "
-                f"got {len(signal)}: leave it out"
-            )
-
-
 def pad(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
     """Normalise signals, and pad them to one tensor and their lengths."""
     lengths = torch.tensor([len(signal) for signal in signals])

@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..metrics import concordance_cc
-from .backbones import States, check_lengths, pad
+from ..teachers import check_lengths
+from .backbones import States, pad
 from .network import FinetuneNetwork
 
 

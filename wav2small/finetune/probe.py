@@ -12,7 +12,8 @@ import torch
 from ..adv import DIMENSIONS
 from ..files import atomic_write
 from ..metrics import bootstrap_interval, concordance_cc
-from .backbones import Backbone, batches, check_lengths, pad
+from ..teachers import check_lengths
+from .backbones import Backbone, batches, pad
 from .pooling import MeanDeviation
 
 

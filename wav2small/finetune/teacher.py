@@ -14,7 +14,7 @@ import torch
 
 from .. import checkpoint
 from ..errors import InputError
-from ..teachers import TeacherInfo
+from ..teachers import TeacherInfo, check_lengths
 from ..teachers import licence as licences
 from ..teachers.description import FILE, Description
 from . import FORMAT, find
@@ -22,7 +22,6 @@ from .adapters import merge_lora
 from .backbones import (
     batches,
     build_backbone,
-    check_lengths,
     load_weights,
     pad,
     to_arrays,

@@ -74,6 +74,21 @@ class Teacher(Protocol):
         ...
 
 
+def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:
+    """Refuse signals that are too short for a frame.
+
+    Raises:
+        InputError: if one is
+
+    """
+    for signal in signals:
+        if len(signal) < least:
+            raise InputError(
+                f"signal must have at least {least} samples at 16 kHz, "
+                f"got {len(signal)}: leave it out"
+            )
+
+
 def _bundled() -> Teacher:
     from .bundled import BundledTeacher
 

@@ -17,7 +17,7 @@ import torch
 
 from ..errors import InputError
 from ..files import sha256
-from . import TeacherInfo
+from . import TeacherInfo, check_lengths
 from .description import FILE, Description, Outputs
 from .licence import canonical, check
 from .source import WEIGHTS, Source, read_json
@@ -162,13 +162,7 @@ class TransformersTeacher:
             InputError: if a signal is too short for a frame
 
         """
-        shortest = self.network.min_samples
-        for signal in signals:
-            if len(signal) < shortest:
-                raise InputError(
-                    f"signal must have at least {shortest} samples at 16 kHz, "
-                    f"got {len(signal)}: leave it out"
-                )
+        check_lengths(signals, self.network.min_samples)
         scores = np.empty((len(signals), 3), np.float32)
         batches: dict[int, list[int]] = {}
         for row, signal in enumerate(signals):
