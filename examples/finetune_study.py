@@ -108,6 +108,8 @@ ROWS = (
     Row("from random weights", training={"backbone": "random"}),
     Row("crops varied", training={"augment": VARIED}),
     Row("heads alone", training={"frozen": True}),
+    Row("heads alone, all layers, mean and deviation", {
+        "states": "weighted", "pooling": "deviation"}, {"frozen": True}),
     Row("mean and deviation", {"pooling": "deviation"}),
     Row("attentive statistics", {"pooling": "attentive"}),
     Row("layer weights", {"states": "weighted"}),
