@@ -603,6 +603,11 @@ def test_the_header_states_licence_and_use(tmp_path):
     generate(dataclasses.replace(model, model=marked), tmp_path)
     header = (tmp_path / "wav2small.h").read_text()
     assert " * Weights: licence CC-BY-NC-4.0    int x , use research-only.\n" in header
+    # what a file does not state is not granted
+    del marked.metadata_props[:]
+    generate(dataclasses.replace(model, model=marked), tmp_path / "bare")
+    header = (tmp_path / "bare" / "wav2small.h").read_text()
+    assert " * Weights: licence unknown, use as it says.\n" in header
 
 
 @compiled

@@ -334,7 +334,7 @@ class _Writer:
         values = {
             # no text of a file may end the comment that it stands in
             "licence": re.sub(r"[^\w .+-]", " ", metadata.get("licence", "unknown")),
-            "use": re.sub(r"[^\w .+-]", " ", metadata.get("use", "any")),
+            "use": re.sub(r"[^\w .+-]", " ", metadata.get("use", "as it says")),
             "sampling_rate": metadata.get("sampling_rate", "16000"),
             "labels": metadata.get("labels", "arousal, dominance, valence"),
             "scores": self.program.output.count,

@@ -19,13 +19,7 @@ from ..teachers import licence as licences
 from ..teachers.description import FILE, Description
 from . import FORMAT, find
 from .adapters import merge_lora
-from .backbones import (
-    batches,
-    build_backbone,
-    load_weights,
-    pad,
-    to_arrays,
-)
+from .backbones import batches, build_backbone, load_weights, pad, to_arrays
 from .exits import check_exits, predict_early
 from .network import FinetuneNetwork, network_config
 
