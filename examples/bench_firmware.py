@@ -9,8 +9,9 @@ The same model hears the same clips of one second:
 * **TensorFlow Lite Micro**: the arena that its own Python interpreter takes of its
   recording allocator, and what it answers.
   Its input is the log-mel map; the front end, code and stack come on top.
-  Beside it the arena that :func:`firmware_bench.arena.plan_arena` finds for the
-  tensors of the same file alone: a lower bound without the runtime's own structures;
+  Beside it the arena that :func:`wav2small.firmware_bench.arena.plan_arena` finds
+  for the tensors of the same file alone:
+  a lower bound without the runtime's own structures;
 * **emx-onnx-cgen**: C for the ONNX file, which computes in float,
   on the same emulated core as ours.
   What the file computes of constants, its Fourier transform, is folded before:
@@ -44,18 +45,18 @@ import numpy as np
 import onnxruntime
 from firmware_sweep import real_clips
 
-from export import front_end
-from export.c99 import generate
-from export.errors import ExportError
-from export.graph import IntegerGraph, LogMel
-from export.reader import read
-from export.reference import ReferenceModel
-from export.tflite import count_frames, write_tflite
-from firmware_bench.arena import plan_arena
-from firmware_bench.emulate import Emulation, emulate
-from firmware_bench.errors import BenchError
-from firmware_bench.liveness import LiveRange
-from firmware_bench.toolchain import STACK_BYTES, build
+from wav2small.export import front_end
+from wav2small.export.c99 import generate
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import IntegerGraph, LogMel
+from wav2small.export.reader import read
+from wav2small.export.reference import ReferenceModel
+from wav2small.export.tflite import count_frames, write_tflite
+from wav2small.firmware_bench.arena import plan_arena
+from wav2small.firmware_bench.emulate import Emulation, emulate
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.liveness import LiveRange
+from wav2small.firmware_bench.toolchain import STACK_BYTES, build
 from wav2small.models import bundled, find_onnx
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -30,9 +30,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.c99 import generate
-from export.graph import LogMel
-from export.reader import read
+from wav2small.export.c99 import generate
+from wav2small.export.graph import LogMel
+from wav2small.export.reader import read
 from wav2small.models import bundled, find_onnx
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "fuzz"

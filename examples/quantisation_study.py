@@ -26,13 +26,15 @@ from typing import NamedTuple, get_args
 import numpy as np
 from onnx import ModelProto
 
-from export import parity
-from export.bias import correct_bias
-from export.calibrate import Method, activation_ranges
-from export.compact import expand_constants
-from export.equalize import equalize
-from export.padding import pad_channels
-from export.quantize import (
+from wav2small import audio
+from wav2small.audio import SAMPLING_RATE
+from wav2small.export import parity
+from wav2small.export.bias import correct_bias
+from wav2small.export.calibrate import Method, activation_ranges
+from wav2small.export.compact import expand_constants
+from wav2small.export.equalize import equalize
+from wav2small.export.padding import pad_channels
+from wav2small.export.quantize import (
     Plan,
     QuantConfig,
     Scale,
@@ -41,11 +43,9 @@ from export.quantize import (
     prepare,
     write,
 )
-from export.to_onnx import to_onnx
-from export.topology import Topology
-from export.tune import tune
-from wav2small import audio
-from wav2small.audio import SAMPLING_RATE
+from wav2small.export.to_onnx import to_onnx
+from wav2small.export.topology import Topology
+from wav2small.export.tune import tune
 from wav2small.models import load_student
 
 SECONDS = 4.0

@@ -27,10 +27,10 @@ import numpy as np
 import typer
 from train_teacher import target
 
-from firmware_bench.bench import bench
 from wav2small import audio, checkpoint, cli
 from wav2small.adv import DIMENSIONS
 from wav2small.evaluate import agreement
+from wav2small.firmware_bench.bench import bench
 from wav2small.labels import LabelStore
 from wav2small.models import ASSETS, load_model
 

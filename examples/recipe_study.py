@@ -35,11 +35,11 @@ from real_speech import write_manifest
 from rich.progress import track
 from torch import Tensor, nn
 
-from export.pipeline import ExportConfig, export
 from wav2small import cli, data, distill
 from wav2small.adv import DIMENSIONS, NEUTRAL
 from wav2small.data import AugmentConfig, Clips, degrade
 from wav2small.distill import DistillConfig, predict_clips
+from wav2small.export.pipeline import ExportConfig, export
 from wav2small.labels import Labels, LabelStore
 from wav2small.losses import score_losses
 from wav2small.metrics import concordance_cc

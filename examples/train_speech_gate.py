@@ -24,11 +24,11 @@ import soxr
 import torch
 from torch import Tensor, nn
 
-from export.compact import compact
-from export.simplify import simplify
 from wav2small import audio, gate
 from wav2small.adv import SAMPLING_RATE
 from wav2small.data import add_at_snr, colour, fit
+from wav2small.export.compact import compact
+from wav2small.export.simplify import simplify
 from wav2small.features import LogMel, normalize
 from wav2small.files import atomic_write
 

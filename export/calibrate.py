@@ -82,7 +82,7 @@ def run_over(
     Args:
         model: model with one input ``(1, time)``
         signals: signals, each of shape ``(samples,)``
-        execution: see :func:`export.topology.session`
+        execution: see :func:`wav2small.export.topology.session`
 
     Yields:
         each signal, float32, and the model's outputs for it

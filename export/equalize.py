@@ -30,11 +30,12 @@ def equalize(model: ModelProto) -> ModelProto:
     A channel that nothing makes or nothing reads stays as it is.
 
     It is meant for weights that share one scale.
-    Where each output has its own, as :func:`export.quantize.write` gives them,
+    Where each output has its own,
+    as :func:`wav2small.export.quantize.write` gives them,
     it may do harm: compare before use.
 
     Args:
-        model: float model from :func:`export.compact.expand_constants`,
+        model: float model from :func:`wav2small.export.compact.expand_constants`,
             batch normalisation folded into its convolutions
 
     Returns:

@@ -266,7 +266,7 @@ def plan(model: ModelProto) -> Plan:
     """Decide which tensors and weights of a float model become int8.
 
     Args:
-        model: model from :func:`export.compact.expand_constants`
+        model: model from :func:`wav2small.export.compact.expand_constants`
 
     Raises:
         ExportError: if an operator is not supported

@@ -43,7 +43,7 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     """Read the integer graph of an exported int8 model.
 
     Args:
-        source: QDQ model, as :func:`export.quantize.quantize` writes it,
+        source: QDQ model, as :func:`wav2small.export.quantize.quantize` writes it,
             its bytes or its file
 
     Raises:

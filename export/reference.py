@@ -1,6 +1,6 @@
 """Interpreter of the integer graph in NumPy: the norm of what a model computes.
 
-Every operator of :mod:`export.graph` is a function here,
+Every operator of :mod:`wav2small.export.graph` is a function here,
 stated for other languages in ``docs/arithmetic.md``.
 Code that gives the same integers is right, whatever its speed.
 """

@@ -12,7 +12,7 @@ def simplify(model: ModelProto) -> ModelProto:
     """Fold constants and batch normalisation and remove what does nothing.
 
     The result computes the same values;
-    :func:`export.parity.compare` shows it.
+    :func:`wav2small.export.parity.compare` shows it.
     Free dimensions stay free.
 
     Args:

@@ -3,10 +3,10 @@
 The float ONNX itself is trained, in torch, on unlabelled signals:
 with every tensor rounded where the exported file rounds it,
 its scores and layers are drawn to what they are in float.
-So it works for any model that :func:`export.quantize.quantize` takes,
+So it works for any model that :func:`wav2small.export.quantize.quantize` takes,
 and what is trained is what is written:
 :func:`tune` gives the weights and the scales,
-and :func:`export.quantize.write` puts down the same integers.
+and :func:`wav2small.export.quantize.write` puts down the same integers.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def tune(
     Returns:
         model with the trained weights,
         and the trained scales of activations and weights,
-        both for :func:`export.quantize.write`
+        both for :func:`wav2small.export.quantize.write`
 
     Raises:
         ExportError: if a signal cannot be used

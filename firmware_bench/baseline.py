@@ -18,7 +18,7 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
         signal: digest of the signal on which instructions are counted now
 
     Returns:
-        figures by core, see :data:`firmware_bench.budget.FIGURES`
+        figures by core, see :data:`wav2small.firmware_bench.budget.FIGURES`
 
     Raises:
         BenchError: if it is no such report

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.errors import ExportError
+from wav2small.export.errors import ExportError
 
 from . import arena, cost, liveness, operations, streaming
 from . import host as host_module
@@ -81,7 +81,7 @@ def bench(
     Args:
         model: ONNX file
         window_seconds: seconds of audio in one execution,
-            see :func:`firmware_bench.graph.load_graph`
+            see :func:`wav2small.firmware_bench.graph.load_graph`
         targets: names, files or targets; each is checked alone.
             If there is none, the given limits are checked,
             with ``emulate`` on the generic targets that have an emulator
@@ -90,7 +90,7 @@ def bench(
         realtime_factor: limit of seconds of work per second of audio
         host: whether to run the model in onnxruntime on this machine
         emulate: whether to build the model's C code and run it on emulated cores
-        compiler: see :func:`firmware_bench.toolchain.build`
+        compiler: see :func:`wav2small.firmware_bench.toolchain.build`
         audio: signals on which the results of cores are compared with the
             reference's beside the bench's own: by name, int16 at the sampling rate
         max_push_instructions: limit for the most expensive push of one hop

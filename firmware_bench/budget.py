@@ -215,7 +215,7 @@ def check_firmware(
 
     Args:
         measured: what was measured on the target's core
-        over: what the linker says, see :func:`firmware_bench.measure.link`
+        over: what the linker says, see :func:`wav2small.firmware_bench.measure.link`
         target: target
         ram: limit in bytes
         flash: limit in bytes

@@ -191,7 +191,7 @@ def count(graph: Graph, program: Program) -> Cost:
     element-wise operations, pooling and activations have none.
     A product with zero padding counts.
     Convolutions that are a Fourier transform count as a fast one,
-    see :mod:`firmware_bench.front_end`.
+    see :mod:`wav2small.firmware_bench.front_end`.
     """
     transforms = find_transforms(graph, program)
 

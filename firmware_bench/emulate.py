@@ -69,11 +69,12 @@ class Emulation:
     """Instructions of all pushes by function, the most first."""
 
     classes: Mapping[str, int]
-    """Instructions of all pushes by class, of :data:`firmware_bench.timing.CLASSES`."""
+    """Instructions of all pushes by class,
+    of :data:`wav2small.firmware_bench.timing.CLASSES`."""
 
     cycles: tuple[tuple[float, float], ...]
     """Cycles of each push, from and to, derived from its instructions,
-    see :mod:`firmware_bench.timing`."""
+    see :mod:`wav2small.firmware_bench.timing`."""
 
     result_cycles: tuple[float, float]
     """Cycles of the result."""
@@ -152,7 +153,8 @@ def emulate(
     """Push a signal into a model on an emulated core and ask for the result.
 
     Args:
-        firmware: program with one state, see :func:`firmware_bench.toolchain.build`
+        firmware: program with one state,
+            see :func:`wav2small.firmware_bench.toolchain.build`
         samples: signal, shape ``(samples,)``, int16 at the model's sampling rate
         push_samples: samples of a push, by default one hop of the model
 

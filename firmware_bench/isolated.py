@@ -22,7 +22,7 @@ _SECONDS = 120
 _ADDRESS_SPACE = 8 * 2**30
 """A model that needs more bytes than this is refused, not swapped."""
 
-_CODE = "from firmware_bench.isolated import _main; _main()"
+_CODE = "from wav2small.firmware_bench.isolated import _main; _main()"
 
 
 def run(

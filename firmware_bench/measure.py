@@ -1,7 +1,7 @@
 """Build a model's C code for a core, run it there and see what it takes.
 
 Everything is measured on the instructions that ship but the cycles:
-those are derived, see :mod:`firmware_bench.timing`.
+those are derived, see :mod:`wav2small.firmware_bench.timing`.
 Not measured: the stack of interrupts, and what calls the model.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from export.c99 import generate
-from export.c99.generate import arrange, min_samples
-from export.c99.lower import lower
-from export.graph import IntegerGraph
-from export.reader import read
-from export.reference import ReferenceModel
-from export.streaming import schedule
+from wav2small.export.c99 import generate
+from wav2small.export.c99.generate import arrange, min_samples
+from wav2small.export.c99.lower import lower
+from wav2small.export.graph import IntegerGraph
+from wav2small.export.reader import read
+from wav2small.export.reference import ReferenceModel
+from wav2small.export.streaming import schedule
 
 from . import qemu, signals
 from .emulate import Emulation, answer, emulate, profile, selftest
@@ -198,8 +198,8 @@ def measure(
 
     Args:
         code: what :func:`prepare` made
-        core: name of :data:`firmware_bench.toolchain.ARCHITECTURES`
-        compiler: see :func:`firmware_bench.toolchain.build`
+        core: name of :data:`wav2small.firmware_bench.toolchain.ARCHITECTURES`
+        compiler: see :func:`wav2small.firmware_bench.toolchain.build`
         cache: folder for what was built before, by default one of the user's
 
     Raises:

@@ -22,7 +22,7 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     what is more than twice as high as the arena stands in the legend alone.
 
     Args:
-        report: report of :func:`firmware_bench.bench.bench`
+        report: report of :func:`wav2small.firmware_bench.bench.bench`
         path: file to write, 1200 x 700 pixels
 
     Raises:
@@ -107,7 +107,7 @@ def draw_fit(report: dict[str, Any], path: str | Path) -> None:
     Where there is no limit there is no bar.
 
     Args:
-        report: report of :func:`firmware_bench.bench.bench`
+        report: report of :func:`wav2small.firmware_bench.bench.bench`
         path: file to write, 1200 pixels wide
 
     Raises:
@@ -153,7 +153,8 @@ def draw_layers(report: dict[str, Any], path: str | Path) -> None:
     """Draw the instructions of each layer on each emulated core, as PNG.
 
     Args:
-        report: report of :func:`firmware_bench.bench.bench` with emulated cores
+        report: report of :func:`wav2small.firmware_bench.bench.bench`
+            with emulated cores
         path: file to write, 1200 pixels wide
 
     Raises:

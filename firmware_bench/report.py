@@ -1,6 +1,6 @@
 """A report as text, Markdown and JUnit XML.
 
-Formats what :func:`firmware_bench.bench.bench` found and computes nothing.
+Formats what :func:`wav2small.firmware_bench.bench.bench` found and computes nothing.
 """
 
 from __future__ import annotations

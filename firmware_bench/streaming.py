@@ -1,6 +1,7 @@
 """What a model costs that runs frame by frame.
 
-The stages are those of :func:`export.streaming.schedule`. Their memory has two parts.
+The stages are those of :func:`wav2small.export.streaming.schedule`.
+Their memory has two parts.
 
 **State** is what must be there from one sample to the next:
 the front end's samples and past levels, the sums of pooling,
@@ -25,11 +26,11 @@ A result that ends the signal may overwrite and needs no more than a push.
 
 Not counted: stack, constants (flash), alignment, and scratch inside kernels.
 ``c99_bytes`` has the latter two: it is the state's size in the C that
-:func:`export.c99.generate` writes, whose kernels unpack what they multiply.
+:func:`wav2small.export.c99.generate` writes, whose kernels unpack what they multiply.
 
-Multiply-accumulates are counted as in :mod:`firmware_bench.cost`;
+Multiply-accumulates are counted as in :mod:`wav2small.firmware_bench.cost`;
 those of the front end are the multiplications of its Fourier transform and mel sums,
-see :func:`export.front_end.count_multiplications`.
+see :func:`wav2small.export.front_end.count_multiplications`.
 """
 
 from __future__ import annotations
@@ -41,11 +42,18 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from export.c99 import count_memory
-from export.errors import ExportError
-from export.graph import IntegerGraph
-from export.reader import read
-from export.streaming import Line, PoolStage, Schedule, Stage, count_macs, schedule
+from wav2small.export.c99 import count_memory
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import IntegerGraph
+from wav2small.export.reader import read
+from wav2small.export.streaming import (
+    Line,
+    PoolStage,
+    Schedule,
+    Stage,
+    count_macs,
+    schedule,
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from export.files import replace_file
+from wav2small.export.files import replace_file
 
 from .errors import BenchError
 
@@ -129,7 +129,7 @@ def build(
     What was built before from the same files is taken from the cache.
 
     Args:
-        folder: what :func:`export.c99.generate` wrote
+        folder: what :func:`wav2small.export.c99.generate` wrote
         core: name of :data:`ARCHITECTURES`
         prefix: what names of files and functions begin with
         compiler: ``zig``, or ``arm-none-eabi-gcc`` with or without its path
@@ -139,7 +139,7 @@ def build(
         stack: bytes of RAM to keep for the stack
         selftest: whether to build the golden vectors' test instead of one state
         trace: whether the program tells which stage has made a row,
-            see :func:`firmware_bench.emulate.profile`
+            see :func:`wav2small.firmware_bench.emulate.profile`
         cache: folder for results, by default one of the user's
 
     Raises:

@@ -1,6 +1,7 @@
 """The integer graph again, from its page: Python integers and loops, slow and plain.
 
-An oracle for :mod:`export.reference`, written from ``docs/arithmetic.md`` alone.
+An oracle for :mod:`wav2small.export.reference`,
+written from ``docs/arithmetic.md`` alone.
 Arrays hold Python integers, which have no width that could be too small.
 """
 
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from export import graph
-from export.front_end import FrontEnd
-from export.graph import IntegerGraph, Operator, Tensor
-from export.rescale import Rescale
+from wav2small.export import graph
+from wav2small.export.front_end import FrontEnd
+from wav2small.export.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.rescale import Rescale
 
 Array = np.ndarray
 """Array of Python integers."""

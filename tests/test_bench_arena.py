@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bench.arena import ArenaPlan, Block, plan_arena, verify
-from firmware_bench.errors import BenchError
-from firmware_bench.liveness import LiveRange
+from wav2small.firmware_bench.arena import ArenaPlan, Block, plan_arena, verify
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.liveness import LiveRange
 
 
 @st.composite

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from export.errors import ExportError
-from firmware_bench.bench import bench
-from firmware_bench.errors import BenchError
-from firmware_bench.target import DEFAULT_TARGETS, Figure, Target
+from wav2small.export.errors import ExportError
+from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.target import DEFAULT_TARGETS, Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, time] signal) => (float[1, 3] logits) {
@@ -21,7 +21,9 @@ g (float[1, time] signal) => (float[1, 3] logits) {
   logits = Concat<axis=1>(l, l, l)
 }"""
 SCHEMA = json.loads(
-    resources.files("firmware_bench").joinpath("report.schema.json").read_text()
+    resources.files("wav2small.firmware_bench")
+    .joinpath("report.schema.json")
+    .read_text()
 )
 
 
@@ -94,10 +96,12 @@ def test_floats_are_not_emulated(model):
 
 def test_neither_torch_nor_the_training_package(model):
     code = (
-        "import sys; from firmware_bench.bench import bench; bench(sys.argv[1]); "
-        "from firmware_bench import report, pictures; "
-        "print([m for m in sys.modules "
-        "if m.split('.')[0] in ('torch', 'wav2small', 'matplotlib')])"
+        "import sys; from wav2small.firmware_bench.bench import bench; "
+        "bench(sys.argv[1]); "
+        "from wav2small.firmware_bench import report, pictures; "
+        "parts = ('wav2small.export', 'wav2small.firmware_bench'); "
+        "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'matplotlib') "
+        "or m.startswith('wav2small.') and not m.startswith(parts)])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(model)],
@@ -112,8 +116,8 @@ def test_neither_torch_nor_the_training_package(model):
 def students(tmp_path_factory):
     """The paper's network with random weights, in floats and in 8 bits."""
     torch = pytest.importorskip("torch")
-    from export.quantize import QuantConfig, quantize
-    from export.to_onnx import to_onnx
+    from wav2small.export.quantize import QuantConfig, quantize
+    from wav2small.export.to_onnx import to_onnx
     from wav2small.students import STUDENTS
 
     with torch.random.fork_rng():

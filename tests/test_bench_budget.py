@@ -3,21 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from firmware_bench.arena import ArenaPlan
-from firmware_bench.budget import (
+from wav2small.firmware_bench.arena import ArenaPlan
+from wav2small.firmware_bench.budget import (
     FIGURES,
     check_budget,
     check_firmware,
     estimate_realtime_factor,
     figures,
 )
-from firmware_bench.cost import Cost, Flash
-from firmware_bench.emulate import Emulation
-from firmware_bench.errors import BenchError
-from firmware_bench.host import HostMeasurement
-from firmware_bench.measure import Measurement, Run, Signal
-from firmware_bench.streaming import StreamingPlan
-from firmware_bench.target import CORES, Figure, Target
+from wav2small.firmware_bench.cost import Cost, Flash
+from wav2small.firmware_bench.emulate import Emulation
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.host import HostMeasurement
+from wav2small.firmware_bench.measure import Measurement, Run, Signal
+from wav2small.firmware_bench.streaming import StreamingPlan
+from wav2small.firmware_bench.target import CORES, Figure, Target
 
 PLAN = ArenaPlan((), 1000, 1000, 16)
 COST = Cost((), 1_000_000, 100_000, (), Flash(300, 150, 50))

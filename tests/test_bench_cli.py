@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from test_bench_measure import twice
 
-from firmware_bench import measure as measuring
+from wav2small.firmware_bench import measure as measuring
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
@@ -27,7 +27,9 @@ __all__ = ["compiler_cache"]
 MODEL = "wav2small-rt-mini"
 DEMO = resources.files("wav2small") / "assets" / "demo"
 SCHEMA = json.loads(
-    resources.files("firmware_bench").joinpath("report.schema.json").read_text()
+    resources.files("wav2small.firmware_bench")
+    .joinpath("report.schema.json")
+    .read_text()
 )
 Run = Callable[..., int]
 

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 
-from firmware_bench.cost import count
-from firmware_bench.graph import load_graph
-from firmware_bench.operations import lower
+from wav2small.firmware_bench.cost import count
+from wav2small.firmware_bench.graph import load_graph
+from wav2small.firmware_bench.operations import lower
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
 ARRAYS = {

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from test_export_streaming import Builder, signal, student
 
-from export.c99 import generate
-from export.graph import IntegerGraph
-from export.reference import ReferenceModel
-from firmware_bench import emulate as module
-from firmware_bench.emulate import answer, emulate, profile, selftest
-from firmware_bench.errors import BenchError
-from firmware_bench.qemu import BOARDS
-from firmware_bench.toolchain import ARCHITECTURES, Firmware, build
+from wav2small.export.c99 import generate
+from wav2small.export.graph import IntegerGraph
+from wav2small.export.reference import ReferenceModel
+from wav2small.firmware_bench import emulate as module
+from wav2small.firmware_bench.emulate import answer, emulate, profile, selftest
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.qemu import BOARDS
+from wav2small.firmware_bench.toolchain import ARCHITECTURES, Firmware, build
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from firmware_bench.errors import BenchError, one_line
-from firmware_bench.graph import TensorType, load_graph
+from wav2small.firmware_bench.errors import BenchError, one_line
+from wav2small.firmware_bench.graph import TensorType, load_graph
 
 FREE = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[batch, time] x) => (float[batch, m] y) {

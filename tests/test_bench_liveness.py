@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bench.arena import plan_arena
-from firmware_bench.graph import load_graph
-from firmware_bench.liveness import LiveRange, live_bytes, live_ranges, lower_bound
-from firmware_bench.operations import lower
+from wav2small.firmware_bench.arena import plan_arena
+from wav2small.firmware_bench.graph import load_graph
+from wav2small.firmware_bench.liveness import (
+    LiveRange,
+    live_bytes,
+    live_ranges,
+    lower_bound,
+)
+from wav2small.firmware_bench.operations import lower
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 
-from firmware_bench.errors import BenchError
-from firmware_bench.graph import TensorType, load_graph
-from firmware_bench.operations import lower
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.graph import TensorType, load_graph
+from wav2small.firmware_bench.operations import lower
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]>'
 ARRAYS = {

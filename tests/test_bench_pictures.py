@@ -3,10 +3,10 @@ import struct
 import onnx
 import pytest
 
-from firmware_bench.bench import bench
-from firmware_bench.errors import BenchError
-from firmware_bench.pictures import draw_fit, draw_layers, draw_memory
-from firmware_bench.target import DEFAULT_TARGETS
+from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.pictures import draw_fit, draw_layers, draw_memory
+from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
 pytest.importorskip("matplotlib")
 

@@ -3,9 +3,9 @@ from xml.etree import ElementTree
 import onnx
 import pytest
 
-from firmware_bench import report as formats
-from firmware_bench.bench import bench
-from firmware_bench.target import Figure, Target
+from wav2small.firmware_bench import report as formats
+from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.target import Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, time] x) => (float[1, m] y) { z = Exp(x) y = CumSum(z, k) }"""

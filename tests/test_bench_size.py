@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bench import budget
-from firmware_bench.errors import BenchError
-from firmware_bench.size import parse_size
+from wav2small.firmware_bench import budget
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.size import parse_size
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,20 @@ import onnx
 import pytest
 from speech import clips, exported
 
-from export.errors import ExportError
-from export.quantize import quantize
-from export.reader import read
-from export.streaming import Stream, schedule
-from firmware_bench import report as formats
-from firmware_bench import streaming
-from firmware_bench.bench import bench
-from firmware_bench.streaming import plan
+from wav2small.export.errors import ExportError
+from wav2small.export.quantize import quantize
+from wav2small.export.reader import read
+from wav2small.export.streaming import Stream, schedule
+from wav2small.firmware_bench import report as formats
+from wav2small.firmware_bench import streaming
+from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.streaming import plan
 from wav2small.students import STUDENTS
 
 SCHEMA = json.loads(
-    resources.files("firmware_bench").joinpath("report.schema.json").read_text()
+    resources.files("wav2small.firmware_bench")
+    .joinpath("report.schema.json")
+    .read_text()
 )
 NAMES = ["wav2small-rt", "wav2small-rt-mini", "wav2small", "wav2small-17k"]
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from firmware_bench.errors import BenchError
-from firmware_bench.target import (
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.target import (
     CORES,
     DEFAULT_TARGETS,
     TARGETS,

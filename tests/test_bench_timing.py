@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_bench.errors import BenchError
-from firmware_bench.timing import CLASSES, SOURCES, classify
-from firmware_bench.toolchain import ARCHITECTURES
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.timing import CLASSES, SOURCES, classify
+from wav2small.firmware_bench.toolchain import ARCHITECTURES
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bench import toolchain
-from firmware_bench.errors import BenchError
-from firmware_bench.toolchain import ARCHITECTURES, GCC, NoRoomError, build
+from wav2small.firmware_bench import toolchain
+from wav2small.firmware_bench.errors import BenchError
+from wav2small.firmware_bench.toolchain import ARCHITECTURES, GCC, NoRoomError, build
 
 pytest.importorskip("ziglang", reason="no ziglang: nothing is compiled for Arm")
 elffile = pytest.importorskip(

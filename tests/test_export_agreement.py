@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from speech import clips, exported
 
-from export import agreement, reader
-from export.agreement import agree
-from export.errors import ExportError
-from export.graph import Convolution, IntegerGraph, LogMel
-from export.quantize import quantize
+from wav2small.export import agreement, reader
+from wav2small.export.agreement import agree
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import Convolution, IntegerGraph, LogMel
+from wav2small.export.quantize import quantize
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@ import numpy as np
 import onnx
 import pytest
 
-from export import topology
-from export.bias import correct_bias
-from export.compact import expand_constants
-from export.errors import ExportError
-from export.quantize import QuantConfig, measure, plan, weight_limits, write
-from export.topology import Topology
+from wav2small.export import topology
+from wav2small.export.bias import correct_bias
+from wav2small.export.compact import expand_constants
+from wav2small.export.errors import ExportError
+from wav2small.export.quantize import QuantConfig, measure, plan, weight_limits, write
+from wav2small.export.topology import Topology
 
 
 def signals(count=6, seed=0):

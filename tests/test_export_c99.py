@@ -17,24 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
-from export import graph
-from export.c99 import count_memory, generate
-from export.c99.dead import without_dead_channels
-from export.c99.generate import (
+from wav2small.export import graph
+from wav2small.export.c99 import count_memory, generate
+from wav2small.export.c99.dead import without_dead_channels
+from wav2small.export.c99.generate import (
     MOST_SAMPLES,
     arrange,
     level_of,
     max_samples,
     min_samples,
 )
-from export.c99.lower import lower, packed_weight
-from export.c99.memory import Span, place
-from export.errors import ExportError
-from export.graph import IntegerGraph, Operator
-from export.reference import MOST_FRAMES, ReferenceModel
-from export.rescale import Rescale
-from export.streaming import schedule
-from firmware_bench.streaming import plan
+from wav2small.export.c99.lower import lower, packed_weight
+from wav2small.export.c99.memory import Span, place
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import IntegerGraph, Operator
+from wav2small.export.reference import MOST_FRAMES, ReferenceModel
+from wav2small.export.rescale import Rescale
+from wav2small.export.streaming import schedule
+from wav2small.firmware_bench.streaming import plan
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 WARNINGS = [

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from export import topology
-from export.compact import compact, convert_opset, expand_constants
-from export.errors import ExportError
+from wav2small.export import topology
+from wav2small.export.compact import compact, convert_opset, expand_constants
+from wav2small.export.errors import ExportError
 
 
 def model(text, *, opset=17, **constants):

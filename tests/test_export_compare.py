@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from speech import clips, exported
 
-from export.compare import (
+from wav2small.export.compare import (
     Comparison,
     LayerDifference,
     OnnxLayers,
@@ -12,9 +12,9 @@ from export.compare import (
     compare_layers,
     to_markdown,
 )
-from export.errors import ExportError
-from export.parity import concordance_cc
-from export.quantize import quantize
+from wav2small.export.errors import ExportError
+from wav2small.export.parity import concordance_cc
+from wav2small.export.quantize import quantize
 
 STUDENTS = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]
 

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export import parity, topology
-from export.compact import expand_constants
-from export.equalize import equalize
-from export.padding import pad_channels
-from export.quantize import plan
-from export.to_onnx import to_onnx
-from export.topology import Topology
+from wav2small.export import parity, topology
+from wav2small.export.compact import expand_constants
+from wav2small.export.equalize import equalize
+from wav2small.export.padding import pad_channels
+from wav2small.export.quantize import plan
+from wav2small.export.to_onnx import to_onnx
+from wav2small.export.topology import Topology
 from wav2small.students import STUDENTS
 
 BETWEEN = {

@@ -12,13 +12,13 @@ from onnx import helper, numpy_helper
 from speech import clips, exported
 
 import wav2small
-from export import front_end, topology
-from export.compact import expand_constants
-from export.errors import ExportError
-from export.front_end import FrontEnd, log_mel
-from export.graph import LogMel
-from export.quantize import quantize
-from export.reader import read
+from wav2small.export import front_end, topology
+from wav2small.export.compact import expand_constants
+from wav2small.export.errors import ExportError
+from wav2small.export.front_end import FrontEnd, log_mel
+from wav2small.export.graph import LogMel
+from wav2small.export.quantize import quantize
+from wav2small.export.reader import read
 from wav2small.students import STUDENTS
 
 MODEL = Path(wav2small.__file__).parent / "assets/models/wav2small/model.onnx"

@@ -3,8 +3,8 @@ import numpy as np
 import onnx
 import pytest
 
-from export import files, package
-from export.errors import ExportError
+from wav2small.export import files, package
+from wav2small.export.errors import ExportError
 
 
 def write(model, folder, *, metadata, labels, overwrite=False):

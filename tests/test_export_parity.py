@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export import parity
-from export.errors import ExportError
-from export.parity import ExecutionParity, ParityReport, compare, concordance_cc
+from wav2small.export import parity
+from wav2small.export.errors import ExportError
+from wav2small.export.parity import (
+    ExecutionParity,
+    ParityReport,
+    compare,
+    concordance_cc,
+)
 
 
 def model(*, gain=1.0, offset=0.0, scores=3):

@@ -2,9 +2,9 @@ import struct
 
 import pytest
 
-from export.errors import ExportError
-from export.pictures import draw_budget
-from export.size import KINDS, Part
+from wav2small.export.errors import ExportError
+from wav2small.export.pictures import draw_budget
+from wav2small.export.size import KINDS, Part
 
 pytest.importorskip("matplotlib")
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech import clips, exported
 
-from export import parity, topology
-from export.compact import expand_constants
-from export.errors import ExportError
-from export.quantize import (
+from wav2small.export import parity, topology
+from wav2small.export.compact import expand_constants
+from wav2small.export.errors import ExportError
+from wav2small.export.quantize import (
     QuantConfig,
     Scale,
     activation_scale,
@@ -23,7 +23,7 @@ from export.quantize import (
     weight_scale,
     write,
 )
-from export.topology import Topology
+from wav2small.export.topology import Topology
 
 
 @pytest.fixture(scope="module", params=["wav2small", "wav2small-17k"])

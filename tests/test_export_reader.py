@@ -6,10 +6,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from speech import clips, exported
 
-from export import topology
-from export.compact import expand_constants
-from export.errors import ExportError
-from export.graph import (
+from wav2small.export import topology
+from wav2small.export.compact import expand_constants
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import (
     Concat,
     Convolution,
     HardSwish,
@@ -27,9 +27,9 @@ from export.graph import (
     Tensor,
     Transpose,
 )
-from export.quantize import quantize
-from export.reader import SUPPORTED, read
-from export.reference import ReferenceModel
+from wav2small.export.quantize import quantize
+from wav2small.export.reader import SUPPORTED, read
+from wav2small.export.reference import ReferenceModel
 
 FRONT_END = """
     mean = ReduceMean<axes = [1]>(signal)

@@ -15,14 +15,14 @@ from onnx import helper, numpy_helper
 from speech import clips, exported
 
 import wav2small
-from export import front_end, graph, topology
-from export.errors import ExportError
-from export.graph import IntegerGraph, Operator, Tensor
-from export.quantize import quantize
-from export.reader import read
-from export.reference import MOST_FRAMES, PoolState, ReferenceModel
-from export.rescale import Rescale, fixed_scale
 from wav2small.audio import load
+from wav2small.export import front_end, graph, topology
+from wav2small.export.errors import ExportError
+from wav2small.export.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.quantize import quantize
+from wav2small.export.reader import read
+from wav2small.export.reference import MOST_FRAMES, PoolState, ReferenceModel
+from wav2small.export.rescale import Rescale, fixed_scale
 
 ASSETS = Path(wav2small.__file__).parent / "assets"
 

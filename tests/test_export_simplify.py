@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from export import topology
-from export.errors import ExportError
-from export.simplify import simplify
+from wav2small.export import topology
+from wav2small.export.errors import ExportError
+from wav2small.export.simplify import simplify
 
 
 def model():

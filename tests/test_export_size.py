@@ -7,9 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.compact import compact
-from export.errors import ExportError
-from export.size import KINDS, Part, byte_budget, check, group_small, to_markdown
+from wav2small.export.compact import compact
+from wav2small.export.errors import ExportError
+from wav2small.export.size import (
+    KINDS,
+    Part,
+    byte_budget,
+    check,
+    group_small,
+    to_markdown,
+)
 
 BUNDLED = Path(__file__).parent.parent / "wav2small/assets/models/wav2small/model.onnx"
 

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper
 
-from export import graph
-from export.errors import ExportError
-from export.front_end import FrontEnd
-from export.graph import IntegerGraph, Tensor
-from export.quantize import quantize
-from export.reader import read
-from export.reference import ReferenceModel
-from export.rescale import Rescale
-from export.tflite import count_frames, write_tflite
-from export.to_onnx import to_onnx
 from wav2small import audio
+from wav2small.export import graph
+from wav2small.export.errors import ExportError
+from wav2small.export.front_end import FrontEnd
+from wav2small.export.graph import IntegerGraph, Tensor
+from wav2small.export.quantize import quantize
+from wav2small.export.reader import read
+from wav2small.export.reference import ReferenceModel
+from wav2small.export.rescale import Rescale
+from wav2small.export.tflite import count_frames, write_tflite
+from wav2small.export.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
 tflite = pytest.importorskip("tflite")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from export import topology
-from export.compact import expand_constants
-from export.errors import ExportError
-from export.to_onnx import to_onnx
+from wav2small.export import topology
+from wav2small.export.compact import expand_constants
+from wav2small.export.errors import ExportError
+from wav2small.export.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
 NAMES = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]
@@ -158,7 +158,8 @@ def test_no_samples_are_refused(name):
 
 def test_import_is_light():
     code = (
-        "import sys, export.to_onnx, export.quantize, export.parity, export.package\n"
+        "import sys\n"
+        "from wav2small.export import package, parity, quantize, to_onnx\n"
         "print({'torch', 'onnxsim', 'onnxscript'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export import quantize, topology, torch_operators
+from wav2small.export import quantize, topology, torch_operators
 
 GENERATOR = np.random.default_rng(0)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from speech import clips, exported
 
-from export import parity
-from export.errors import ExportError
-from export.quantize import QuantConfig, measure, prepare, write
-from export.topology import Topology
-from export.tune import TuneConfig, _Trained, tune
+from wav2small.export import parity
+from wav2small.export.errors import ExportError
+from wav2small.export.quantize import QuantConfig, measure, prepare, write
+from wav2small.export.topology import Topology
+from wav2small.export.tune import TuneConfig, _Trained, tune
 
 SHORT = TuneConfig(steps=12, batch_size=4, crop_seconds=0.1)
 

@@ -20,11 +20,11 @@ import bench_firmware
 import firmware_sweep
 import fuzz_c99
 
-from export.c99 import generate
-from export.reader import read
-from export.tflite import write_tflite
-from firmware_bench import toolchain
-from firmware_bench.liveness import lower_bound
+from wav2small.export.c99 import generate
+from wav2small.export.reader import read
+from wav2small.export.tflite import write_tflite
+from wav2small.firmware_bench import toolchain
+from wav2small.firmware_bench.liveness import lower_bound
 from wav2small.models import find_onnx
 
 GCC = shutil.which("gcc")

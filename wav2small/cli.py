@@ -34,7 +34,7 @@ from .terminal import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from export.compare import Layered
+    from wav2small.export.compare import Layered
 
     from .evaluate import Model
 
@@ -590,15 +590,15 @@ def export(
     with extra("train"):
         import torch
 
-        from export.pipeline import ExportConfig
-        from export.pipeline import export as make
+        from wav2small.export.pipeline import ExportConfig
+        from wav2small.export.pipeline import export as make
     import onnx
     import onnxruntime
 
-    from export import package
-    from export.calibrate import cut
-    from export.quantize import QuantConfig
-    from firmware_bench.budget import parse_size
+    from wav2small.export import package
+    from wav2small.export.calibrate import cut
+    from wav2small.export.quantize import QuantConfig
+    from wav2small.firmware_bench.budget import parse_size
 
     from . import __version__, audio, checkpoint
     from .models import find_checkpoint, load_student
@@ -688,7 +688,7 @@ def export(
     write(out / "export.md", made.to_markdown())
     if picture:
         with extra("report"):
-            from export.pictures import draw_budget
+            from wav2small.export.pictures import draw_budget
 
             draw_budget(made.parts, picture, made.size.limit if made.size else None)
         print(picture)
@@ -713,8 +713,8 @@ def export(
     print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
     if tflite:
         with extra("tflite"):
-            from export.tflite import count_frames, write_tflite
-        from export.reader import read
+            from wav2small.export.tflite import count_frames, write_tflite
+        from wav2small.export.reader import read
 
         from .files import atomic_write
 
@@ -726,7 +726,7 @@ def export(
             file.write(content)
         print(out / "model.tflite")
     if c99:
-        from export.c99 import generate
+        from wav2small.export.c99 import generate
 
         memory = generate(out / "model.onnx", out / "c99")
         total = sum(dataclasses.astuple(memory))
@@ -749,7 +749,7 @@ def compare(
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show where two forms of a model part, layer by layer."""
-    from export.compare import compare_layers, to_markdown
+    from wav2small.export.compare import compare_layers, to_markdown
 
     from . import audio
 
@@ -771,7 +771,7 @@ def compare(
         )
     if picture:
         with extra("report"):
-            from export.pictures import draw_comparison
+            from wav2small.export.pictures import draw_comparison
 
             draw_comparison(comparison, picture)
         print(picture)
@@ -779,8 +779,8 @@ def compare(
 
 def _layers(name: str) -> Layered:
     """Model whose layers can be looked at."""
-    from export import topology
-    from export.compare import OnnxLayers, ReferenceLayers
+    from wav2small.export import topology
+    from wav2small.export.compare import OnnxLayers, ReferenceLayers
 
     from .models import find_checkpoint, find_onnx, load_student
 
@@ -796,7 +796,7 @@ def _layers(name: str) -> Layered:
             rest = name
     folder = find_checkpoint(rest)
     with extra("train"):
-        from export.to_onnx import to_onnx
+        from wav2small.export.to_onnx import to_onnx
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
 
@@ -886,10 +886,10 @@ def bench(
         )
     import tempfile
 
-    from firmware_bench import report as formats
-    from firmware_bench.bench import bench as run
-    from firmware_bench.budget import parse_size
-    from firmware_bench.target import DEFAULT_TARGETS
+    from wav2small.firmware_bench import report as formats
+    from wav2small.firmware_bench.bench import bench as run
+    from wav2small.firmware_bench.budget import parse_size
+    from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
     from .models import find_onnx
 
@@ -920,7 +920,7 @@ def bench(
         write(junit, formats.to_junit(report))
     if picture or pictures:
         with extra("report"):
-            from firmware_bench import pictures as drawing
+            from wav2small.firmware_bench import pictures as drawing
 
             if picture:
                 drawing.draw_memory(report, picture)
@@ -960,14 +960,14 @@ def _untrained(student: str, folder: Path) -> Path:
     with extra("train"):
         import torch
 
-        from export.quantize import quantize
-        from export.to_onnx import to_onnx
+        from wav2small.export.quantize import quantize
+        from wav2small.export.to_onnx import to_onnx
 
         from .students import student as find
     import numpy as np
 
-    from export import package
-    from firmware_bench.signals import voice
+    from wav2small.export import package
+    from wav2small.firmware_bench.signals import voice
 
     name, settings = student, {}
     if student.endswith(".json"):
@@ -1108,8 +1108,8 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
                 f"{metadata['licence']:<12} window: {metadata['window']}"
             )
     else:
-        from firmware_bench.measure import obstacle
-        from firmware_bench.target import TARGETS
+        from wav2small.firmware_bench.measure import obstacle
+        from wav2small.firmware_bench.target import TARGETS
 
         print(
             f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
@@ -1180,8 +1180,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except ValueError as error:
-        from export.errors import ExportError
-        from firmware_bench.errors import BenchError
+        from wav2small.export.errors import ExportError
+        from wav2small.firmware_bench.errors import BenchError
 
         if not isinstance(error, InputError | ExportError | BenchError):
             raise

@@ -98,7 +98,7 @@ def generate(
 ) -> Memory:
     """Write C99 that computes a model piece by piece in constant memory.
 
-    It gives the integers of :class:`export.reference.ReferenceModel`
+    It gives the integers of :class:`wav2small.export.reference.ReferenceModel`
     however the signal is cut into pieces.
     A model that normalises each signal is initialised with the level of all of it,
     which has to be measured before.
