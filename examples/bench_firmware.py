@@ -46,15 +46,14 @@ import onnxruntime
 from firmware_sweep import real_clips
 
 from wav2small.export import front_end
+from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
-from wav2small.export.errors import ExportError
 from wav2small.export.graph import IntegerGraph, LogMel
 from wav2small.export.reader import read
 from wav2small.export.reference import ReferenceModel
 from wav2small.export.tflite import count_frames, write_tflite
 from wav2small.firmware_bench.arena import plan_arena
 from wav2small.firmware_bench.emulate import Emulation, emulate
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.liveness import LiveRange
 from wav2small.firmware_bench.toolchain import STACK_BYTES, build
 from wav2small.models import bundled, find_onnx

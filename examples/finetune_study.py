@@ -31,7 +31,7 @@ from rich.progress import Progress, track
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
 from wav2small.data import AugmentConfig, read_noises
-from wav2small.files import atomic_write
+from wav2small.export.base.files import atomic_write
 from wav2small.finetune.backbones import (
     Backbone,
     Origin,

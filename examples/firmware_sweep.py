@@ -37,15 +37,14 @@ from rich.progress import track
 
 from wav2small import audio
 from wav2small.cli import DEMO
+from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
 from wav2small.export.c99.generate import min_samples
-from wav2small.export.errors import ExportError
 from wav2small.export.graph import IntegerGraph, LogMel
 from wav2small.export.reader import read
 from wav2small.export.reference import ReferenceModel
 from wav2small.export.streaming import schedule
 from wav2small.firmware_bench.emulate import selftest
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.toolchain import build
 from wav2small.models import bundled, find_onnx
 

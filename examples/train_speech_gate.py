@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from wav2small import audio, gate
 from wav2small.adv import SAMPLING_RATE
 from wav2small.data import add_at_snr, colour, fit
+from wav2small.export.base.files import atomic_write
 from wav2small.export.compact import compact
 from wav2small.export.simplify import simplify
 from wav2small.features import LogMel, normalize
-from wav2small.files import atomic_write
 
 SEED = 0
 STEPS = 1200

@@ -12,8 +12,8 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from . import front_end, reader, topology
+from .base.errors import ExportError
 from .calibrate import checked_signals
-from .errors import ExportError
 from .graph import Convolution, IntegerGraph, Linear, LogMel, Operator
 from .parity import EXECUTIONS
 from .reference import ReferenceModel

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from . import topology
-from .errors import ExportError
+from .base.errors import ExportError
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 """How a range is chosen:

@@ -28,7 +28,7 @@ from onnx import (
 )
 
 from . import topology
-from .errors import ExportError
+from .base.errors import ExportError
 from .topology import opset
 
 FOUR_BIT_OPSET = 21

@@ -10,11 +10,11 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from . import front_end, reader, topology
+from .base.errors import ExportError
+from .base.metrics import concordance_cc
 from .calibrate import checked_signals
 from .compact import expand_constants
-from .errors import ExportError
 from .graph import Convolution, IntegerGraph, Linear, LogMel
-from .parity import concordance_cc
 from .quantize import plan
 from .reference import ReferenceModel
 from .topology import Topology

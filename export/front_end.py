@@ -24,7 +24,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from . import topology
-from .errors import ExportError
+from .base.errors import ExportError
 from .rescale import shift_right
 from .topology import Topology
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from onnx import ModelProto
 
 from . import topology
+from .base.errors import ExportError
+from .base.files import replace_file
 from .compact import compact
-from .errors import ExportError
-from .files import replace_file
 
 MODEL_FILE = "model.onnx"
 """Name of the model in its folder."""

@@ -12,8 +12,9 @@ import numpy as np
 from onnx import ModelProto
 
 from . import topology
+from .base.errors import ExportError
+from .base.metrics import concordance_cc
 from .calibrate import checked_signals, run_over
-from .errors import ExportError
 
 EXECUTIONS: tuple[Literal["default", "exact"], ...] = ("default", "exact")
 """``default`` is what a user of onnxruntime gets,
@@ -100,27 +101,6 @@ class ParityReport:
             },
             "passed": self.passed,
         }
-
-
-def concordance_cc(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Concordance correlation coefficient with population variances.
-
-    Args:
-        truth: reference values, shape ``(samples,)``
-        prediction: values to compare, same shape and unit
-
-    Returns:
-        coefficient in [-1, 1],
-        NaN for fewer than two samples or two constant series
-
-    """
-    truth = np.asarray(truth, np.float64)
-    prediction = np.asarray(prediction, np.float64)
-    if len(truth) < 2:
-        return math.nan
-    covariance = np.mean((truth - truth.mean()) * (prediction - prediction.mean()))
-    spread = truth.var() + prediction.var() + (truth.mean() - prediction.mean()) ** 2
-    return float(2 * covariance / spread) if spread > 0 else math.nan
 
 
 def scores(

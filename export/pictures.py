@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from .base.errors import ExportError
+from .base.files import replace_file
 from .compare import PARTING, Comparison
-from .errors import ExportError
-from .files import replace_file
 from .size import KINDS, Part, group_small
 
 _COLOURS = dict(

@@ -31,9 +31,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from . import topology
+from .base.errors import ExportError
 from .calibrate import activation_ranges
 from .compact import compact, convert_opset, expand_constants
-from .errors import ExportError
 from .padding import pad_channels
 from .topology import Topology
 

@@ -13,8 +13,8 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from . import front_end, topology
+from .base.errors import ExportError
 from .compact import expand_constants
-from .errors import ExportError
 from .graph import (
     Concat,
     Convolution,

@@ -17,7 +17,7 @@ import numpy as np
 from onnx import ModelProto
 
 from . import front_end, graph
-from .errors import ExportError
+from .base.errors import ExportError
 from .graph import IntegerGraph, Operator, Tensor
 from .reader import read
 from .rescale import Rescale, shift_right

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from . import topology
-from .errors import ExportError
+from .base.errors import ExportError
 
 
 def simplify(model: ModelProto) -> ModelProto:

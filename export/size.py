@@ -19,7 +19,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from . import topology
-from .errors import ExportError
+from .base.errors import ExportError
 from .topology import Topology
 
 KINDS = (

@@ -39,7 +39,7 @@ import numpy as np
 from onnx import ModelProto
 
 from . import front_end, graph
-from .errors import ExportError
+from .base.errors import ExportError
 from .front_end import FrontEnd
 from .graph import IntegerGraph, Operator, Tensor
 from .reader import read

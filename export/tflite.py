@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import graph
-from .errors import ExportError
+from .base.errors import ExportError
 from .graph import IntegerGraph, Operator
 
 DType = Literal["int8", "int16", "int32", "int64", "float32"]

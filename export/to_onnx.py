@@ -10,8 +10,8 @@ import onnx
 from onnx import ModelProto
 
 from . import topology
+from .base.errors import ExportError
 from .compact import compact
-from .errors import ExportError
 from .simplify import simplify
 
 if TYPE_CHECKING:

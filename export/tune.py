@@ -21,8 +21,8 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from . import torch_operators
+from .base.errors import ExportError
 from .calibrate import checked_signals
-from .errors import ExportError
 from .quantize import Plan, QuantConfig, Scale, weight_limits, weight_scale
 from .topology import Topology
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .errors import BenchError
+from wav2small.export.base.errors import BenchError
+
 from .liveness import LiveRange, lower_bound
 
 ALIGNMENT = 16

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from wav2small.export.base.errors import BenchError, one_line
+
 from .budget import FIGURES
-from .errors import BenchError, one_line
 
 
 def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import BenchError, ExportError
 
 from . import arena, cost, liveness, operations, streaming
 from . import host as host_module
@@ -27,7 +27,6 @@ from .budget import (
     estimate_realtime_factor,
     figures,
 )
-from .errors import BenchError
 from .graph import Graph, TensorType, load_graph
 from .measure import Code, Measurement, link, measure, obstacle, prepare
 from .target import CORES, DEFAULT_TARGETS, Target, load_target

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wav2small.export.base.errors import BenchError
+
 from .arena import ArenaPlan
 from .cost import Cost
-from .errors import BenchError
 from .host import HostMeasurement
 from .measure import Measurement
 from .size import parse_size

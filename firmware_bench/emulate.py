@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, one_line
+
 from .timing import Instruction, classify
 from .toolchain import Firmware
 

@@ -18,8 +18,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from wav2small.export import front_end
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 
 from .graph import Graph
 from .operations import Operation, Program

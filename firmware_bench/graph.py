@@ -11,8 +11,9 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
+from wav2small.export.base.errors import BenchError, one_line
+
 from . import isolated
-from .errors import BenchError, one_line
 
 DEFAULT_WINDOW = 1.0
 """Seconds of audio that are planned for if neither model nor user says."""

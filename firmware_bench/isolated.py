@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, one_line
 
 _SECONDS = 120
 """A model that takes longer than this is given up."""

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import onnx
 from onnx import NodeProto, numpy_helper
 
-from .errors import BenchError
+from wav2small.export.base.errors import BenchError
+
 from .graph import Graph, TensorType
 
 ELEMENTWISE = frozenset(

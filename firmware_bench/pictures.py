@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from .errors import BenchError
+from wav2small.export.base.errors import BenchError
 
 _COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
 _WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100

@@ -31,9 +31,10 @@ from typing import IO
 
 import numpy as np
 
+from wav2small.export.base.errors import BenchError
+
 from . import emulate
 from .emulate import Machine
-from .errors import BenchError
 from .toolchain import Firmware, host_library
 
 QEMU = "qemu-system-arm"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, one_line
 
 _UNITS = {
     "": 1,

@@ -42,8 +42,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
+from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory
-from wav2small.export.errors import ExportError
 from wav2small.export.graph import IntegerGraph
 from wav2small.export.reader import read
 from wav2small.export.streaming import (

@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, one_line
+
 from .size import parse_size
 
 DEFAULT_TARGETS = ("generic-m4-64k", "generic-m33-128k", "generic-m55-256k")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .errors import BenchError
+from wav2small.export.base.errors import BenchError
 
 CLASSES = (
     "multiply",

@@ -22,9 +22,8 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wav2small.export.files import replace_file
-
-from .errors import BenchError
+from wav2small.export.base.errors import BenchError
+from wav2small.export.base.files import replace_file
 
 ARCHITECTURES = {
     "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),

@@ -14,7 +14,7 @@ from ears import Ear, hear
 from wav2small import annotate as annotate_module
 from wav2small.annotate import AnnotateConfig, annotate
 from wav2small.errors import InputError
-from wav2small.files import sha256
+from wav2small.export.base.files import sha256
 from wav2small.labels import LabelStore
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)

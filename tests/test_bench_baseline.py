@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.baseline import load_baseline
 from wav2small.firmware_bench.budget import FIGURES
-from wav2small.firmware_bench.errors import BenchError
 
 FOUND = dict.fromkeys(FIGURES, 5.5)
 

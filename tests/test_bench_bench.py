@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.firmware_bench.bench import bench
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.target import DEFAULT_TARGETS, Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>

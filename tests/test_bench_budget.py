@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.arena import ArenaPlan
 from wav2small.firmware_bench.budget import (
     FIGURES,
@@ -13,7 +14,6 @@ from wav2small.firmware_bench.budget import (
 )
 from wav2small.firmware_bench.cost import Cost, Flash
 from wav2small.firmware_bench.emulate import Emulation
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.host import HostMeasurement
 from wav2small.firmware_bench.measure import Measurement, Run, Signal
 from wav2small.firmware_bench.streaming import StreamingPlan

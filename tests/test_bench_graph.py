@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.firmware_bench.errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, one_line
 from wav2small.firmware_bench.graph import TensorType, load_graph
 
 FREE = """<ir_version: 8, opset_import: ["" : 17]>

@@ -3,8 +3,8 @@ import sys
 import onnx
 import pytest
 
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench import isolated
-from wav2small.firmware_bench.errors import BenchError
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, 8] x) => (float[1, 8] y) { z = Exp(x) y = Neg(z) }"""

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from test_export_streaming import Builder, signal, student
 
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.graph import IntegerGraph
 from wav2small.export.reference import ReferenceModel
 from wav2small.firmware_bench import measure as module
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.measure import link, measure, obstacle, prepare
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):

@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.firmware_bench.errors import BenchError
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.graph import TensorType, load_graph
 from wav2small.firmware_bench.operations import lower
 

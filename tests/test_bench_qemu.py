@@ -10,13 +10,13 @@ import pytest
 from test_export_c99 import narrowed
 from test_export_streaming import Builder, signal, student
 
+from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.graph import IntegerGraph
 from wav2small.export.reference import ReferenceModel
 from wav2small.firmware_bench import emulate as emulator
 from wav2small.firmware_bench import qemu
 from wav2small.firmware_bench.emulate import answer, emulate, profile
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.measure import measure, obstacle, prepare
 from wav2small.firmware_bench.toolchain import GCC, ZIG, Firmware, build
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench import budget
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.size import parse_size
 
 

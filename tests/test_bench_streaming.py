@@ -9,7 +9,7 @@ import onnx
 import pytest
 from speech import clips, exported
 
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.quantize import quantize
 from wav2small.export.reader import read
 from wav2small.export.streaming import Stream, schedule

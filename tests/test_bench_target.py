@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from wav2small.firmware_bench.errors import BenchError
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.target import (
     CORES,
     DEFAULT_TARGETS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wav2small.firmware_bench.errors import BenchError
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.timing import CLASSES, SOURCES, classify
 from wav2small.firmware_bench.toolchain import ARCHITECTURES
 

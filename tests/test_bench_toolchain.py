@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench import toolchain
-from wav2small.firmware_bench.errors import BenchError
 from wav2small.firmware_bench.toolchain import ARCHITECTURES, GCC, NoRoomError, build
 
 pytest.importorskip("ziglang", reason="no ziglang: nothing is compiled for Arm")

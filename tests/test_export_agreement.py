@@ -6,7 +6,7 @@ from speech import clips, exported
 
 from wav2small.export import agreement, reader
 from wav2small.export.agreement import agree
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.graph import Convolution, IntegerGraph, LogMel
 from wav2small.export.quantize import quantize
 

@@ -3,9 +3,9 @@ import onnx
 import pytest
 
 from wav2small.export import topology
+from wav2small.export.base.errors import ExportError
 from wav2small.export.bias import correct_bias
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.quantize import QuantConfig, measure, plan, weight_limits, write
 from wav2small.export.topology import Topology
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
 from wav2small.export import graph
+from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory, generate
 from wav2small.export.c99.dead import without_dead_channels
 from wav2small.export.c99.generate import (
@@ -29,7 +30,6 @@ from wav2small.export.c99.generate import (
 )
 from wav2small.export.c99.lower import lower, packed_weight
 from wav2small.export.c99.memory import Span, place
-from wav2small.export.errors import ExportError
 from wav2small.export.graph import IntegerGraph, Operator
 from wav2small.export.reference import MOST_FRAMES, ReferenceModel
 from wav2small.export.rescale import Rescale

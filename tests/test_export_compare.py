@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from speech import clips, exported
 
+from wav2small.export.base.errors import ExportError
+from wav2small.export.base.metrics import concordance_cc
 from wav2small.export.compare import (
     Comparison,
     LayerDifference,
@@ -12,8 +14,6 @@ from wav2small.export.compare import (
     compare_layers,
     to_markdown,
 )
-from wav2small.export.errors import ExportError
-from wav2small.export.parity import concordance_cc
 from wav2small.export.quantize import quantize
 
 STUDENTS = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]

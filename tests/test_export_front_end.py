@@ -13,8 +13,8 @@ from speech import clips, exported
 
 import wav2small
 from wav2small.export import front_end, topology
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.front_end import FrontEnd, log_mel
 from wav2small.export.graph import LogMel
 from wav2small.export.quantize import quantize

@@ -15,8 +15,8 @@ from speech import clips, exported
 import wav2small
 from wav2small.export import topology
 from wav2small.export.agreement import agree
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.quantize import quantize
 from wav2small.export.reader import read
 from wav2small.export.reference import ReferenceModel

@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from wav2small.export import files, package
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 
 
 def write(model, folder, *, metadata, labels, overwrite=False):

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.pictures import draw_budget
 from wav2small.export.size import KINDS, Part
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from speech import clips, exported
 
 from wav2small.export import parity, topology
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.quantize import (
     QuantConfig,
     Scale,

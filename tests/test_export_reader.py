@@ -7,8 +7,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from speech import clips, exported
 
 from wav2small.export import topology
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.graph import (
     Concat,
     Convolution,

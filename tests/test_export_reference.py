@@ -17,7 +17,7 @@ from speech import clips, exported
 import wav2small
 from wav2small.audio import load
 from wav2small.export import front_end, graph, topology
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.graph import IntegerGraph, Operator, Tensor
 from wav2small.export.quantize import quantize
 from wav2small.export.reader import read

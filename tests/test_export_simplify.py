@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from wav2small.export import topology
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.simplify import simplify
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import compact
-from wav2small.export.errors import ExportError
 from wav2small.export.size import (
     KINDS,
     Part,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speech import clips, exported
 
 from wav2small.export import graph
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.graph import IntegerGraph, Operator, Tensor
 from wav2small.export.quantize import quantize
 from wav2small.export.reader import read

@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 
 from wav2small import audio
 from wav2small.export import graph
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.front_end import FrontEnd
 from wav2small.export.graph import IntegerGraph, Tensor
 from wav2small.export.quantize import quantize

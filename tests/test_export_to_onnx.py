@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from wav2small.export import topology
+from wav2small.export.base.errors import ExportError
 from wav2small.export.compact import expand_constants
-from wav2small.export.errors import ExportError
 from wav2small.export.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 

@@ -3,7 +3,7 @@ import onnx
 import pytest
 
 from wav2small.export import topology
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.topology import Topology
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>

@@ -7,7 +7,7 @@ import torch
 from speech import clips, exported
 
 from wav2small.export import parity
-from wav2small.export.errors import ExportError
+from wav2small.export.base.errors import ExportError
 from wav2small.export.quantize import QuantConfig, measure, prepare, write
 from wav2small.export.topology import Topology
 from wav2small.export.tune import TuneConfig, _Trained, tune

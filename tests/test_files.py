@@ -2,7 +2,12 @@ import hashlib
 
 import pytest
 
-from wav2small.files import atomic_write, is_temporary, remove_temporary, sha256
+from wav2small.export.base.files import (
+    atomic_write,
+    is_temporary,
+    remove_temporary,
+    sha256,
+)
 
 
 def test_writes(tmp_path):

@@ -1180,8 +1180,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except ValueError as error:
-        from wav2small.export.errors import ExportError
-        from wav2small.firmware_bench.errors import BenchError
+        from wav2small.export.base.errors import BenchError, ExportError
 
         if not isinstance(error, InputError | ExportError | BenchError):
             raise

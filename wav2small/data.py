@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import soxr
 
+from wav2small.export.base.files import atomic_write
+
 from . import audio
 from .adv import SAMPLING_RATE
-from .files import atomic_write
 
 
 class Clips(Sequence[np.ndarray]):

@@ -1,10 +1,5 @@
-"""The error that a user can mend."""
+"""The errors that a user can mend."""
 
+from wav2small.export.base.errors import BenchError, ExportError, InputError
 
-class InputError(ValueError):
-    """Something the caller handed over cannot be used.
-
-    The message is one line: what, where, what to do.
-    The command line prints it without a traceback;
-    any other exception is a bug and shows one.
-    """
+__all__ = ["BenchError", "ExportError", "InputError"]

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from wav2small.export.base.files import sha256
+
 from . import audio
 from .adv import DIMENSIONS, SAMPLING_RATE
 from .errors import InputError
-from .files import sha256
 from .gate import SpeechGate, load_gate
 from .labels import HUMAN, SourceKey, Stretch
 from .teachers import Teacher, TeacherInfo

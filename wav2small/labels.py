@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from wav2small.export.base.files import atomic_write, is_temporary, remove_temporary
+
 from .adv import DIMENSIONS
 from .audio import METADATA
 from .errors import InputError
-from .files import atomic_write, is_temporary, remove_temporary
 from .teachers.licence import RESEARCH, mark
 
 FORMAT = 1

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wav2small.export.base.files import atomic_write
+
 from .adv import DIMENSIONS
-from .files import atomic_write
 from .metrics import concordance_cc
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from ..errors import ExportError
-from ..files import replace_file
+from ..base.errors import ExportError
+from ..base.files import replace_file
 from ..front_end import CENTRED, FRACTION, LOG_TABLE, FrontEnd, log2, twiddles
 from ..graph import IntegerGraph, SoftmaxPool
 from ..reader import read

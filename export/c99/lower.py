@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import graph
-from ..errors import ExportError
+from ..base.errors import ExportError
 from ..graph import Operator, Tensor
 from ..rescale import Rescale
 from ..streaming import Pace, PoolStage, Schedule, Stage, WindowStage

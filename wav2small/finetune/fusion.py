@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wav2small.export.base.files import atomic_write
+
 from ..errors import InputError
-from ..files import atomic_write
 from ..losses import concordance_loss
 from ..teachers.description import FILE
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from wav2small.export.base.files import atomic_write
+
 from ..adv import DIMENSIONS
-from ..files import atomic_write
 from ..metrics import bootstrap_interval, concordance_cc
 from ..teachers import check_lengths
 from .backbones import Backbone, batches, pad

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from wav2small.export.base.files import sha256
+
 from .. import __version__, audio
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from ..files import sha256
 from ..labels import LabelStore
 from ..teachers import TeacherInfo
 from .prosody import words

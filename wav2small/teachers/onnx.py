@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from wav2small.export.base.files import sha256
+
 from ..errors import InputError
-from ..files import sha256
 from ..models import OnnxModel
 from . import TeacherInfo
 from .description import FILE, Description

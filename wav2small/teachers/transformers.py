@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from wav2small.export.base.files import sha256
+
 from ..errors import InputError
-from ..files import sha256
 from . import TeacherInfo, check_lengths
 from .description import FILE, Description, Outputs
 from .licence import canonical, check

@@ -68,3 +68,14 @@ def sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a whole file in place of what is there, see :func:`atomic_write`.
+
+    Raises:
+        OSError: if the folder cannot be written to
+
+    """
+    with atomic_write(path) as file:
+        file.write(data)

@@ -1,0 +1,27 @@
+"""The errors that a user can mend, and how another library's are said in one line."""
+
+
+class InputError(ValueError):
+    """Something the caller handed over cannot be used.
+
+    The message is one line: what, where, what to do.
+    The command line prints it without a traceback;
+    any other exception is a bug and shows one.
+    """
+
+
+class ExportError(InputError):
+    """A model cannot be exported, quantised, compared or packed."""
+
+
+class BenchError(InputError):
+    """A model, a target or a budget cannot be used.
+
+    A model that does not fit is no error but a result.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """Say an error of another library in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
