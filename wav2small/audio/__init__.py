@@ -25,8 +25,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from .adv import DIMENSIONS, SAMPLING_RATE
-from .errors import InputError
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..errors import InputError
 
 EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3")
 """Audio files by their names, in either case."""
