@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small import audio
-from wav2small.audio import AudioError
+from wav2small.audio import AudioError, decode
 from wav2small.errors import InputError
 
 FORMATS = {
@@ -286,7 +286,7 @@ def test_flac_that_claims_weeks(tmp_path):
     check(path, "truncated")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2 * audio._READ_VALUES * 4
+    assert peak < 2 * decode._READ_VALUES * 4
 
 
 def test_flac_with_a_flipped_bit(tmp_path):

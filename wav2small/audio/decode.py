@@ -1,0 +1,175 @@
+"""Decode audio: mono, 16 kHz, float32.
+
+Shape:
+    signal: ``(time,)``, float32, full scale is 1, at 16 kHz
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from ..adv import SAMPLING_RATE
+from ..errors import InputError
+from .containers import AudioError, one_line, open_audio
+from .sources import Source
+
+MAX_LEVEL = 100.0
+"""Largest sample, where full scale is 1: 40 dB of headroom for float files."""
+
+END_TOLERANCE = 0.1
+"""Seconds by which a given end may lie behind the end of the audio,
+since decoders of lossy formats pad differently."""
+
+_READ_VALUES = 1 << 22
+"""Most samples of all channels that one read asks for."""
+
+
+def stream(
+    path: Path,
+    *,
+    block_seconds: float = 30.0,
+    start: float = 0.0,
+    end: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Decode a file in blocks.
+
+    Channels are averaged,
+    other sampling rates are converted without a seam between blocks.
+    At most a block is in memory,
+    whatever length the header claims.
+    A fault in the file may show only when the blocks before it are out,
+    so a result counts when the iterator is exhausted.
+
+    Args:
+        path: the file
+        block_seconds: most audio to decode at a time, in seconds
+        start: where to begin, in seconds
+        end: where to stop, in seconds, None for the end of the file
+
+    Yields:
+        blocks of at least one sample, ``(time,)``, float32 at 16 kHz
+
+    Raises:
+        AudioError: if the file is missing, no audio, truncated,
+            damaged or beyond bounds
+        InputError: if an argument is out of range
+
+    """
+    if not 0 < block_seconds < math.inf:
+        raise InputError(f"block_seconds must be above 0, got {block_seconds}")
+    if not 0 <= start < math.inf:
+        raise InputError(f"start must be at least 0 seconds, got {start}")
+    if end is not None and not start < end < math.inf:
+        raise InputError(f"end must be behind start {start} s, got {end} s")
+    return _blocks(Path(path), block_seconds, start, end)
+
+
+def beginning(source: Source, seconds: float) -> np.ndarray:
+    """Read at most the first seconds of a source.
+
+    Args:
+        source: recording or segment
+        seconds: the most that is read
+
+    Returns:
+        array of shape ``(time,)``, float32 at 16 kHz
+
+    Raises:
+        AudioError: as of :func:`stream`
+
+    """
+    start = source.start or 0.0
+    blocks = stream(source.path, start=start, end=source.end, block_seconds=seconds)
+    return next(blocks, np.zeros(0, np.float32))
+
+
+def load(
+    path: Path,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    max_seconds: float = 600.0,
+) -> np.ndarray:
+    """Decode a whole file, or a segment of it.
+
+    Args:
+        path: the file
+        start: where to begin, in seconds
+        end: where to stop, in seconds, None for the end of the file
+        max_seconds: longest signal to hold in memory, in seconds
+
+    Returns:
+        signal of shape ``(time,)``, float32 at 16 kHz
+
+    Raises:
+        AudioError: if the file cannot be decoded, or is longer
+        InputError: if an argument is out of range
+
+    """
+    blocks, samples = [], 0
+    for block in stream(path, start=start, end=end):
+        blocks.append(block)
+        samples += len(block)
+        if samples > max_seconds * SAMPLING_RATE:
+            raise AudioError(
+                f"audio must be at most {max_seconds:g} s long: {one_line(path)}: "
+                "cut it"
+            )
+    return np.concatenate(blocks)
+
+
+def _blocks(
+    path: Path, block_seconds: float, start: float, end: float | None
+) -> Iterator[np.ndarray]:
+    with open_audio(path) as file:
+        rate = file.samplerate
+        seconds = file.frames / rate
+        if start >= seconds or (end is not None and end > seconds + END_TOLERANCE):
+            raise AudioError(
+                f"segment must lie in the audio of {seconds:.3f} s, got {start} to "
+                f"{'its end' if end is None else end}: {one_line(path)}: "
+                "correct the table"
+            )
+        position = round(start * rate)
+        last = file.frames if end is None else min(file.frames, round(end * rate))
+        size = max(1, min(int(block_seconds * rate), _READ_VALUES // file.channels))
+        resampler = (
+            None
+            if rate == SAMPLING_RATE
+            else soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32")
+        )
+        if position:
+            file.seek(position)
+        empty = True
+        while position < last:
+            wanted = min(size, last - position)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+            if len(samples) < wanted:
+                raise AudioError(
+                    f"audio is truncated: {one_line(path)}: {position + len(samples)} "
+                    f"of {file.frames} samples decode: copy or encode it again"
+                )
+            position += wanted
+            # a NaN is the maximum of what it is in, and beyond no bound
+            peak = max(float(samples.max()), -float(samples.min()))
+            if not peak <= MAX_LEVEL:
+                what = f"reach {peak:g}" if math.isfinite(peak) else "hold NaN or Inf"
+                raise AudioError(
+                    f"samples must be finite and about -1..1: {one_line(path)}: they "
+                    f"{what} before {position / rate:.3f} s: write the file again"
+                )
+            signal = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
+            if resampler:
+                signal = resampler.resample_chunk(signal.copy(), position >= last)
+            if len(signal):
+                empty = False
+                yield signal
+        if empty:
+            raise AudioError(
+                f"audio is shorter than one sample: {one_line(path)}: leave it out"
+            )
