@@ -716,7 +716,7 @@ def export(
             from wav2small.export.tflite import count_frames, write_tflite
         from wav2small.export.reader import read
 
-        from .files import atomic_write
+        from wav2small.export.base.files import atomic_write
 
         graph = read(made.data)
         content = write_tflite(

@@ -169,7 +169,7 @@ def to_json(value: Any) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a text file, and the folders that it needs."""
-    from .files import atomic_write
+    from wav2small.export.base.files import atomic_write
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
