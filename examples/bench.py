@@ -23,8 +23,8 @@ from wav2small import audio
 from wav2small.cli import DEMO
 from wav2small.data import Clips
 from wav2small.distill import Crops, DistillConfig
-from wav2small.export.quantize import QuantConfig, quantize
-from wav2small.export.to_onnx import to_onnx
+from wav2small.export.model.to_onnx import to_onnx
+from wav2small.export.quantise.quantize import QuantConfig, quantize
 from wav2small.losses import score_losses
 from wav2small.models import load_student
 from wav2small.students import STUDENTS

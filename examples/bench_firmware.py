@@ -45,12 +45,12 @@ import numpy as np
 import onnxruntime
 from firmware_sweep import real_clips
 
-from wav2small.export import front_end
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
-from wav2small.export.graph import IntegerGraph, LogMel
-from wav2small.export.reader import read
-from wav2small.export.reference import ReferenceModel
+from wav2small.export.integer import front_end
+from wav2small.export.integer.graph import IntegerGraph, LogMel
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.tflite import count_frames, write_tflite
 from wav2small.firmware_bench.arena import plan_arena
 from wav2small.firmware_bench.emulate import Emulation, emulate

@@ -6,7 +6,7 @@ Every bundled model is written as C99
 and hears parts of real clips in pieces of random lengths, some of none,
 asked for a result once in between and at the end.
 Integers and scores are compared bit by bit
-with those of :class:`wav2small.export.reference.ReferenceModel`,
+with those of :class:`wav2small.export.integer.reference.ReferenceModel`,
 which hears each clip at once:
 compiled by GCC and clang, for 64 and 32 bits, with ``-O0`` to ``-O3``, on this machine,
 and on emulated cores of Arm, where levels other than ``-O2`` hear but a few clips.
@@ -40,10 +40,10 @@ from wav2small.cli import DEMO
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
 from wav2small.export.c99.generate import min_samples
-from wav2small.export.graph import IntegerGraph, LogMel
-from wav2small.export.reader import read
-from wav2small.export.reference import ReferenceModel
-from wav2small.export.streaming import schedule
+from wav2small.export.integer.graph import IntegerGraph, LogMel
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.streaming import schedule
 from wav2small.firmware_bench.emulate import selftest
 from wav2small.firmware_bench.toolchain import build
 from wav2small.models import bundled, find_onnx

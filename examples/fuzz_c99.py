@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wav2small.export.c99 import generate
-from wav2small.export.graph import LogMel
-from wav2small.export.reader import read
+from wav2small.export.integer.graph import LogMel
+from wav2small.export.integer.reader import read
 from wav2small.models import bundled, find_onnx
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "fuzz"

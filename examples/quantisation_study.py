@@ -28,13 +28,15 @@ from onnx import ModelProto
 
 from wav2small import audio
 from wav2small.audio import SAMPLING_RATE
-from wav2small.export import parity
-from wav2small.export.bias import correct_bias
-from wav2small.export.calibrate import Method, activation_ranges
-from wav2small.export.compact import expand_constants
-from wav2small.export.equalize import equalize
-from wav2small.export.padding import pad_channels
-from wav2small.export.quantize import (
+from wav2small.export.checks import parity
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.to_onnx import to_onnx
+from wav2small.export.model.topology import Topology
+from wav2small.export.quantise.bias import correct_bias
+from wav2small.export.quantise.calibrate import Method, activation_ranges
+from wav2small.export.quantise.equalize import equalize
+from wav2small.export.quantise.padding import pad_channels
+from wav2small.export.quantise.quantize import (
     Plan,
     QuantConfig,
     Scale,
@@ -43,9 +45,7 @@ from wav2small.export.quantize import (
     prepare,
     write,
 )
-from wav2small.export.to_onnx import to_onnx
-from wav2small.export.topology import Topology
-from wav2small.export.tune import tune
+from wav2small.export.quantise.tune import tune
 from wav2small.models import load_student
 
 SECONDS = 4.0

@@ -28,8 +28,8 @@ from wav2small import audio, gate
 from wav2small.adv import SAMPLING_RATE
 from wav2small.data import add_at_snr, colour, fit
 from wav2small.export.base.files import atomic_write
-from wav2small.export.compact import compact
-from wav2small.export.simplify import simplify
+from wav2small.export.model.compact import compact
+from wav2small.export.model.simplify import simplify
 from wav2small.features import LogMel, normalize
 
 SEED = 0

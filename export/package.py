@@ -8,10 +8,10 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from . import topology
 from .base.errors import ExportError
 from .base.files import replace_file
-from .compact import compact
+from .model import topology
+from .model.compact import compact
 
 MODEL_FILE = "model.onnx"
 """Name of the model in its folder."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from .base.errors import ExportError
 from .base.files import replace_file
-from .compare import PARTING, Comparison
-from .size import KINDS, Part, group_small
+from .checks.layers import PARTING, Comparison
+from .model.size import KINDS, Part, group_small
 
 _COLOURS = dict(
     zip(
@@ -41,7 +41,7 @@ def draw_budget(
     below, its largest parts, the small ones of a kind together.
 
     Args:
-        parts: parts of a file, from :func:`wav2small.export.size.byte_budget`
+        parts: parts of a file, from :func:`wav2small.export.model.size.byte_budget`
         path: file to write, 1200 x 700 pixels
         limit: bytes that the file may have, None to draw no limit
 
@@ -123,7 +123,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     """Draw how far two models are apart after each layer, as PNG.
 
     Args:
-        comparison: from :func:`wav2small.export.compare.compare_layers`
+        comparison: from :func:`wav2small.export.checks.layers.compare_layers`
         path: file to write
 
     Raises:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import ModelProto
 
-from . import agreement, package, parity, size
-from .agreement import AgreementReport
-from .parity import ParityReport
-from .quantize import QuantConfig, fit, measure, prepare, write
-from .size import Part, SizeCheck
-from .to_onnx import to_onnx
+from . import package
+from .checks import agreement, parity
+from .checks.agreement import AgreementReport
+from .checks.parity import ParityReport
+from .model import size
+from .model.size import Part, SizeCheck
+from .model.to_onnx import to_onnx
+from .quantise.quantize import QuantConfig, fit, measure, prepare, write
 
 if TYPE_CHECKING:
     from torch import nn
@@ -216,7 +218,7 @@ def _quantize(
     progress: Callable[[int, int], None],
 ) -> tuple[ModelProto, ParityReport, QuantConfig, int]:
     """Quantised model, its parity, how it was quantised and steps of tuning."""
-    from .tune import TuneConfig, tune
+    from .quantise.tune import TuneConfig, tune
 
     quantisation = config.quantisation
     prepared, plan = prepare(model, quantisation)

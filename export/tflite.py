@@ -1,6 +1,7 @@
 """Integer graph to a TFLite file, for runtimes that take nothing else.
 
-The convolutions keep the integers of :class:`wav2small.export.graph.IntegerGraph`:
+The convolutions keep the integers of
+:class:`wav2small.export.integer.graph.IntegerGraph`:
 weights, biases, scales and zero points are the same.
 What it holds in int32 has no counterpart in TFLite's kernels and becomes
 
@@ -9,12 +10,12 @@ What it holds in int32 has no counterpart in TFLite's kernels and becomes
 * float32 after the pooling, where a few hundred numbers are left
 
 Every operator is one that TensorFlow Lite Micro has a kernel for.
-The scores are not bit for bit those of :mod:`wav2small.export.reference`:
+The scores are not bit for bit those of :mod:`wav2small.export.integer.reference`:
 the head has 16 bits where that has 30, and each runtime rounds in its own way,
 some of them twice, which is off by one step in a few of a thousand integers.
 
 The log-mel front end is not part of the file:
-its int8 map is the input, see :func:`wav2small.export.front_end.log_mel`.
+its int8 map is the input, see :func:`wav2small.export.integer.front_end.log_mel`.
 
 Shape:
     input ``log_mel``: ``(1, frames, mels, 1)``, int8
@@ -31,9 +32,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import graph
 from .base.errors import ExportError
-from .graph import IntegerGraph, Operator
+from .integer import graph
+from .integer.graph import IntegerGraph, Operator
 
 DType = Literal["int8", "int16", "int32", "int64", "float32"]
 

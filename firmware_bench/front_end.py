@@ -4,7 +4,7 @@ ONNX has no Fourier transform of real signals that runtimes quantise around,
 so a log-mel front end is exported as two convolutions,
 with windowed cosines and with windowed sines, and one with the mel weights.
 Firmware multiplies by the window, runs a fast Fourier transform
-and skips the mel weights that are 0, see :mod:`wav2small.export.front_end`:
+and skips the mel weights that are 0, see :mod:`wav2small.export.integer.front_end`:
 for a window of 512 samples an eightieth of the work and a five-hundredth of the tables.
 """
 
@@ -17,9 +17,9 @@ from itertools import combinations
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from wav2small.export import front_end
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
+from wav2small.export.integer import front_end
+from wav2small.export.model.compact import expand_constants
 
 from .graph import Graph
 from .operations import Operation, Program

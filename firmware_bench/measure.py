@@ -16,10 +16,10 @@ import numpy as np
 from wav2small.export.c99 import generate
 from wav2small.export.c99.generate import arrange, min_samples
 from wav2small.export.c99.lower import lower
-from wav2small.export.graph import IntegerGraph
-from wav2small.export.reader import read
-from wav2small.export.reference import ReferenceModel
-from wav2small.export.streaming import schedule
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.streaming import schedule
 
 from . import qemu, signals
 from .emulate import Emulation, answer, emulate, profile, selftest

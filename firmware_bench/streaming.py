@@ -1,6 +1,6 @@
 """What a model costs that runs frame by frame.
 
-The stages are those of :func:`wav2small.export.streaming.schedule`.
+The stages are those of :func:`wav2small.export.integer.streaming.schedule`.
 Their memory has two parts.
 
 **State** is what must be there from one sample to the next:
@@ -30,7 +30,7 @@ Not counted: stack, constants (flash), alignment, and scratch inside kernels.
 
 Multiply-accumulates are counted as in :mod:`wav2small.firmware_bench.cost`;
 those of the front end are the multiplications of its Fourier transform and mel sums,
-see :func:`wav2small.export.front_end.count_multiplications`.
+see :func:`wav2small.export.integer.front_end.count_multiplications`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from onnx import ModelProto
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory
-from wav2small.export.graph import IntegerGraph
-from wav2small.export.reader import read
-from wav2small.export.streaming import (
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.streaming import (
     Line,
     PoolStage,
     Schedule,

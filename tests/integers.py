@@ -1,6 +1,6 @@
 """The integer graph again, from its page: Python integers and loops, slow and plain.
 
-An oracle for :mod:`wav2small.export.reference`,
+An oracle for :mod:`wav2small.export.integer.reference`,
 written from ``docs/arithmetic.md`` alone.
 Arrays hold Python integers, which have no width that could be too small.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.export import graph
-from wav2small.export.front_end import FrontEnd
-from wav2small.export.graph import IntegerGraph, Operator, Tensor
-from wav2small.export.rescale import Rescale
+from wav2small.export.integer import graph
+from wav2small.export.integer.front_end import FrontEnd
+from wav2small.export.integer.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.integer.rescale import Rescale
 
 Array = np.ndarray
 """Array of Python integers."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from onnx import ModelProto
 
-from wav2small.export.to_onnx import to_onnx
+from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
 

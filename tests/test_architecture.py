@@ -88,7 +88,7 @@ def test_imports_are_seen(tmp_path: Path) -> None:
 
 
 def test_owners_are_told_apart() -> None:
-    assert owner("wav2small.export.graph") == "export"
+    assert owner("wav2small.export.integer.graph") == "export"
     assert owner("wav2small.export.base.files") == "export.base"
     assert owner("wav2small.audio") == "wav2small"
     assert owner("torch.nn") is None

@@ -115,8 +115,8 @@ def test_neither_torch_nor_the_training_package(model):
 def students(tmp_path_factory):
     """The paper's network with random weights, in floats and in 8 bits."""
     torch = pytest.importorskip("torch")
-    from wav2small.export.quantize import QuantConfig, quantize
-    from wav2small.export.to_onnx import to_onnx
+    from wav2small.export.model.to_onnx import to_onnx
+    from wav2small.export.quantise.quantize import QuantConfig, quantize
     from wav2small.students import STUDENTS
 
     with torch.random.fork_rng():

@@ -13,8 +13,8 @@ from test_export_streaming import Builder, signal, student
 
 from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
-from wav2small.export.graph import IntegerGraph
-from wav2small.export.reference import ReferenceModel
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.firmware_bench import emulate as module
 from wav2small.firmware_bench.emulate import answer, emulate, profile, selftest
 from wav2small.firmware_bench.qemu import BOARDS

@@ -10,8 +10,8 @@ import pytest
 from test_export_streaming import Builder, signal, student
 
 from wav2small.export.base.errors import BenchError, ExportError
-from wav2small.export.graph import IntegerGraph
-from wav2small.export.reference import ReferenceModel
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.firmware_bench import measure as module
 from wav2small.firmware_bench.measure import link, measure, obstacle, prepare
 

@@ -10,9 +10,9 @@ import pytest
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
-from wav2small.export.streaming import Stream, schedule
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.streaming import Stream, schedule
+from wav2small.export.quantise.quantize import quantize
 from wav2small.firmware_bench import report as formats
 from wav2small.firmware_bench import streaming
 from wav2small.firmware_bench.bench import bench

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from speech import clips, exported
 
-from wav2small.export import agreement, reader
-from wav2small.export.agreement import agree
 from wav2small.export.base.errors import ExportError
-from wav2small.export.graph import Convolution, IntegerGraph, LogMel
-from wav2small.export.quantize import quantize
+from wav2small.export.checks import agreement
+from wav2small.export.checks.agreement import agree
+from wav2small.export.integer import reader
+from wav2small.export.integer.graph import Convolution, IntegerGraph, LogMel
+from wav2small.export.quantise.quantize import quantize
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,18 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.bias import correct_bias
-from wav2small.export.compact import expand_constants
-from wav2small.export.quantize import QuantConfig, measure, plan, weight_limits, write
-from wav2small.export.topology import Topology
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.topology import Topology
+from wav2small.export.quantise.bias import correct_bias
+from wav2small.export.quantise.quantize import (
+    QuantConfig,
+    measure,
+    plan,
+    weight_limits,
+    write,
+)
 
 
 def signals(count=6, seed=0):

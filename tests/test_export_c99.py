@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
-from wav2small.export import graph
 from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory, generate
 from wav2small.export.c99.dead import without_dead_channels
@@ -30,10 +29,11 @@ from wav2small.export.c99.generate import (
 )
 from wav2small.export.c99.lower import lower, packed_weight
 from wav2small.export.c99.memory import Span, place
-from wav2small.export.graph import IntegerGraph, Operator
-from wav2small.export.reference import MOST_FRAMES, ReferenceModel
-from wav2small.export.rescale import Rescale
-from wav2small.export.streaming import schedule
+from wav2small.export.integer import graph
+from wav2small.export.integer.graph import IntegerGraph, Operator
+from wav2small.export.integer.reference import MOST_FRAMES, ReferenceModel
+from wav2small.export.integer.rescale import Rescale
+from wav2small.export.integer.streaming import schedule
 from wav2small.firmware_bench.streaming import plan
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")

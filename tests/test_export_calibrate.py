@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.calibrate import activation_ranges, cut, run_over
+from wav2small.export.quantise.calibrate import activation_ranges, cut, run_over
 
 MODEL = onnx.parser.parse_model(
     """<ir_version: 8, opset_import: ["" : 17]>

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import compact, convert_opset, expand_constants
+from wav2small.export.model import topology
+from wav2small.export.model.compact import compact, convert_opset, expand_constants
 
 
 def model(text, *, opset=17, **constants):

@@ -6,7 +6,7 @@ from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.base.metrics import concordance_cc
-from wav2small.export.compare import (
+from wav2small.export.checks.layers import (
     Comparison,
     LayerDifference,
     OnnxLayers,
@@ -14,7 +14,7 @@ from wav2small.export.compare import (
     compare_layers,
     to_markdown,
 )
-from wav2small.export.quantize import quantize
+from wav2small.export.quantise.quantize import quantize
 
 STUDENTS = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]
 

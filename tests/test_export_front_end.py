@@ -12,13 +12,14 @@ from onnx import helper, numpy_helper
 from speech import clips, exported
 
 import wav2small
-from wav2small.export import front_end, topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
-from wav2small.export.front_end import FrontEnd, log_mel
-from wav2small.export.graph import LogMel
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
+from wav2small.export.integer import front_end
+from wav2small.export.integer.front_end import FrontEnd, log_mel
+from wav2small.export.integer.graph import LogMel
+from wav2small.export.integer.reader import read
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.quantise.quantize import quantize
 from wav2small.students import STUDENTS
 
 MODEL = Path(wav2small.__file__).parent / "assets/models/wav2small/model.onnx"

@@ -13,13 +13,13 @@ from onnx import ModelProto, numpy_helper
 from speech import clips, exported
 
 import wav2small
-from wav2small.export import topology
-from wav2small.export.agreement import agree
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
-from wav2small.export.reference import ReferenceModel
+from wav2small.export.checks.agreement import agree
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.quantise.quantize import quantize
 
 MODEL = Path(wav2small.__file__).parent / "assets/models/wav2small/model.onnx"
 SIGNAL = next(clips(1, 0))[:1600]

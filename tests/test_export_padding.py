@@ -2,8 +2,8 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export import topology
-from wav2small.export.padding import pad_channels
+from wav2small.export.model import topology
+from wav2small.export.quantise.padding import pad_channels
 
 
 def model(body, **shapes):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav2small.export import parity
 from wav2small.export.base.errors import ExportError
-from wav2small.export.parity import (
+from wav2small.export.checks import parity
+from wav2small.export.checks.parity import (
     ExecutionParity,
     ParityReport,
     compare,

@@ -3,8 +3,8 @@ import struct
 import pytest
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.model.size import KINDS, Part
 from wav2small.export.pictures import draw_budget
-from wav2small.export.size import KINDS, Part
 
 pytest.importorskip("matplotlib")
 

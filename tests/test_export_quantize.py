@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech import clips, exported
 
-from wav2small.export import parity, topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
-from wav2small.export.quantize import (
+from wav2small.export.checks import parity
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.topology import Topology
+from wav2small.export.quantise.quantize import (
     QuantConfig,
     Scale,
     activation_scale,
@@ -23,7 +25,6 @@ from wav2small.export.quantize import (
     weight_scale,
     write,
 )
-from wav2small.export.topology import Topology
 
 
 @pytest.fixture(scope="module", params=["wav2small", "wav2small-17k"])

@@ -6,10 +6,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from speech import clips, exported
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
-from wav2small.export.graph import (
+from wav2small.export.integer.graph import (
     Concat,
     Convolution,
     HardSwish,
@@ -27,9 +25,11 @@ from wav2small.export.graph import (
     Tensor,
     Transpose,
 )
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import SUPPORTED, read
-from wav2small.export.reference import ReferenceModel
+from wav2small.export.integer.reader import SUPPORTED, read
+from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.quantise.quantize import quantize
 
 FRONT_END = """
     mean = ReduceMean<axes = [1]>(signal)

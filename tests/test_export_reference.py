@@ -16,13 +16,14 @@ from speech import clips, exported
 
 import wav2small
 from wav2small.audio import load
-from wav2small.export import front_end, graph, topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.graph import IntegerGraph, Operator, Tensor
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
-from wav2small.export.reference import MOST_FRAMES, PoolState, ReferenceModel
-from wav2small.export.rescale import Rescale, fixed_scale
+from wav2small.export.integer import front_end, graph
+from wav2small.export.integer.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import MOST_FRAMES, PoolState, ReferenceModel
+from wav2small.export.integer.rescale import Rescale, fixed_scale
+from wav2small.export.model import topology
+from wav2small.export.quantise.quantize import quantize
 
 ASSETS = Path(wav2small.__file__).parent / "assets"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.rescale import Rescale, fixed_scale, shift_right
+from wav2small.export.integer.rescale import Rescale, fixed_scale, shift_right
 
 factors = st.one_of(
     st.floats(2.0**-60, 2.0**22, width=32),

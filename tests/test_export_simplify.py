@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.simplify import simplify
+from wav2small.export.model import topology
+from wav2small.export.model.simplify import simplify
 
 
 def model():

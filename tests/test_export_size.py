@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import compact
-from wav2small.export.size import (
+from wav2small.export.model.compact import compact
+from wav2small.export.model.size import (
     KINDS,
     Part,
     byte_budget,

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import clips, exported
 
-from wav2small.export import graph
 from wav2small.export.base.errors import ExportError
-from wav2small.export.graph import IntegerGraph, Operator, Tensor
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
-from wav2small.export.reference import MOST_FRAMES, ReferenceModel
-from wav2small.export.rescale import Rescale, fixed_scale
-from wav2small.export.streaming import Stream, schedule
+from wav2small.export.integer import graph
+from wav2small.export.integer.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import MOST_FRAMES, ReferenceModel
+from wav2small.export.integer.rescale import Rescale, fixed_scale
+from wav2small.export.integer.streaming import Stream, schedule
+from wav2small.export.quantise.quantize import quantize
 from wav2small.students import STUDENTS
 
 _GRAPHS: dict[str, IntegerGraph] = {}

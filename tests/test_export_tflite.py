@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from onnx import ModelProto, helper
 
 from wav2small import audio
-from wav2small.export import graph
 from wav2small.export.base.errors import ExportError
-from wav2small.export.front_end import FrontEnd
-from wav2small.export.graph import IntegerGraph, Tensor
-from wav2small.export.quantize import quantize
-from wav2small.export.reader import read
-from wav2small.export.reference import ReferenceModel
-from wav2small.export.rescale import Rescale
+from wav2small.export.integer import graph
+from wav2small.export.integer.front_end import FrontEnd
+from wav2small.export.integer.graph import IntegerGraph, Tensor
+from wav2small.export.integer.reader import read
+from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.rescale import Rescale
+from wav2small.export.model.to_onnx import to_onnx
+from wav2small.export.quantise.quantize import quantize
 from wav2small.export.tflite import count_frames, write_tflite
-from wav2small.export.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
 tflite = pytest.importorskip("tflite")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.compact import expand_constants
-from wav2small.export.to_onnx import to_onnx
+from wav2small.export.model import topology
+from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
 NAMES = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export import topology
 from wav2small.export.base.errors import ExportError
-from wav2small.export.topology import Topology
+from wav2small.export.model import topology
+from wav2small.export.model.topology import Topology
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, N] x) => (float[1, N] y) { a = Exp(x) b = Neg(x) y = Add(a, b) }"""

@@ -4,7 +4,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from wav2small.export import quantize, topology, torch_operators
+from wav2small.export.model import topology
+from wav2small.export.quantise import quantize, torch_operators
 
 GENERATOR = np.random.default_rng(0)
 

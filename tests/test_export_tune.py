@@ -6,11 +6,11 @@ import pytest
 import torch
 from speech import clips, exported
 
-from wav2small.export import parity
 from wav2small.export.base.errors import ExportError
-from wav2small.export.quantize import QuantConfig, measure, prepare, write
-from wav2small.export.topology import Topology
-from wav2small.export.tune import TuneConfig, _Trained, tune
+from wav2small.export.checks import parity
+from wav2small.export.model.topology import Topology
+from wav2small.export.quantise.quantize import QuantConfig, measure, prepare, write
+from wav2small.export.quantise.tune import TuneConfig, _Trained, tune
 
 SHORT = TuneConfig(steps=12, batch_size=4, crop_seconds=0.1)
 

@@ -21,7 +21,7 @@ import firmware_sweep
 import fuzz_c99
 
 from wav2small.export.c99 import generate
-from wav2small.export.reader import read
+from wav2small.export.integer.reader import read
 from wav2small.export.tflite import write_tflite
 from wav2small.firmware_bench import toolchain
 from wav2small.firmware_bench.liveness import lower_bound

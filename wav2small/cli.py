@@ -34,7 +34,7 @@ from .terminal import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from wav2small.export.compare import Layered
+    from wav2small.export.checks.layers import Layered
 
     from .evaluate import Model
 
@@ -596,8 +596,8 @@ def export(
     import onnxruntime
 
     from wav2small.export import package
-    from wav2small.export.calibrate import cut
-    from wav2small.export.quantize import QuantConfig
+    from wav2small.export.quantise.calibrate import cut
+    from wav2small.export.quantise.quantize import QuantConfig
     from wav2small.firmware_bench.budget import parse_size
 
     from . import __version__, audio, checkpoint
@@ -714,9 +714,8 @@ def export(
     if tflite:
         with extra("tflite"):
             from wav2small.export.tflite import count_frames, write_tflite
-        from wav2small.export.reader import read
-
         from wav2small.export.base.files import atomic_write
+        from wav2small.export.integer.reader import read
 
         graph = read(made.data)
         content = write_tflite(
@@ -749,7 +748,7 @@ def compare(
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show where two forms of a model part, layer by layer."""
-    from wav2small.export.compare import compare_layers, to_markdown
+    from wav2small.export.checks.layers import compare_layers, to_markdown
 
     from . import audio
 
@@ -779,8 +778,8 @@ def compare(
 
 def _layers(name: str) -> Layered:
     """Model whose layers can be looked at."""
-    from wav2small.export import topology
-    from wav2small.export.compare import OnnxLayers, ReferenceLayers
+    from wav2small.export.checks.layers import OnnxLayers, ReferenceLayers
+    from wav2small.export.model import topology
 
     from .models import find_checkpoint, find_onnx, load_student
 
@@ -796,7 +795,7 @@ def _layers(name: str) -> Layered:
             rest = name
     folder = find_checkpoint(rest)
     with extra("train"):
-        from wav2small.export.to_onnx import to_onnx
+        from wav2small.export.model.to_onnx import to_onnx
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
 
@@ -960,8 +959,8 @@ def _untrained(student: str, folder: Path) -> Path:
     with extra("train"):
         import torch
 
-        from wav2small.export.quantize import quantize
-        from wav2small.export.to_onnx import to_onnx
+        from wav2small.export.model.to_onnx import to_onnx
+        from wav2small.export.quantise.quantize import quantize
 
         from .students import student as find
     import numpy as np

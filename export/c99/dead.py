@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..graph import Convolution, IntegerGraph, MaxPool, Operator
+from ..integer.graph import Convolution, IntegerGraph, MaxPool, Operator
 
 
 def without_dead_channels(graph: IntegerGraph) -> IntegerGraph:

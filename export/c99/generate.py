@@ -14,11 +14,11 @@ from onnx import ModelProto
 
 from ..base.errors import ExportError
 from ..base.files import replace_file
-from ..front_end import CENTRED, FRACTION, LOG_TABLE, FrontEnd, log2, twiddles
-from ..graph import IntegerGraph, SoftmaxPool
-from ..reader import read
-from ..reference import EXP_TABLE, MOST_FRAMES, ReferenceModel
-from ..streaming import Pace, Schedule, schedule
+from ..integer.front_end import CENTRED, FRACTION, LOG_TABLE, FrontEnd, log2, twiddles
+from ..integer.graph import IntegerGraph, SoftmaxPool
+from ..integer.reader import read
+from ..integer.reference import EXP_TABLE, MOST_FRAMES, ReferenceModel
+from ..integer.streaming import Pace, Schedule, schedule
 from .dead import without_dead_channels
 from .lower import Number, Program, Rows, Step, lower
 from .memory import Span, aligned, place
@@ -98,7 +98,7 @@ def generate(
 ) -> Memory:
     """Write C99 that computes a model piece by piece in constant memory.
 
-    It gives the integers of :class:`wav2small.export.reference.ReferenceModel`
+    It gives the integers of :class:`wav2small.export.integer.reference.ReferenceModel`
     however the signal is cut into pieces.
     A model that normalises each signal is initialised with the level of all of it,
     which has to be measured before.

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import graph
 from ..base.errors import ExportError
-from ..graph import Operator, Tensor
-from ..rescale import Rescale
-from ..streaming import Pace, PoolStage, Schedule, Stage, WindowStage
+from ..integer import graph
+from ..integer.graph import Operator, Tensor
+from ..integer.rescale import Rescale
+from ..integer.streaming import Pace, PoolStage, Schedule, Stage, WindowStage
 
 Number = int | str | Sequence[int]
 """Member of a struct: a number, a name in C, or several numbers."""

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
-from . import front_end, reader, topology
-from .base.errors import ExportError
-from .calibrate import checked_signals
-from .graph import Convolution, IntegerGraph, Linear, LogMel, Operator
+from ..base.errors import ExportError
+from ..integer import front_end, reader
+from ..integer.graph import Convolution, IntegerGraph, Linear, LogMel, Operator
+from ..integer.reference import ReferenceModel
+from ..model import topology
+from ..quantise.calibrate import checked_signals
 from .parity import EXECUTIONS
-from .reference import ReferenceModel
 
 MOST_DIFFERING = 1e-5
 """Rate at which int8 elements of a layer with weights may differ on equal inputs."""

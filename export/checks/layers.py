@@ -9,15 +9,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
-from . import front_end, reader, topology
-from .base.errors import ExportError
-from .base.metrics import concordance_cc
-from .calibrate import checked_signals
-from .compact import expand_constants
-from .graph import Convolution, IntegerGraph, Linear, LogMel
-from .quantize import plan
-from .reference import ReferenceModel
-from .topology import Topology
+from ..base.errors import ExportError
+from ..base.metrics import concordance_cc
+from ..integer import front_end, reader
+from ..integer.graph import Convolution, IntegerGraph, Linear, LogMel
+from ..integer.reference import ReferenceModel
+from ..model import topology
+from ..model.compact import expand_constants
+from ..model.topology import Topology
+from ..quantise.calibrate import checked_signals
+from ..quantise.quantize import plan
 
 PARTING = 20.0
 """Power of a layer over that of the difference, in dB,

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from onnx import ModelProto
 
-from . import topology
-from .base.errors import ExportError
-from .base.metrics import concordance_cc
-from .calibrate import checked_signals, run_over
+from ..base.errors import ExportError
+from ..base.metrics import concordance_cc
+from ..model import topology
+from ..quantise.calibrate import checked_signals, run_over
 
 EXECUTIONS: tuple[Literal["default", "exact"], ...] = ("default", "exact")
 """``default`` is what a user of onnxruntime gets,

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from . import topology
-from .base.errors import ExportError
+from ..base.errors import ExportError
+from ..model import topology
+from ..model.topology import Topology
 from .rescale import shift_right
-from .topology import Topology
 
 FRACTION = 20
 """Bits of a logarithm to base 2 after the point."""

@@ -2,9 +2,10 @@
 
 An exported ONNX says with QuantizeLinear and DequantizeLinear
 which tensors are integers and leaves the arithmetic between them to the runtime.
-:func:`wav2small.export.reader.read` turns it into the operators here,
+:func:`wav2small.export.integer.reader.read` turns it into the operators here,
 each with everything that its arithmetic needs;
-:mod:`wav2small.export.reference` runs them, and ``docs/arithmetic.md`` states them.
+:mod:`wav2small.export.integer.reference` runs them,
+and ``docs/arithmetic.md`` states them.
 
 Two kinds of tensors exist:
 
@@ -66,7 +67,7 @@ class Operator:
 
 @dataclass(frozen=True, eq=False)
 class LogMel(Operator):
-    """Signal to int8 log-mel, see :class:`wav2small.export.front_end.FrontEnd`."""
+    """Signal to int8 log-mel, see :mod:`wav2small.export.integer.front_end`."""
 
     front_end: FrontEnd
     """Its constants."""

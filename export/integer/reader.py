@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from . import front_end, topology
-from .base.errors import ExportError
-from .compact import expand_constants
+from ..base.errors import ExportError
+from ..model import topology
+from ..model.compact import expand_constants
+from ..model.topology import Topology
+from . import front_end
 from .graph import (
     Concat,
     Convolution,
@@ -36,15 +38,14 @@ from .graph import (
     Transpose,
 )
 from .rescale import Rescale, fixed_scale
-from .topology import Topology
 
 
 def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     """Read the integer graph of an exported int8 model.
 
     Args:
-        source: QDQ model, as :func:`wav2small.export.quantize.quantize` writes it,
-            its bytes or its file
+        source: QDQ model, as :func:`wav2small.export.quantise.quantize.quantize`
+            writes it, its bytes or its file
 
     Raises:
         ExportError: if it is corrupt,

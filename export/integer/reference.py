@@ -1,6 +1,6 @@
 """Interpreter of the integer graph in NumPy: the norm of what a model computes.
 
-Every operator of :mod:`wav2small.export.graph` is a function here,
+Every operator of :mod:`wav2small.export.integer.graph` is a function here,
 stated for other languages in ``docs/arithmetic.md``.
 Code that gives the same integers is right, whatever its speed.
 """
@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from onnx import ModelProto
 
+from ..base.errors import ExportError
 from . import front_end, graph
-from .base.errors import ExportError
 from .graph import IntegerGraph, Operator, Tensor
 from .reader import read
 from .rescale import Rescale, shift_right

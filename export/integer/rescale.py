@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base.errors import ExportError
+from ..base.errors import ExportError
 
 _BITS = 38
 """Bits of a sum, sign apart, that a 24-bit multiplier leaves within 64 bits."""

@@ -38,8 +38,8 @@ from typing import ClassVar, NoReturn, TypeGuard
 import numpy as np
 from onnx import ModelProto
 
+from ..base.errors import ExportError
 from . import front_end, graph
-from .base.errors import ExportError
 from .front_end import FrontEnd
 from .graph import IntegerGraph, Operator, Tensor
 from .reader import read

@@ -27,8 +27,8 @@ from onnx import (
     version_converter,
 )
 
+from ..base.errors import ExportError
 from . import topology
-from .base.errors import ExportError
 from .topology import opset
 
 FOUR_BIT_OPSET = 21

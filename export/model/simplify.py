@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
+from ..base.errors import ExportError
 from . import topology
-from .base.errors import ExportError
 
 
 def simplify(model: ModelProto) -> ModelProto:
     """Fold constants and batch normalisation and remove what does nothing.
 
     The result computes the same values;
-    :func:`wav2small.export.parity.compare` shows it.
+    :func:`wav2small.export.checks.parity.compare` shows it.
     Free dimensions stay free.
 
     Args:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
+from ..base.errors import ExportError
 from . import topology
-from .base.errors import ExportError
 from .topology import Topology
 
 KINDS = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import ModelProto
 
+from ..base.errors import ExportError
 from . import topology
-from .base.errors import ExportError
 from .compact import compact
 from .simplify import simplify
 

@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from .base.errors import ExportError
+from ..base.errors import ExportError
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ..model.topology import Topology
 from .calibrate import run_over
 from .quantize import Layer, Plan, QuantConfig, weight_limits, weight_scale
-from .topology import Topology
 
 
 def correct_bias(

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from . import topology
-from .base.errors import ExportError
+from ..base.errors import ExportError
+from ..model import topology
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 """How a range is chosen:
@@ -82,7 +82,7 @@ def run_over(
     Args:
         model: model with one input ``(1, time)``
         signals: signals, each of shape ``(samples,)``
-        execution: see :func:`wav2small.export.topology.session`
+        execution: see :func:`wav2small.export.model.topology.session`
 
     Yields:
         each signal, float32, and the model's outputs for it

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from .topology import Topology
+from ..model.topology import Topology
 
 _HOMOGENEOUS = {"MaxPool", "Relu"}
 _ROUNDS = 200
@@ -31,11 +31,11 @@ def equalize(model: ModelProto) -> ModelProto:
 
     It is meant for weights that share one scale.
     Where each output has its own,
-    as :func:`wav2small.export.quantize.write` gives them,
+    as :func:`wav2small.export.quantise.quantize.write` gives them,
     it may do harm: compare before use.
 
     Args:
-        model: float model from :func:`wav2small.export.compact.expand_constants`,
+        model: float model from :func:`wav2small.export.model.compact.expand_constants`,
             batch normalisation folded into its convolutions
 
     Returns:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from .topology import Topology
+from ..model.topology import Topology
 
 _PER_CHANNEL = {"Clip", "MaxPool", "Relu"}
 _LARGEST_GROWTH = 1.25
@@ -23,7 +23,7 @@ def pad_channels(model: ModelProto, nodes: Iterable[int], multiple: int) -> Mode
     and only if they grow by no more than a quarter.
 
     Args:
-        model: model from :func:`wav2small.export.compact.expand_constants`
+        model: model from :func:`wav2small.export.model.compact.expand_constants`
         nodes: indices of the convolutions that may grow
         multiple: what the numbers of channels shall be multiples of
 

@@ -30,12 +30,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from . import topology
-from .base.errors import ExportError
+from ..base.errors import ExportError
+from ..model import topology
+from ..model.compact import compact, convert_opset, expand_constants
+from ..model.topology import Topology
 from .calibrate import activation_ranges
-from .compact import compact, convert_opset, expand_constants
 from .padding import pad_channels
-from .topology import Topology
 
 _LINEAR = {"Conv", "Gemm", "MatMul"}
 _MOVES = {
@@ -266,7 +266,7 @@ def plan(model: ModelProto) -> Plan:
     """Decide which tensors and weights of a float model become int8.
 
     Args:
-        model: model from :func:`wav2small.export.compact.expand_constants`
+        model: model from :func:`wav2small.export.model.compact.expand_constants`
 
     Raises:
         ExportError: if an operator is not supported

@@ -3,10 +3,11 @@
 The float ONNX itself is trained, in torch, on unlabelled signals:
 with every tensor rounded where the exported file rounds it,
 its scores and layers are drawn to what they are in float.
-So it works for any model that :func:`wav2small.export.quantize.quantize` takes,
+So it works for any model that
+:func:`wav2small.export.quantise.quantize.quantize` takes,
 and what is trained is what is written:
 :func:`tune` gives the weights and the scales,
-and :func:`wav2small.export.quantize.write` puts down the same integers.
+and :func:`wav2small.export.quantise.quantize.write` puts down the same integers.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
+from ..base.errors import ExportError
+from ..model.topology import Topology
 from . import torch_operators
-from .base.errors import ExportError
 from .calibrate import checked_signals
 from .quantize import Plan, QuantConfig, Scale, weight_limits, weight_scale
-from .topology import Topology
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def tune(
     Returns:
         model with the trained weights,
         and the trained scales of activations and weights,
-        both for :func:`wav2small.export.quantize.write`
+        both for :func:`wav2small.export.quantise.quantize.write`
 
     Raises:
         ExportError: if a signal cannot be used

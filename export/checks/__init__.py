@@ -1,0 +1,1 @@
+"""Whether two executions of a model agree."""

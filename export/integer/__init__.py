@@ -1,0 +1,1 @@
+"""What an exported int8 model computes, in integers."""

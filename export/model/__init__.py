@@ -1,0 +1,1 @@
+"""ONNX models: made from a module, made small, looked at."""
