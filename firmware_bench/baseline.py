@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from wav2small.export.base.errors import BenchError, one_line
+from wav2small.export.base.reading import read_json
 
 from .budget import FIGURES
 
@@ -28,8 +28,8 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
     """
     name = Path(path).name
     try:
-        report = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        report = read_json(path)
+    except (OSError, ValueError) as error:
         raise BenchError(
             f"baseline '{name}' must be a report as JSON, got {one_line(error)}: "
             "make one with --emulate --json"

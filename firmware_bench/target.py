@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wav2small.export.base.errors import BenchError, one_line
+from wav2small.export.base.reading import read_json
 
 from .size import parse_size
 
@@ -179,8 +180,8 @@ def load_target(name_or_path: str | Path) -> Target:
             f"'{name_or_path}': see the list or write a file"
         )
     try:
-        entry = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        entry = read_json(path)
+    except (OSError, ValueError) as error:
         raise BenchError(
             f"target '{path.name}' must be a JSON file, got {one_line(error)}: "
             "check the path and the file"

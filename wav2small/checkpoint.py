@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from wav2small.export.base.reading import parse_json, read_bytes
+
 from .errors import InputError
 
 MANIFEST = "manifest.sha256"
@@ -117,7 +119,7 @@ def load(
             f"checkpoint must hold {name}: {folder}: it cannot be resumed from"
         )
     try:
-        return safetensors.numpy.load(data[name]), json.loads(data[CONFIG])
+        return safetensors.numpy.load(data[name]), parse_json(data[CONFIG])
     except (safetensors.SafetensorError, ValueError) as error:
         raise InputError(
             f"checkpoint must hold safetensors and JSON: {folder}: {error}"
@@ -152,7 +154,7 @@ def _pack(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise InputError(
             f"checkpoint file cannot be read: {path}: {error.strerror}"

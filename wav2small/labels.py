@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from wav2small.export.base.files import atomic_write, is_temporary, remove_temporary
+from wav2small.export.base.reading import read_json
 
 from .adv import DIMENSIONS
 from .audio import METADATA
@@ -150,7 +151,7 @@ class LabelStore:
         """
         path = Path(folder) / "manifest.json"
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = read_json(path)
             version, _ = manifest["format"], manifest["teacher"]["revision"]
         except OSError as error:
             raise InputError(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from .reading import open_file
+
 _TEMPORARY = ".tmp"
 
 
@@ -63,10 +65,10 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces.
 
     Raises:
-        OSError: if the file cannot be read
+        OSError: as of :func:`wav2small.export.base.reading.open_file`
 
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

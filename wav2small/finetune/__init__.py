@@ -5,8 +5,9 @@ What a fine-tuning writes is a folder that ``annotate --teacher`` takes.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from wav2small.export.base.reading import read_json
 
 FORMAT = "wav2small-finetuned"
 """What the configuration of a fine-tuned teacher says it is."""
@@ -24,7 +25,7 @@ def find(folder: Path) -> Path | None:
     """
     for place in (folder, folder / "best"):
         try:
-            config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+            config = read_json(place / "config.json")
         except (OSError, ValueError):
             continue
         if isinstance(config, dict) and config.get("format") == FORMAT:

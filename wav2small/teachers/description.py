@@ -7,13 +7,14 @@ One with ``members`` describes an ensemble.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from wav2small.export.base.reading import read_json
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
@@ -134,7 +135,7 @@ class Description:
 
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except FileNotFoundError:
             return cls(path)
         except (OSError, ValueError) as error:

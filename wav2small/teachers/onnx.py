@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from wav2small.export.base.errors import one_line
 from wav2small.export.base.files import sha256
+from wav2small.export.base.reading import parse_yaml, read_text
 
 from ..errors import InputError
 from ..models import OnnxModel
@@ -100,15 +102,15 @@ def _labels(metadata: dict[str, str], path: Path) -> list[Any] | None:
     if path.name != "model.onnx" or not beside.is_file():
         return None
     try:
-        import yaml
-    except ModuleNotFoundError:
-        return None
-    try:
-        content = yaml.safe_load(beside.read_text(encoding="utf-8"))
+        content = parse_yaml(read_text(beside))
         (settings,) = content.values()
         transform, labels = settings.get("transform"), settings.get("labels")
-    except (yaml.YAMLError, OSError, ValueError, AttributeError) as error:
-        raise InputError(f"model.yaml must be audonnx's: {beside}: {error}") from error
+    except ModuleNotFoundError:  # without PyYAML nothing is known
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"model.yaml must be audonnx's: {beside}: {one_line(error)}"
+        ) from error
     if transform is not None:
         raise InputError(
             f"transform must be null, got {transform}: {beside}: "

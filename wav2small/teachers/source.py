@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wav2small.export.base.reading import parse_json, parse_yaml, read_text
+
 from ..errors import InputError
 from .licence import UNKNOWN, canonical
 
 _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
+
+_FRONT_MATTER = re.compile(r"\s*---[\r\n]+([\S\s]*?)[\r\n]+---(\r\n|\n|$)")
 
 SMALL = ("config.json", "preprocessor_config.json", "README.md")
 """Files that are read before the weights."""
@@ -111,13 +114,14 @@ class Source:
             InputError: if the card does not begin with YAML
 
         """
-        from huggingface_hub.repocard import metadata_load
-
         path = self.look_for("README.md")
         try:
-            # yaml's own errors have no common base class with these
-            card = (metadata_load(path) if path else None) or {}
-        except Exception as error:
+            text = read_text(path) if path else ""
+            found = _FRONT_MATTER.match(text)
+            card = (parse_yaml(found[1]) if found else None) or {}
+            if not isinstance(card, dict):
+                raise ValueError("it is no mapping")
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"model card must begin with YAML: {path}: "
                 f"{' '.join(str(error).split())[:120]}"
@@ -143,7 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError(f"file must be JSON: {path}: {error}") from error
     if not isinstance(content, dict):
