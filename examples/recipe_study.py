@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from wav2small import cli, data, distill
 from wav2small.adv import DIMENSIONS, NEUTRAL
+from wav2small.bundled import DEMO
 from wav2small.data import AugmentConfig, Clips, degrade
 from wav2small.distill import DistillConfig, predict_clips
 from wav2small.export.pipeline import ExportConfig, export
@@ -397,7 +398,7 @@ def prepare(data_folder: Path, out: Path) -> Path:
         rows += [
             dict.fromkeys(rows[0], "")
             | {"file": str(path), "speaker": f"synthetic_{path.stem}", "split": "train"}
-            for path in sorted(cli.DEMO.parent.glob("*.opus"))
+            for path in sorted(DEMO.parent.glob("*.opus"))
         ]
         readers = sorted({r["speaker"] for r in rows if "librispeech" in r["file"]})
         kept = {*DEV, *readers[::10]}

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from wav2small import cli, terminal
+from wav2small.bundled import DEMO
+from wav2small.cli import terminal
+from wav2small.models import ASSETS
 
-STUDENT = Path(cli.__file__).parent / "assets" / "models" / "wav2small-rt-mini"
+STUDENT = ASSETS / "wav2small-rt-mini"
 
 
 @pytest.fixture
 def audio(tmp_path):
     folder = tmp_path / "audio"
     folder.mkdir()
-    speech, rate = soundfile.read(cli.DEMO.parent / "de_f2_p08_r103_031.opus")
+    speech, rate = soundfile.read(DEMO.parent / "de_f2_p08_r103_031.opus")
     soundfile.write(folder / "speech.wav", speech, rate)
     soundfile.write(folder / "silence.wav", np.zeros(8 * rate), rate)
     return folder

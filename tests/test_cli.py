@@ -21,9 +21,10 @@ import soundfile
 
 from wav2small import cli
 from wav2small.adv import DIMENSIONS
+from wav2small.bundled import DEMO as MANIFEST
 from wav2small.students import STUDENTS
 
-DEMO = cli.DEMO.parent
+DEMO = MANIFEST.parent
 Run = Callable[..., tuple[int, str, str]]
 
 

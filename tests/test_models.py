@@ -12,7 +12,7 @@ import torch
 
 from wav2small import audio, checkpoint, models
 from wav2small.adv import DIMENSIONS
-from wav2small.cli import DEMO
+from wav2small.bundled import DEMO
 from wav2small.errors import InputError
 from wav2small.evaluate import agreement
 from wav2small.export.model.to_onnx import to_onnx

@@ -13,11 +13,12 @@ import soundfile
 from typer.testing import CliRunner
 
 from wav2small import audio, cli
+from wav2small.bundled import DEMO as MANIFEST
 from wav2small.labels import LabelStore
 from wav2small.models import load_model
 
 RUNNER = CliRunner()
-DEMO = Path(cli.__file__).parent / "assets" / "demo"
+DEMO = MANIFEST.parent
 SCHEMA = json.loads(
     resources.files("wav2small").joinpath("assets/suite.schema.json").read_text()
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from wav2small import terminal
+from wav2small.cli import terminal
 
 
 def test_json_of_what_is_no_number() -> None:

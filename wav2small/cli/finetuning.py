@@ -11,7 +11,7 @@ import typer
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from ..terminal import (
+from .terminal import (
     Overwrite,
     Resume,
     bar,
@@ -168,11 +168,11 @@ def finetune(
 ) -> None:
     """Train a teacher of one's own on what people say."""
     with extra("train"):
-        from .network import NetworkConfig
-        from .table import read_table
-        from .text import sentence_encoder
-        from .train import FinetuneConfig
-        from .train import finetune as train
+        from ..finetune.network import NetworkConfig
+        from ..finetune.table import read_table
+        from ..finetune.text import sentence_encoder
+        from ..finetune.train import FinetuneConfig
+        from ..finetune.train import finetune as train
 
     try:
         places = tuple(int(place) for place in exits.split(",")) if exits else ()
@@ -275,9 +275,9 @@ def layers(
     import numpy as np
 
     with extra("train"):
-        from .backbones import load_backbone
-        from .probe import draw_layers, layer_features, probe_layers
-        from .table import read_clips, read_table, speaker_folds
+        from ..finetune.backbones import load_backbone
+        from ..finetune.probe import draw_layers, layer_features, probe_layers
+        from ..finetune.table import read_clips, read_table, speaker_folds
 
     table = read_table(labels, audio_root)
     loaded, _ = load_backbone(backbone)
@@ -344,10 +344,10 @@ def select(
     from .. import audio
 
     with extra("train"):
-        from .backbones import load_backbone
-        from .probe import layer_features
-        from .selection import choose, dropout_uncertainty
-        from .teacher import FinetunedTeacher
+        from ..finetune.backbones import load_backbone
+        from ..finetune.probe import layer_features
+        from ..finetune.selection import choose, dropout_uncertainty
+        from ..finetune.teacher import FinetunedTeacher
 
     *places, out = paths
     known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
@@ -426,9 +426,9 @@ def ask(
         raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
     import shlex
 
+    from ..finetune.words import Program, annotate_by_words
     from ..teachers import TeacherInfo
     from ..teachers.licence import canonical
-    from .words import Program, annotate_by_words
 
     *sources, out = paths
     info = TeacherInfo(name, revision, canonical(licence), "unknown")

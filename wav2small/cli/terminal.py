@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .adv import DIMENSIONS
-from .errors import InputError
+from ..adv import DIMENSIONS
+from ..errors import InputError
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
@@ -25,7 +25,7 @@ LOG_SECONDS = 15.0
 
 def say_use(stated: Mapping[str, Any], what: str) -> None:
     """Say it where what was made is not for every use."""
-    from .teachers.licence import RESEARCH
+    from ..teachers.licence import RESEARCH
 
     if stated.get("use") == RESEARCH:
         say(f"{what}: {RESEARCH} by the teacher's licence, {stated['licence']}")

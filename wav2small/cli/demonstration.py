@@ -10,8 +10,13 @@ from pathlib import Path
 
 import typer
 
-from . import cli
-from .adv import DIMENSIONS
+from ..adv import DIMENSIONS
+from ..bundled import DEMO
+from .annotation import annotate
+from .benchmark import bench
+from .distillation import distill
+from .evaluation import evaluate
+from .exporting import export
 
 TARGET = "generic-m55-256k"
 """The target whose verdict the demo shows."""
@@ -32,17 +37,17 @@ def demo(out: Path) -> None:
     picture, plan = out / "agreement.png", out / "memory.png"
     report = out / "report.json"
 
-    _show("annotate", cli.DEMO, labels, "--workers", 0, "--overwrite")
-    cli.annotate([cli.DEMO, labels], workers=0, overwrite=True)
+    _show("annotate", DEMO, labels, "--workers", 0, "--overwrite")
+    annotate([DEMO, labels], workers=0, overwrite=True)
     _show("distill", labels, run, "--epochs", 45, "--crop", 1.5, "--overwrite")
-    cli.distill(labels, run, epochs=45, crop=1.5, overwrite=True)
+    distill(labels, run, epochs=45, crop=1.5, overwrite=True)
     sizes = out / "bytes.png"
     limits: tuple[object, ...] = ("--max-bytes", "60KiB", "--picture", sizes)
-    _show("export", run, model, "--calibration", cli.DEMO, *limits, "--overwrite")
-    cli.export(
+    _show("export", run, model, "--calibration", DEMO, *limits, "--overwrite")
+    export(
         str(run),
         model,
-        calibration=[cli.DEMO],
+        calibration=[DEMO],
         max_bytes="60KiB",
         picture=sizes,
         overwrite=True,
@@ -50,12 +55,12 @@ def demo(out: Path) -> None:
     figures, page = out / "evaluation.json", out / "report.md"
     files: tuple[object, ...] = ("--json", figures, "--picture", picture)
     _show("evaluate", model, labels, "--split", "test", *files)
-    cli.evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
+    evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
     files = ("--json", report, "--markdown", page, "--picture", plan)
     _show("bench", model, "--target", TARGET, "--window", WINDOW, *files)
     fits = True
     try:
-        cli.bench(
+        bench(
             str(model),
             target=[TARGET],
             window=WINDOW,
@@ -97,7 +102,7 @@ def demo(out: Path) -> None:
 
 
 def _parameters(run: Path) -> int:
-    from .models import load_student
+    from ..models import load_student
 
     module, _ = load_student(run)
     return sum(parameter.numel() for parameter in module.parameters())

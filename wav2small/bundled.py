@@ -1,0 +1,6 @@
+"""Where what comes with the project lies; imports nothing."""
+
+from pathlib import Path
+
+DEMO = Path(__file__).parent / "assets" / "demo" / "manifest.csv"
+"""Manifest of the bundled synthetic speech."""

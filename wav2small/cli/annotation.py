@@ -1,0 +1,209 @@
+"""The command that scores audio with a teacher."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import (
+    Overwrite,
+    Resume,
+    bar,
+    ending,
+    extra,
+    hours,
+    say,
+    say_use,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class LicencePolicy(StrEnum):
+    """Which teachers are let in."""
+
+    permissive = "permissive"
+    research = "research"
+
+
+class EngineName(StrEnum):
+    """Where audio is annotated."""
+
+    local = "local"
+    dask = "dask"
+
+
+class Gate(StrEnum):
+    """Who tells speech from other sounds."""
+
+    none = "none"
+    bundled = "bundled"
+    silero = "silero"
+
+
+def annotate(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO... LABELS",
+            help="Audio files, folders or manifests; last, the label folder to write.",
+        ),
+    ],
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="See 'wav2small list teachers'; or an ONNX file, a checkpoint's "
+            "folder, owner/name on the hub or the JSON of an ensemble."
+        ),
+    ] = "bundled",
+    teacher_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Its outputs in its order, e.g. arousal,valence,dominance, "
+            "if its files do not say it."
+        ),
+    ] = None,
+    licence_policy: Annotated[
+        LicencePolicy,
+        typer.Option(
+            help="research lets in teachers that may not be used for everything; "
+            "what they make is marked research-only."
+        ),
+    ] = LicencePolicy.permissive,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a file gave no label.")
+    ] = False,
+    batch_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Audio per batch, padding included, s; if not given 60 on a GPU, "
+            "and on a CPU each clip alone.",
+            min=1,
+        ),
+    ] = None,
+    window: Annotated[
+        float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
+    ] = 10.0,
+    gate: Annotated[
+        Gate,
+        typer.Option(
+            help="Who tells silence, noise and music, which are left out: the bundled "
+            "network or silero-vad."
+        ),
+    ] = Gate.none,
+    bfloat16: Annotated[
+        bool,
+        typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that outlive a crash, each with a teacher; "
+            "0 to annotate in this one.",
+            min=0,
+        ),
+    ] = 1,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time for a batch or a file's next part, s.")
+    ] = 600.0,
+    memory: Annotated[
+        float | None, typer.Option(help="Most memory of a process, GiB.", min=0)
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="local: this machine; dask: a cluster.")
+    ] = EngineName.local,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the labels as CSV as well.")
+    ] = None,
+    audformat: Annotated[
+        Path | None, typer.Option(help="Write an audformat database as well.")
+    ] = None,
+) -> None:
+    """Score audio with a teacher, into a folder of labels."""
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
+    *sources, out = paths
+    if (engine is EngineName.dask) != bool(scheduler):
+        raise typer.BadParameter("--engine dask and --scheduler need each other")
+    from functools import partial
+
+    from ..annotate import AnnotateConfig
+    from ..annotate import annotate as run
+    from ..engines import Engine, Processes, ThisProcess
+    from ..labels import LabelStore
+    from ..teachers import load_teacher
+    from ..workers import Limits, load_on
+
+    load = partial(
+        load_on,
+        device,
+        partial(
+            load_teacher,
+            teacher,
+            labels=teacher_labels.split(",") if teacher_labels else None,
+            policy=licence_policy.value,
+        ),
+    )
+    limits = Limits(timeout, round(memory * 2**30) if memory else None)
+    place: Engine = Processes(workers, limits) if workers else ThisProcess()
+    if scheduler:
+        from ..cluster import Cluster
+
+        place = Cluster(scheduler, limits)
+    if device != "cpu" and batch_seconds is None:
+        batch_seconds = 60.0
+    config = AnnotateConfig(
+        window_seconds=window,
+        batch_seconds=batch_seconds,
+        gate=gate.value,
+        bfloat16=bfloat16,
+    )
+    with (
+        ending("labels are whole as far as they go: go on with --resume"),
+        bar("annotate") as advance,
+        extra("train"),
+    ):
+        report = run(
+            sources,
+            out,
+            load,
+            config=config,
+            engine=place,
+            resume=resume,
+            overwrite=overwrite,
+            progress=hours(advance),
+        )
+    store = LabelStore.open(out)
+    if csv:
+        store.to_csv(csv)
+    if audformat:
+        store.to_audformat(audformat)
+    made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
+    say(f"{report.labelled} labels by {made_by}")
+    say_use(store.teacher, "labels")
+    if report.skipped:
+        say(
+            f"left out {report.skipped_share:.1%} of the audio: "
+            + ", ".join(f"{s / 60:.1f} min of {k}" for k, s in report.skipped.items())
+            + f", see {out / 'skipped.csv'}"
+        )
+    print(out)
+    if report.errors:
+        say(
+            f"warning: {len(report.errors)} of {report.files} files gave no label, "
+            f"see {out / 'errors.csv'}"
+        )
+        for file, error in report.errors[:5]:
+            say(f"  {file}: {error}")
+        if strict:
+            raise typer.Exit(1)

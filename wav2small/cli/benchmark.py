@@ -1,0 +1,220 @@
+"""The command that checks a model against budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..errors import InputError
+from .terminal import (
+    extra,
+    say,
+    say_use,
+    to_json,
+    write,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def bench(
+    model: Annotated[
+        str | None, typer.Argument(help="ONNX, its folder or a bundled name.")
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of MODEL: a student that is not trained yet, by name or by a "
+            "JSON file with 'student' and 'config'; its weights are random."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or JSON file, see 'wav2small list targets'; "
+            "the generic ones if neither target nor budget is given."
+        ),
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Length of the signal, s.", min=0.01)
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Budget, e.g. 24KiB.")] = None,
+    flash: Annotated[str | None, typer.Option(help="Budget, e.g. 128KiB.")] = None,
+    realtime_factor: Annotated[
+        float | None, typer.Option(help="Budget: compute time over audio time.", min=0)
+    ] = None,
+    emulate: Annotated[
+        bool,
+        typer.Option(
+            "--emulate",
+            help="Build the model's C99 for each target's core, run it in an emulator "
+            "and check what is measured.",
+        ),
+    ] = False,
+    compiler: Annotated[
+        str, typer.Option(help="zig, or arm-none-eabi-gcc where it is installed.")
+    ] = "zig",
+    max_push_instructions: Annotated[
+        int | None,
+        typer.Option(help="Budget of the most expensive push of one hop.", min=1),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Earlier report as JSON, whose figures may not grow."),
+    ] = None,
+    growth: Annotated[
+        float, typer.Option(help="Share by which they may.", min=0)
+    ] = 0.01,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--audio",
+            help="Clips on which the core's results are compared with the "
+            "reference's as well, at most 200, the first 5 s of each.",
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the report as Markdown.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the checks as JUnit XML.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the plan's memory over time (PNG).")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for memory.png, fit.png and, of emulated cores, layers.png."
+        ),
+    ] = None,
+) -> None:
+    """Check a model's memory and work against budgets; exit 1 if one breaks."""
+    if (model is None) == (student is None):
+        raise typer.BadParameter("either MODEL or --student is needed")
+    if not emulate and (max_push_instructions or baseline or sources):
+        raise typer.BadParameter(
+            "--max-push-instructions, --baseline and --audio need --emulate"
+        )
+    import tempfile
+
+    from wav2small.firmware_bench import report as formats
+    from wav2small.firmware_bench.bench import bench as run
+    from wav2small.firmware_bench.budget import parse_size
+    from wav2small.firmware_bench.target import DEFAULT_TARGETS
+
+    from ..models import find_onnx
+
+    limits = ram or flash or realtime_factor
+    with tempfile.TemporaryDirectory() as folder:
+        path = _untrained(student, Path(folder)) if student else find_onnx(model or "")
+        report = run(
+            path,
+            window_seconds=window,
+            targets=target or (() if limits or emulate else DEFAULT_TARGETS),
+            ram=parse_size(ram) if ram else None,
+            flash=parse_size(flash) if flash else None,
+            realtime_factor=realtime_factor,
+            emulate=emulate,
+            compiler=compiler,
+            audio=_clips(sources) if sources else None,
+            max_push_instructions=max_push_instructions,
+            baseline=baseline,
+            growth=growth,
+        )
+    print(formats.to_text(report))
+    say_use(report["model"]["metadata"], "model")
+    if json_file:
+        write(json_file, to_json(report))
+    if markdown:
+        write(markdown, formats.to_markdown(report))
+    if junit:
+        write(junit, formats.to_junit(report))
+    if picture or pictures:
+        with extra("report"):
+            from wav2small.firmware_bench import pictures as drawing
+
+            if picture:
+                drawing.draw_memory(report, picture)
+                print(picture)
+            if pictures:
+                pictures.mkdir(parents=True, exist_ok=True)
+                drawing.draw_memory(report, pictures / "memory.png")
+                drawing.draw_fit(report, pictures / "fit.png")
+                if report["firmware"] and report["firmware"]["cores"]:
+                    drawing.draw_layers(report, pictures / "layers.png")
+                print(pictures)
+    if not report["fits"]:
+        raise typer.Exit(1)
+
+
+def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
+    """First seconds of clips as a microphone gives them, by name."""
+    import numpy as np
+
+    from .. import audio
+
+    _, found = audio.find(sources)
+    clips = {}
+    for number, source in enumerate(found[:: max(1, -(-len(found) // 200))]):
+        try:
+            signal = audio.beginning(source, 5.0)
+        except audio.AudioError as error:
+            say(f"warning: {error}")
+            continue
+        whole = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
+        clips[f"clip {number}"] = whole
+    return clips
+
+
+def _untrained(student: str, folder: Path) -> Path:
+    """Export a student with random weights, to be planned before it is trained."""
+    with extra("train"):
+        import torch
+
+        from wav2small.export.quantize import quantize
+        from wav2small.export.to_onnx import to_onnx
+
+        from ..students import student as find
+    import numpy as np
+
+    from wav2small.export import package
+    from wav2small.firmware_bench.signals import voice
+
+    name, settings = student, {}
+    if student.endswith(".json"):
+        try:
+            entry = json.loads(Path(student).read_text("utf-8"))
+            name, settings = entry["student"], dict(entry.get("config", {}))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"student must be a name or a JSON file with 'student' and 'config', "
+                f"got '{student}': {error}"
+            ) from error
+    chosen = find(name)
+    try:
+        config = dataclasses.replace(chosen.config, **settings)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = chosen.module(config).eval()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"config of '{name}' must be settings that it has, got '{student}': {error}"
+        ) from error
+    say(f"{name} with random weights: what it costs, not what it can")
+    signal = voice(4 * SAMPLING_RATE).astype(np.float32) / 32768
+    floats = to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE)
+    model = quantize(floats, list(signal.reshape(4, -1)))
+    path = folder / f"{name}-untrained.onnx"
+    metadata = {"sampling_rate": str(SAMPLING_RATE), "window": "any"}
+    path.write_bytes(package.pack(model, metadata=metadata, labels=DIMENSIONS))
+    return path

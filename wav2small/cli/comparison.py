@@ -1,0 +1,95 @@
+"""The command that shows where two forms of a model part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..bundled import DEMO
+from ..errors import InputError
+from .terminal import (
+    bar,
+    extra,
+    say,
+    to_json,
+    write,
+)
+
+if TYPE_CHECKING:
+    from wav2small.export.compare import Layered
+
+
+_FORMS = (
+    "ONNX, its folder, a run, a checkpoint or a bundled name; "
+    "checkpoint:NAME for the weights of a bundled model, exact:NAME for an ONNX "
+    "without optimisations, reference:NAME for its integers."
+)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help=_FORMS)],
+    second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--audio", help="Speech; bundled synthetic speech if not given."),
+    ] = None,
+    clips: Annotated[int, typer.Option(help="Most clips, spread evenly.", min=1)] = 32,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
+) -> None:
+    """Show where two forms of a model part, layer by layer."""
+    from wav2small.export.compare import compare_layers, to_markdown
+
+    from .. import audio
+
+    models = [_layers(name) for name in (first, second)]
+    _, found = audio.find(sources or [DEMO])
+    signals = []
+    for source in found[:: max(1, len(found) // clips)][:clips]:
+        try:
+            signals.append(audio.beginning(source, 5.0))
+        except audio.AudioError as error:
+            say(f"warning: {error}")
+    with bar("compare") as advance:
+        comparison = compare_layers(models[0], models[1], signals, advance)
+    print(to_markdown(comparison, DIMENSIONS))
+    if json_file:
+        write(
+            json_file,
+            to_json({"a": first, "b": second, **comparison.to_dict()}),
+        )
+    if picture:
+        with extra("report"):
+            from wav2small.export.pictures import draw_comparison
+
+            draw_comparison(comparison, picture)
+        print(picture)
+
+
+def _layers(name: str) -> Layered:
+    """Model whose layers can be looked at."""
+    from wav2small.export import topology
+    from wav2small.export.compare import OnnxLayers, ReferenceLayers
+
+    from ..models import find_checkpoint, find_onnx, load_student
+
+    form, _, rest = name.partition(":")
+    if form == "reference":
+        return ReferenceLayers(topology.load(find_onnx(rest)))
+    if form == "exact":
+        return OnnxLayers(topology.load(find_onnx(rest)), "exact")
+    if form != "checkpoint":
+        try:
+            return OnnxLayers(topology.load(find_onnx(name)))
+        except InputError:
+            rest = name
+    folder = find_checkpoint(rest)
+    with extra("train"):
+        from wav2small.export.to_onnx import to_onnx
+    module, _ = load_student(folder)
+    return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))

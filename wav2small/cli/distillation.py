@@ -1,0 +1,127 @@
+"""The command that trains a student on a teacher's scores."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import (
+    Overwrite,
+    Resume,
+    bar,
+    extra,
+    say,
+    say_use,
+    scores_line,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class Teaching(StrEnum):
+    """Where a crop's target comes from."""
+
+    online = "online"
+    cached = "cached"
+
+
+def distill(
+    labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
+    student: Annotated[str, typer.Option(help="See 'wav2small list students'.")] = (
+        "wav2small"
+    ),
+    teaching: Annotated[
+        Teaching,
+        typer.Option(help="online: the teacher hears each crop; cached: it does not."),
+    ] = Teaching.online,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="The teacher of the labels, if it is a file or a folder."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Crops of each clip.", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
+    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 2.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate.", min=0)] = 3e-3,
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    noise: Annotated[
+        Path | None, typer.Option(help="Recordings of noise to train with.")
+    ] = None,
+    non_speech: Annotated[
+        float,
+        typer.Option(help="Share of noise or silence alone.", min=0, max=1),
+    ] = 0.05,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Where the audio is, if it was moved.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
+    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files to RUN/logs.")
+    ] = False,
+) -> None:
+    """Train a student on a teacher's scores."""
+    with extra("train"):
+        from ..distill import DistillConfig
+        from ..distill import distill as train
+        from ..labels import LabelStore
+        from ..teachers import load_teacher
+
+    config = DistillConfig(
+        student=student,
+        teaching=teaching.value,
+        epochs=epochs,
+        batch_size=batch_size,
+        crop_seconds=crop,
+        learning_rate=learning_rate,
+        seed=seed,
+        non_speech=non_speech,
+        bfloat16=bfloat16,
+    )
+    loaded = None
+    if teacher:
+        order = LabelStore.open(labels).teacher.get("order")
+        loaded = load_teacher(
+            teacher, labels=order.split(",") if order else None, policy="research"
+        )
+    with bar("distil") as advance:
+        latest = ""
+
+        def progress(
+            stage: str, done: int, total: int, figures: dict[str, float]
+        ) -> None:
+            nonlocal latest
+            if stage == "dev":
+                latest = scores_line(figures)
+            text = "decode" if stage == "decode" else f"dev CCC {latest or '...'}"
+            advance(done, total, text)
+
+        best = train(
+            labels,
+            run,
+            config,
+            noise=noise,
+            audio_root=audio_root,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            teacher=loaded,
+            progress=progress,
+        )
+    if best["unreadable"]:
+        say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    say(
+        f"best at step {best['metrics']['step']}: "
+        f"dev CCC to the teacher {scores_line(best['metrics'])}"
+    )
+    say_use(best, "student")
+    print(run)

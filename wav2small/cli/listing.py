@@ -1,0 +1,73 @@
+"""The command that lists what there is."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import (
+    extra,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class Table(StrEnum):
+    """What can be listed."""
+
+    students = "students"
+    teachers = "teachers"
+    models = "models"
+    targets = "targets"
+
+
+def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
+    """List students, teachers, bundled models or targets."""
+    if what is Table.students:
+        with extra("train"):
+            from ..students import STUDENTS
+
+        for name, entry in STUDENTS.items():
+            count = sum(p.numel() for p in entry.build().parameters())
+            print(f"{name:<20} {count:>9,} parameters  {entry.description}")
+    elif what is Table.teachers:
+        with extra("train"):
+            from ..teachers import ENSEMBLES, TEACHERS, load_teacher
+
+        for name in TEACHERS:
+            info = load_teacher(name).info
+            print(f"{name:<20} {info.licence:<12} {info.training_data}")
+        for name, path in ENSEMBLES.items():
+            members = json.loads(path.read_text())["members"]
+            print(f"{name:<20} {' + '.join(member['teacher'] for member in members)}")
+    elif what is Table.models:
+        from ..models import OnnxModel, bundled, find_onnx
+
+        for name in bundled():
+            path = find_onnx(name)
+            metadata = OnnxModel(path).metadata
+            print(
+                f"{name:<20} {path.stat().st_size:>9,} bytes  "
+                f"{metadata['licence']:<12} window: {metadata['window']}"
+            )
+    else:
+        from wav2small.firmware_bench.measure import obstacle
+        from wav2small.firmware_bench.target import TARGETS
+
+        print(
+            f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
+            "bench     verified  source"
+        )
+        for name, place in TARGETS.items():
+            print(
+                f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
+                f"{place.amount('ram_bytes', 1024):>11}"
+                f"{place.amount('flash_bytes', 1024):>12}  "
+                f"{'planned' if obstacle(place.core) else 'emulated':<8}  "
+                f"{'yes' if place.verified else 'no':<8}  {place.source}"
+            )
+        print("A figure with ? is not verified: it is shown and never decides.")

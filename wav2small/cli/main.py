@@ -1,0 +1,73 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from . import finetuning
+from .annotation import annotate
+from .benchmark import bench
+from .comparison import compare
+from .distillation import distill
+from .evaluation import evaluate
+from .exporting import export
+from .listing import list_
+from .prediction import predict
+from .terminal import extra, say
+
+app = typer.Typer(
+    name="wav2small",
+    help="Tiny speech-emotion models for hearing aids.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for _command in (annotate, distill, evaluate, export, compare, bench, predict):
+    app.command()(_command)
+for _command in (
+    finetuning.finetune,
+    finetuning.layers,
+    finetuning.select,
+    finetuning.ask,
+):
+    app.command()(_command)
+app.command("list")(list_)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything that the demo makes.")
+    ] = Path("runs/demo"),
+) -> None:
+    """Run the whole chain on bundled audio with the bundled teacher."""
+    with extra("train"):
+        from .demonstration import demo as run
+
+    run(out)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line, exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader went away, as with 'head'; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ValueError as error:
+        if not isinstance(error, InputError):
+            raise
+        say("error: " + " ".join(str(error).split()))
+        sys.exit(1)
