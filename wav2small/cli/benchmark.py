@@ -181,8 +181,8 @@ def _untrained(student: str, folder: Path) -> Path:
     with extra("train"):
         import torch
 
-        from wav2small.export.quantize import quantize
-        from wav2small.export.to_onnx import to_onnx
+        from wav2small.export.model.to_onnx import to_onnx
+        from wav2small.export.quantise.quantize import quantize
 
         from ..students import student as find
     import numpy as np

@@ -19,7 +19,7 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
-    from wav2small.export.compare import Layered
+    from wav2small.export.checks.layers import Layered
 
 
 _FORMS = (
@@ -43,7 +43,7 @@ def compare(
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show where two forms of a model part, layer by layer."""
-    from wav2small.export.compare import compare_layers, to_markdown
+    from wav2small.export.checks.layers import compare_layers, to_markdown
 
     from .. import audio
 
@@ -73,8 +73,8 @@ def compare(
 
 def _layers(name: str) -> Layered:
     """Model whose layers can be looked at."""
-    from wav2small.export import topology
-    from wav2small.export.compare import OnnxLayers, ReferenceLayers
+    from wav2small.export.checks.layers import OnnxLayers, ReferenceLayers
+    from wav2small.export.model import topology
 
     from ..models import find_checkpoint, find_onnx, load_student
 
@@ -90,6 +90,6 @@ def _layers(name: str) -> Layered:
             rest = name
     folder = find_checkpoint(rest)
     with extra("train"):
-        from wav2small.export.to_onnx import to_onnx
+        from wav2small.export.model.to_onnx import to_onnx
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))

@@ -98,8 +98,8 @@ def export(
     import onnxruntime
 
     from wav2small.export import package
-    from wav2small.export.calibrate import cut
-    from wav2small.export.quantize import QuantConfig
+    from wav2small.export.quantise.calibrate import cut
+    from wav2small.export.quantise.quantize import QuantConfig
     from wav2small.firmware_bench.budget import parse_size
 
     from .. import __version__, audio, checkpoint
@@ -217,7 +217,7 @@ def export(
         with extra("tflite"):
             from wav2small.export.tflite import count_frames, write_tflite
         from wav2small.export.base.files import atomic_write
-        from wav2small.export.reader import read
+        from wav2small.export.integer.reader import read
 
         graph = read(made.data)
         content = write_tflite(

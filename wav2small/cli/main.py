@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import InputError
-from . import finetuning
 from .annotation import annotate
 from .benchmark import bench
 from .comparison import compare
 from .distillation import distill
 from .evaluation import evaluate
 from .exporting import export
+from .finetuning import ask, finetune, layers, select
 from .listing import list_
 from .prediction import predict
 from .terminal import extra, say
@@ -30,14 +31,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for _command in (annotate, distill, evaluate, export, compare, bench, predict):
-    app.command()(_command)
-for _command in (
-    finetuning.finetune,
-    finetuning.layers,
-    finetuning.select,
-    finetuning.ask,
-):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    annotate,
+    distill,
+    evaluate,
+    export,
+    compare,
+    bench,
+    predict,
+    finetune,
+    layers,
+    select,
+    ask,
+)
+for _command in COMMANDS:
     app.command()(_command)
 app.command("list")(list_)
 
