@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from wav2small.export.base.reading import read_json
 
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..errors import InputError
@@ -193,7 +194,7 @@ def _untrained(student: str, folder: Path) -> Path:
     name, settings = student, {}
     if student.endswith(".json"):
         try:
-            entry = json.loads(Path(student).read_text("utf-8"))
+            entry = read_json(student)
             name, settings = entry["student"], dict(entry.get("config", {}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
