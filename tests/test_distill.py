@@ -176,7 +176,16 @@ def test_it_learns_the_teacher(labels, tmp_path):
 
     # the channel changes what this teacher goes by
     clear = AugmentConfig(band_probability=0.0, room_probability=0.0)
-    best = run(labels, tmp_path / "run", epochs=100, progress=note, augment=clear)
+    # A batch holds all 12 clips: the loss of a few swings from step to step.
+    # It ends at .23 to .33 for seeds 0 to 3, so the bound has room on any processor.
+    best = run(
+        labels,
+        tmp_path / "run",
+        batch_size=12,
+        epochs=100,
+        progress=note,
+        augment=clear,
+    )
     assert np.mean(losses[-30:]) < 0.5 < np.mean(losses[:10])
     history = checkpoint.load(tmp_path / "run" / "last")[1]["history"]
     assert best["metrics"]["mean"] == max(row["mean"] for row in history)

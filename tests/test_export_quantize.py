@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.checks import parity
+from wav2small.export.checks import agreement, parity
 from wav2small.export.model import topology
 from wav2small.export.model.compact import expand_constants
 from wav2small.export.model.topology import Topology
@@ -514,8 +514,15 @@ def test_opset_21_has_a_type_of_four_bits(student):
     older = quantize(student, clips(4, 0), replace(config, opset=17))
     assert model.ir_version == 10 and older.ir_version == 8
     signals = list(clips(3, 2))
+    np.testing.assert_array_equal(
+        *(parity.scores(form, signals, "exact") for form in (model, older))
+    )
+    # onnxruntime merges the layers of the older file into integer kernels and not
+    # those of the newer one: a value half way between two steps may fall either way
     np.testing.assert_allclose(
-        parity.scores(model, signals), parity.scores(older, signals), atol=1e-5
+        parity.scores(model, signals),
+        parity.scores(older, signals),
+        atol=agreement.LARGEST_SCORE_ERROR,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.checks import parity
+from wav2small.export.checks import agreement, parity
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.quantize import QuantConfig, measure, prepare, write
 from wav2small.export.quantise.tune import TuneConfig, _Trained, tune
@@ -35,7 +35,7 @@ def test_the_exported_file_computes_what_was_trained(student, tuned):
     trained = _Trained(model, plan, scales, config)
     for name, scale in scales.items():  # weights start from trained steps, not anew
         trained.logarithms[name].data = torch.log(torch.tensor(scale.scale))
-    signals = list(clips(6, 2))
+    signals = list(clips(24, 2))
     with torch.no_grad():
         expected = torch.cat(
             [
@@ -48,7 +48,11 @@ def test_the_exported_file_computes_what_was_trained(student, tuned):
     written = write(model, plan, scales, config)
     for execution in parity.EXECUTIONS:
         actual = parity.scores(written, signals, execution)
-        np.testing.assert_allclose(actual, expected, atol=1e-3)
+        errors = np.abs(actual - expected).max(axis=1)
+        # The two agree to float32's last digits, except for a signal in which a value
+        # lies half way between two steps: which way it falls depends on the processor.
+        assert (errors < 1e-6).sum() >= 16
+        assert errors.max() < agreement.LARGEST_SCORE_ERROR
 
 
 def test_it_loses_less_than_rounding_alone(student, tuned):
