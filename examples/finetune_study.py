@@ -40,22 +40,22 @@ from wav2small.finetune.backbones import (
     load_backbone,
     save_backbone,
 )
-from wav2small.finetune.compress import teach_layers
 from wav2small.finetune.condense import (
     CondenseConfig,
     condense,
     log_mel_maps,
     train_tiny,
 )
-from wav2small.finetune.exits import exit_curve
 from wav2small.finetune.fusion import fit_weights
+from wav2small.finetune.labelling.selection import choose, dropout_uncertainty
 from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.norms import CATEGORIES, norm_score
+from wav2small.finetune.parts.exits import exit_curve
 from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
-from wav2small.finetune.selection import choose, dropout_uncertainty
 from wav2small.finetune.table import Table, read_table, speaker_folds
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import VARIED, FinetuneConfig, finetune
+from wav2small.finetune.warm_up.taught import teach_layers
 from wav2small.metrics import bootstrap_interval, concordance_cc
 
 FOLDS = 5

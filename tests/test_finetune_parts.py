@@ -11,9 +11,10 @@ from finetune_corpus import SMALL_MEL, SMALL_SSL, write_mel
 
 from wav2small import checkpoint
 from wav2small.errors import InputError
-from wav2small.finetune import adapters, backbones, conditions, pooling, states
+from wav2small.finetune import backbones
 from wav2small.finetune.backbones import build_backbone, load_backbone
 from wav2small.finetune.network import FinetuneNetwork, NetworkConfig, network_config
+from wav2small.finetune.parts import adapters, conditions, pooling, states
 
 GENERATOR = torch.Generator().manual_seed(0)
 HIDDEN = torch.randn(3, 7, 8, generator=GENERATOR)

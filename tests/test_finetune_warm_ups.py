@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small.finetune.backbones import build_backbone, pad
-from wav2small.finetune.compress import (
+from wav2small.finetune.labelling.prosody import FEATURES, prosody, speaking_rate, words
+from wav2small.finetune.warm_up.contrast import Views, learn_views, view_loss
+from wav2small.finetune.warm_up.taught import (
     energy_mask,
     likeness_loss,
     matching_layers,
     teach_layers,
 )
-from wav2small.finetune.contrast import Views, learn_views, view_loss
-from wav2small.finetune.prosody import FEATURES, prosody, speaking_rate, words
 
 CLIPS = np.stack(
     [clip(np.random.default_rng(i), i % 4 / 2, 1 + i)[:4800] for i in range(8)]

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small.errors import InputError
-from wav2small.finetune.text import sentence_encoder
-from wav2small.finetune.words import (
+from wav2small.finetune.labelling.words import (
     Example,
     Program,
     annotate_by_words,
@@ -22,6 +21,7 @@ from wav2small.finetune.words import (
     parse,
     prompt,
 )
+from wav2small.finetune.parts.text import sentence_encoder
 from wav2small.teachers import TeacherInfo
 
 INFO = TeacherInfo("reader", "reader-1", "Apache-2.0", "unknown")

@@ -169,8 +169,8 @@ def finetune(
     """Train a teacher of one's own on what people say."""
     with extra("train"):
         from ..finetune.network import NetworkConfig
+        from ..finetune.parts.text import sentence_encoder
         from ..finetune.table import read_table
-        from ..finetune.text import sentence_encoder
         from ..finetune.train import FinetuneConfig
         from ..finetune.train import finetune as train
 
@@ -345,8 +345,8 @@ def select(
 
     with extra("train"):
         from ..finetune.backbones import load_backbone
+        from ..finetune.labelling.selection import choose, dropout_uncertainty
         from ..finetune.probe import layer_features
-        from ..finetune.selection import choose, dropout_uncertainty
         from ..finetune.teacher import FinetunedTeacher
 
     *places, out = paths
@@ -426,7 +426,7 @@ def ask(
         raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
     import shlex
 
-    from ..finetune.words import Program, annotate_by_words
+    from ..finetune.labelling.words import Program, annotate_by_words
     from ..teachers import TeacherInfo
     from ..teachers.licence import canonical
 

@@ -531,7 +531,7 @@ def load_backbone(name: str) -> tuple[Backbone, Origin]:
 def _tuned(folder: Path) -> tuple[Backbone, Origin]:
     """Read the backbone of a fine-tuned teacher."""
     from ..teachers.licence import most_restrictive
-    from .adapters import add_adapters
+    from .parts.adapters import add_adapters
 
     weights, config = checkpoint.load(folder)
     backbone = build_backbone(config["backbone"])

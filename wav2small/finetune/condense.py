@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
 from ..features import LogMel, normalize
-from .selection import k_means
+from .labelling.selection import k_means
 
 
 @dataclass(frozen=True)

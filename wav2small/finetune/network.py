@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
-from . import conditions, pooling, states
-from .adapters import add_adapters
 from .backbones import Backbone
+from .parts import conditions, pooling, states
+from .parts.adapters import add_adapters
 from .table import GENDERS
 
 

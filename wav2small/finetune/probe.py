@@ -15,7 +15,7 @@ from ..adv import DIMENSIONS
 from ..metrics import bootstrap_interval, concordance_cc
 from ..teachers import check_lengths
 from .backbones import Backbone, batches, pad
-from .pooling import MeanDeviation
+from .parts.pooling import MeanDeviation
 
 
 def layer_features(

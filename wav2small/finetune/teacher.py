@@ -18,10 +18,10 @@ from ..teachers import TeacherInfo, check_lengths
 from ..teachers import licence as licences
 from ..teachers.description import FILE, Description
 from . import FORMAT, find
-from .adapters import merge_lora
 from .backbones import batches, build_backbone, load_weights, pad, to_arrays
-from .exits import check_exits, predict_early
 from .network import FinetuneNetwork, network_config
+from .parts.adapters import merge_lora
+from .parts.exits import check_exits, predict_early
 
 
 class FinetunedTeacher:

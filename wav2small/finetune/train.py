@@ -26,7 +26,6 @@ from ..errors import InputError
 from ..features import normalize
 from ..metrics import concordance_cc
 from ..teachers import licence as licences
-from .adapters import add_lora
 from .backbones import (
     Backbone,
     Origin,
@@ -37,13 +36,14 @@ from .backbones import (
     to_arrays,
     uniform_layers,
 )
-from .compress import teach_layers
-from .contrast import learn_views
 from .network import FinetuneNetwork, NetworkConfig
 from .objective import exit_parts, score_parts, task_part
 from .parallel import Group
+from .parts.adapters import add_lora
 from .table import Table
 from .teacher import save_teacher, score
+from .warm_up.contrast import learn_views
+from .warm_up.taught import teach_layers
 
 Text = np.ndarray | Callable[[list[str]], np.ndarray]
 """Embeddings ``(rows, width)``, NaN in rows without a text;

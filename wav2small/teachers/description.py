@@ -121,7 +121,7 @@ class Description:
 
     tolerance: float | None = None
     """By how much two early exits of a fine-tuned network may differ to agree,
-    see :func:`wav2small.finetune.exits.predict_early`."""
+    see :func:`wav2small.finetune.parts.exits.predict_early`."""
 
     members: list[dict[str, Any]] | None = None
     """The members of an ensemble."""

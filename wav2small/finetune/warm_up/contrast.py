@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..features import LogMel, normalize
-from .backbones import Backbone
-from .pooling import Mean
-from .prosody import FEATURES, prosody
+from ...features import LogMel, normalize
+from ..backbones import Backbone
+from ..labelling.prosody import FEATURES, prosody
+from ..parts.pooling import Mean
 
 WIDTH = 64
 """Width in which the views meet."""
@@ -41,7 +41,8 @@ class Views(nn.Module):
 
     Shape:
         signal: ``(batch, time)``, normalised
-        features: ``(batch, features)``, see :func:`wav2small.finetune.prosody.prosody`
+        features: ``(batch, features)``,
+            see :func:`wav2small.finetune.labelling.prosody.prosody`
         output: three tensors ``(batch, WIDTH)``
 
     """

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..adv import DIMENSIONS
-from ..errors import InputError
-from ..metrics import concordance_cc
-from ..teachers import check_lengths
-from .backbones import States, pad
-from .network import FinetuneNetwork
+from ...adv import DIMENSIONS
+from ...errors import InputError
+from ...metrics import concordance_cc
+from ...teachers import check_lengths
+from ..backbones import States, pad
+from ..network import FinetuneNetwork
 
 
 class _Left(Exception):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..adv import SAMPLING_RATE
-from ..features import normalize
-from .backbones import Backbone
+from ...adv import SAMPLING_RATE
+from ...features import normalize
+from ..backbones import Backbone
 from .contrast import train_parts
 
 _FRAME = SAMPLING_RATE // 50

@@ -15,11 +15,11 @@ import numpy as np
 
 from wav2small.export.base.files import sha256
 
-from .. import __version__, audio
-from ..adv import DIMENSIONS
-from ..errors import InputError
-from ..labels import LabelStore
-from ..teachers import TeacherInfo
+from ... import __version__, audio
+from ...adv import DIMENSIONS
+from ...errors import InputError
+from ...labels import LabelStore
+from ...teachers import TeacherInfo
 from .prosody import words
 
 Answer = Callable[[str], str]

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .table import GENDERS
+from ..table import GENDERS
 
 Fusion = Literal["joined", "gated"]
 

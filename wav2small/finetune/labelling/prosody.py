@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..adv import SAMPLING_RATE
-from ..suite.pitch import median_pitch
+from ...adv import SAMPLING_RATE
+from ...suite.pitch import median_pitch
 
 FEATURES = (
     "level", "level_deviation", "pitch", "voiced", "rate",

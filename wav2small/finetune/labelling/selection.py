@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import InputError
-from .network import FinetuneNetwork
-from .teacher import score
+from ...errors import InputError
+from ..network import FinetuneNetwork
+from ..teacher import score
 
 
 def k_means(

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..adv import DIMENSIONS
+from ...adv import DIMENSIONS
 from .pooling import masked_mean
 
 Kind = Literal["last", "weighted", "merged"]

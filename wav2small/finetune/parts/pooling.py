@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..teachers.heads import AttentiveStatistics
+from ...teachers.heads import AttentiveStatistics
 
 Kind = Literal["mean", "deviation", "attentive"]
 

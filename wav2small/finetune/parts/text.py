@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 def sentence_encoder(name: str) -> Callable[[list[str]], np.ndarray]:

@@ -1,0 +1,1 @@
+"""Which clips to label, and labels from a language model."""

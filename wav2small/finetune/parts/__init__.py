@@ -1,0 +1,1 @@
+"""Parts of a teacher that a configuration can switch on."""

@@ -1,0 +1,1 @@
+"""What a backbone can learn before it is fine-tuned."""
