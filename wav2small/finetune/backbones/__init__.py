@@ -1,0 +1,36 @@
+"""Backbones whose every layer can be heard: self-supervised ones, and log-mel."""
+
+from .base import (
+    Backbone,
+    States,
+    batches,
+    first_layers,
+    load_weights,
+    mask_features,
+    pad,
+    to_arrays,
+    uniform_layers,
+)
+from .loading import Origin, build_backbone, load_backbone, save_backbone
+from .mel import MEL, MelBackbone, MelConfig
+from .self_supervised import SelfSupervised
+
+__all__ = [
+    "MEL",
+    "Backbone",
+    "MelBackbone",
+    "MelConfig",
+    "Origin",
+    "SelfSupervised",
+    "States",
+    "batches",
+    "build_backbone",
+    "first_layers",
+    "load_backbone",
+    "load_weights",
+    "mask_features",
+    "pad",
+    "save_backbone",
+    "to_arrays",
+    "uniform_layers",
+]
