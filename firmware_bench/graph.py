@@ -11,9 +11,9 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
+from wav2small.export.base import isolated, onnx_file
 from wav2small.export.base.errors import BenchError, one_line
-
-from . import isolated
+from wav2small.export.base.escape import line
 
 DEFAULT_WINDOW = 1.0
 """Seconds of audio that are planned for if neither model nor user says."""
@@ -21,7 +21,6 @@ DEFAULT_WINDOW = 1.0
 DEFAULT_SAMPLING_RATE = 16000
 """Samples per second of a model that does not say, in Hz."""
 
-_MAX_FILE = 2**31
 _MAX_SECONDS = 3600
 
 _TYPES: dict[int, tuple[str, int]] = {
@@ -139,8 +138,8 @@ def load_graph(path: str | Path, window_seconds: float | None = None) -> Graph:
             or the window does not fit it
 
     """
-    where = f"'{Path(path).name}'"
-    data = _read(Path(path), where)
+    where = f"'{line(Path(path).name)}'"
+    data = onnx_file.read(path, BenchError)
     model = _parse(data, where)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     structure_bytes = _structure_bytes(model)
@@ -163,38 +162,11 @@ def load_graph(path: str | Path, window_seconds: float | None = None) -> Graph:
     )
 
 
-def _read(path: Path, where: str) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size >= _MAX_FILE:
-            raise BenchError(
-                f"{where} must be below 2 GiB, got {size} bytes: give a smaller model"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise BenchError(
-            f"{where} must be a readable file, got {error.strerror}: check the path"
-        ) from error
-
-
 def _parse(data: bytes, where: str) -> ModelProto:
-    try:
-        model = onnx.load_from_string(data)
-    except Exception as error:  # protobuf's implementations differ in theirs
-        raise BenchError(
-            f"{where} must be an ONNX file, got {one_line(error)}: check the file"
-        ) from error
-    for tensor in _stored(model):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise BenchError(
-                f"{where} must hold all of its weights, got external data for "
-                f"'{tensor.name}': save it as one file"
-            )
+    model = onnx_file.parse(data, where, BenchError)
     problem = None
     if model.functions:
         problem = f"function '{model.functions[0].name}'"
-    elif model.graph.sparse_initializer:
-        problem = "a sparse initializer"
     for node in model.graph.node:
         if any(a.HasField("g") or a.graphs for a in node.attribute):
             problem = f"control flow in {node.op_type}"
@@ -380,7 +352,9 @@ def _run_for_types(
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
     shape = tensors[model.graph.input[0].name].shape
     try:
-        found = isolated.run(probe.SerializeToString(), shape, outputs=unknown)
+        found = isolated.run(
+            probe.SerializeToString(), shape, outputs=unknown, error=BenchError
+        )
     except BenchError as error:
         raise BenchError(
             f"tensor '{unknown[0]}' must have a shape that follows from the input's, "

@@ -7,7 +7,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import isolated
+from wav2small.export.base import isolated
+from wav2small.export.base.errors import BenchError
+
 from .graph import Graph
 
 RUNS = 30
@@ -51,7 +53,10 @@ def measure(graph: Graph, runs: int = RUNS) -> HostMeasurement:
 
     """
     result = isolated.run(
-        graph.model.SerializeToString(), graph.tensors[graph.input].shape, runs=runs
+        graph.model.SerializeToString(),
+        graph.tensors[graph.input].shape,
+        runs=runs,
+        error=BenchError,
     )
     return HostMeasurement(
         machine=machine(),

@@ -105,7 +105,7 @@ def test_external_data_is_refused(module, tmp_path):
         location="weights.bin",
         size_threshold=0,
     )
-    with pytest.raises(InputError, match="must hold its own weights"):
+    with pytest.raises(InputError, match="must hold all of its weights"):
         models.OnnxModel(tmp_path / "model.onnx")
 
 

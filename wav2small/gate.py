@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from wav2small.export.base import onnx_file
+
 from .adv import SAMPLING_RATE
 from .errors import InputError
 
@@ -71,17 +73,11 @@ class SpeechGate:
     """
 
     def __init__(self, path: Path = ASSET) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnx_file.open_foreign(onnx_file.read(path), f"gate '{path}'")
         try:
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
             metadata = self._session.get_modelmeta().custom_metadata_map
             self.threshold = float(metadata["threshold"])
-        except Exception as error:  # onnxruntime's have no common base class
+        except (KeyError, ValueError) as error:
             raise InputError(
                 f"gate must be an ONNX file with a threshold, got '{path}': "
                 f"{type(error).__name__}: train it anew"
@@ -154,8 +150,6 @@ class SileroGate(SpeechGate):
     """That of the package."""
 
     def __init__(self) -> None:
-        import onnxruntime
-
         # the package itself is not run: it would import torch
         package = importlib.util.find_spec("silero_vad")
         if package is None or package.origin is None:
@@ -163,16 +157,14 @@ class SileroGate(SpeechGate):
                 "package silero_vad is missing: pip install 'wav2small[vad]'"
             )
         path = Path(package.origin).parent / "data" / "silero_vad_16k_sequence.onnx"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            self._session = onnx_file.session(
+                onnx_file.parse(onnx_file.read(path), f"gate '{path}'")
             )
-        except Exception as error:  # onnxruntime's have no common base class
+        except InputError as error:
             raise InputError(
                 f"gate must be in silero-vad 6.2.3 or later, got '{path}': "
-                f"{type(error).__name__}: pip install 'wav2small[vad]'"
+                f"{error}: pip install 'wav2small[vad]'"
             ) from error
 
     def frames(self, signal: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wav2small.export.base import onnx_file
+from wav2small.export.base.escape import line
+
 from . import checkpoint
 from .errors import InputError
 
@@ -112,22 +115,8 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        data = path.read_bytes()
-        _refuse_external_data(data, path)
-        try:
-            self.session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has no common base class
-            raise InputError(
-                f"model must be ONNX that onnxruntime loads: {path}: "
-                f"{' '.join(str(error).split())[:200]}"
-            ) from error
+        where = f"model '{line(path)}'"
+        self.session = onnx_file.open_foreign(onnx_file.read(path), where)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         # some published models have hidden states as a further output
         scores = {output.name: output.shape for output in outputs}
@@ -164,27 +153,6 @@ class OnnxModel:
                 )[0][0]
             )
         return np.stack(scores)
-
-
-def _refuse_external_data(data: bytes, path: Path) -> None:
-    """Refuse a model that would have other files read."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise InputError(
-            f"model must be an ONNX file: {path}: it is damaged"
-        ) from error
-    if b"location" in data and any(
-        onnx.external_data_helper.uses_external_data(tensor)
-        for tensor in onnx.external_data_helper._get_all_tensors(model)
-    ):
-        raise InputError(
-            f"model must hold its own weights, got external data: {path}: "
-            "save it as one file"
-        )
 
 
 class StudentModel:

@@ -1,5 +1,7 @@
 """The errors that a user can mend, and how another library's are said in one line."""
 
+from .escape import line
+
 
 class InputError(ValueError):
     """Something the caller handed over cannot be used.
@@ -22,6 +24,6 @@ class BenchError(InputError):
 
 
 def one_line(error: BaseException) -> str:
-    """Say an error of another library in one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """Say an error of another library in one short line without control characters."""
+    text = line(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

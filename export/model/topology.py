@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, numpy_helper
 
-from ..base.errors import ExportError
+from ..base import allowed, onnx_file
+from ..base.errors import ExportError, one_line
+from ..base.escape import line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,23 +29,19 @@ def load(source: ModelProto | bytes | str | Path) -> ModelProto:
         the model, not a copy where it already is one
 
     Raises:
-        ExportError: if it is missing, corrupt, invalid
-            or has weights in other files
+        ExportError: if it is missing, corrupt, invalid or holds
+            what :mod:`wav2small.export.base.allowed` does not list
 
     """
     if isinstance(source, ModelProto):
         model, where = source, "model"
+        allowed.check(model, where, ExportError)
+    elif isinstance(source, bytes):
+        model, where = onnx_file.parse(source, error=ExportError), "model"
     else:
-        where = "model" if isinstance(source, bytes) else f"'{source}'"
-        try:
-            data = source if isinstance(source, bytes) else Path(source).read_bytes()
-            model = onnx.load_from_string(data)
-        except (OSError, DecodeError) as error:
-            raise ExportError(
-                f"{where} must be an ONNX file, got {one_line(error)}: "
-                "check the path and the file"
-            ) from error
-    _refuse_external_data(model, where)
+        where = f"'{line(source)}'"
+        data = onnx_file.read(source, ExportError)
+        model = onnx_file.parse(data, where, ExportError)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker has no common base class
@@ -52,81 +49,19 @@ def load(source: ModelProto | bytes | str | Path) -> ModelProto:
             f"{where} must be a valid ONNX model, got {one_line(error)}: "
             "export it again"
         ) from error
-    for tensor in model.graph.initializer:
-        try:
-            numpy_helper.to_array(tensor)
-        except Exception as error:  # of many kinds, by the type of the tensor
-            raise ExportError(
-                f"constant '{tensor.name}' must have the bytes of its shape "
-                f"{list(tensor.dims)}, got {one_line(error)}: export it again"
-            ) from error
     return model
 
 
-def _refuse_external_data(model: ModelProto, where: str) -> None:
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise ExportError(
-                f"{where} must hold all of its weights, got external data for "
-                f"'{tensor.name}': save it as one file"
-            )
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterable[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.ByteSize():
-                    yield from _tensors(inner)
-
-
-def one_line(error: BaseException) -> str:
-    """Say an error of another library in one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
-
-
 def session(
-    model: ModelProto, execution: Literal["default", "exact"] = "default"
+    model: ModelProto, execution: onnx_file.Execution = "default"
 ) -> onnxruntime.InferenceSession:
-    """Open a model in onnxruntime on one thread of the CPU.
-
-    Args:
-        model: ONNX model without external data
-        execution: ``default`` as users run it,
-            ``exact`` with every optimisation off,
-            so that each operator runs as it is written
+    """Open a model in onnxruntime, see :func:`wav2small.export.base.onnx_file.session`.
 
     Raises:
-        ExportError: if it has external data or onnxruntime refuses it
+        ExportError: if it holds what is not allowed or onnxruntime refuses it
 
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if execution == "exact":
-        options.graph_optimization_level = (
-            onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        )
-    _refuse_external_data(model, "model")
-    try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its exceptions have no common base class
-        raise ExportError(
-            f"model must run in onnxruntime, got {one_line(error)}: "
-            "check its operators and opset"
-        ) from error
+    return onnx_file.session(model, execution, ExportError)
 
 
 def opset(model: ModelProto) -> int:

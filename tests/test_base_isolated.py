@@ -3,8 +3,8 @@ import sys
 import onnx
 import pytest
 
-from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench import isolated
+from wav2small.export.base import isolated
+from wav2small.export.base.errors import InputError
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, 8] x) => (float[1, 8] y) { z = Exp(x) y = Neg(z) }"""
@@ -30,16 +30,16 @@ def test_types_of_inputs(kind):
 
 
 def test_refused_models():
-    with pytest.raises(BenchError, match="model must run in onnxruntime, got") as error:
+    with pytest.raises(InputError, match="model must run in onnxruntime, got") as error:
         isolated.run(b"no model", (1, 8))
     assert "\n" not in str(error.value)
-    with pytest.raises(BenchError, match="model must run in onnxruntime, got"):
+    with pytest.raises(InputError, match="model must run in onnxruntime, got"):
         isolated.run(serialised(), (1, 9))
 
 
 def test_a_crash_is_an_error(monkeypatch):
     monkeypatch.setattr(isolated, "_CODE", "import os; os.abort()")
-    with pytest.raises(BenchError, match="onnxruntime, got exit code -6: no message"):
+    with pytest.raises(InputError, match="onnxruntime, got exit code -6: no message"):
         isolated.run(serialised(), (1, 8))
 
 
@@ -47,7 +47,7 @@ def test_a_hang_is_an_error(monkeypatch):
     monkeypatch.setattr(isolated, "_CODE", "import time; time.sleep(60)")
     monkeypatch.setattr(isolated, "_SECONDS", 0.2)
     with pytest.raises(
-        BenchError, match=r"model must run within 0\.2 s, got no answer"
+        InputError, match=r"model must run within 0\.2 s, got no answer"
     ):
         isolated.run(serialised(), (1, 8))
 
@@ -58,7 +58,7 @@ def test_a_bomb_is_refused():
         "n = Constant<value_ints=[4000000000]>() f = ConstantOfShape(n) "
         "m = ReduceMax<keepdims=0>(f) z = Add(x, m)",
     )
-    with pytest.raises(BenchError, match="model must run in onnxruntime, got"):
+    with pytest.raises(InputError, match="model must run in onnxruntime, got"):
         isolated.run(serialised(text), (1, 8))
 
 

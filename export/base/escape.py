@@ -1,0 +1,86 @@
+"""Text that comes from a file, written so that it stays text.
+
+Names, labels, licences and paths are chosen by whoever made the file.
+Each function here makes them harmless in one target syntax;
+whatever writes such a syntax uses it for all that is not its own.
+"""
+
+from __future__ import annotations
+
+import html as _html
+import json
+import re
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~!])")
+
+
+def line(text: object) -> str:
+    r"""Write text as one line for a terminal or a log.
+
+    Control characters, line breaks, marks that turn the direction of writing
+    and bytes that are no UTF-8 become visible, e.g. ``\x1b``.
+
+    Examples:
+        >>> line("a\x1b[31m\nb")
+        'a\\x1b[31m\\nb'
+
+    """
+    return "".join(
+        letter if letter.isprintable() else _visible(letter) for letter in str(text)
+    )
+
+
+def lines(text: object) -> str:
+    """Write text of several lines for a terminal, each as :func:`line` does."""
+    return "\n".join(line(part) for part in str(text).split("\n"))
+
+
+def c_comment(text: object) -> str:
+    """Write text for a comment of C or of a build file.
+
+    Nothing that could end the comment or begin something else stays.
+    """
+    return re.sub(r"[^A-Za-z0-9 .,:+_-]", "_", str(text))
+
+
+def markdown(text: object) -> str:
+    """Write text for a paragraph or a cell of a table in Markdown."""
+    return _MARKDOWN.sub(r"\\\1", line(text))
+
+
+def html(text: object) -> str:
+    """Write text for HTML, also within an attribute in quotes."""
+    return _html.escape(line(text), quote=True)
+
+
+def xml(text: object) -> str:
+    """Keep what XML 1.0 can hold; the writer of the XML escapes its marks."""
+    return "".join(c for c in line(text) if c < "\ufffe" or c > "\uffff")
+
+
+def yaml(text: object) -> str:
+    """Write text as a scalar of YAML, in quotes.
+
+    Escapes of JSON are a part of YAML's;
+    all but ASCII is escaped, so no reader finds a line break in it.
+    """
+    return json.dumps(str(text))
+
+
+def csv_cell(value: object) -> object:
+    """Return a value for a cell of CSV that no spreadsheet takes for a formula.
+
+    A text that begins like a formula gets an apostrophe before it;
+    numbers and None stay what they are.
+    """
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
+def _visible(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,144 @@
+"""Read an ONNX file: the one way in which a model of anybody comes in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import onnxruntime
+from onnx import ModelProto
+
+from . import allowed, isolated
+from .errors import InputError, one_line
+from .escape import line
+from .reading import read_bytes
+
+MOST_BYTES = 2**31 - 1
+"""Size of the largest file that ONNX can have."""
+
+_TRIED: set[bytes] = set()
+"""Hashes of models that ran within the limits, in this process."""
+
+Execution = Literal["default", "exact"]
+"""``default`` as users run it, ``exact`` with every optimisation off,
+so that each operator runs as it is written."""
+
+
+def read(path: str | Path, error: type[InputError] = InputError) -> bytes:
+    """Read a file that can be a model.
+
+    Args:
+        path: the file
+        error: type of the error
+
+    Raises:
+        InputError: of the type given, if it cannot be read,
+            is no regular file or too large
+
+    """
+    try:
+        return read_bytes(path, most=MOST_BYTES)
+    except OSError as cause:
+        raise error(
+            f"'{line(path)}' must be a readable ONNX file, got {cause.strerror}: "
+            "check the path and the file"
+        ) from cause
+
+
+def parse(
+    data: bytes, where: str = "model", error: type[InputError] = InputError
+) -> ModelProto:
+    """Parse the bytes of a model and check what it holds.
+
+    Args:
+        data: content of a file
+        where: what errors call it
+        error: type of the error
+
+    Raises:
+        InputError: of the type given, if it is no ONNX
+            or holds what :mod:`wav2small.export.base.allowed` does not list
+
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as cause:  # protobuf's implementations differ in theirs
+        raise error(
+            f"{where} must be an ONNX file, got {one_line(cause)}: "
+            "check the path and the file"
+        ) from cause
+    allowed.check(model, where, error)
+    return model
+
+
+def session(
+    model: ModelProto | bytes,
+    execution: Execution = "default",
+    error: type[InputError] = InputError,
+    where: str = "model",
+) -> onnxruntime.InferenceSession:
+    """Open a model in onnxruntime on one thread of the CPU.
+
+    Args:
+        model: what :func:`parse` gave, or its bytes
+        execution: how it is run
+        error: type of the error
+        where: what errors call it
+
+    Raises:
+        InputError: of the type given, if it holds what is not allowed
+            or onnxruntime refuses it
+
+    """
+    if isinstance(model, ModelProto):
+        allowed.check(model, where, error)
+        model = model.SerializeToString()
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # its messages would show names of the file on the terminal as they are
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    if execution == "exact":
+        options.graph_optimization_level = (
+            onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        )
+    try:
+        return onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as cause:  # its exceptions have no common base class
+        raise error(
+            f"{where} must run in onnxruntime, got {one_line(cause)}: "
+            "check its operators and opset"
+        ) from cause
+
+
+def open_foreign(
+    data: bytes, where: str = "model", error: type[InputError] = InputError
+) -> onnxruntime.InferenceSession:
+    """Open a model that anybody may have made.
+
+    What it would allocate and compute cannot be read off its nodes,
+    so it first hears a second of a tone in a process of its own,
+    whose memory and time are limited.
+
+    Args:
+        data: content of a file
+        where: what errors call it
+        error: type of the error
+
+    Raises:
+        InputError: of the type given, if it is not allowed, does not run,
+            or takes too much memory or time
+
+    """
+    parse(data, where, error)
+    digest = hashlib.sha256(data).digest()
+    if digest not in _TRIED:
+        isolated.run(data, where=where, error=error)
+        _TRIED.add(digest)
+    return session(data, error=error, where=where)
