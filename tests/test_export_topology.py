@@ -24,7 +24,7 @@ def test_load_takes_every_form(model, tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ExportError, match=r"none\.onnx' must be an ONNX file"):
+    with pytest.raises(ExportError, match=r"none\.onnx' must be a readable ONNX file"):
         topology.load(tmp_path / "none.onnx")
 
 
@@ -95,5 +95,5 @@ def test_a_constant_with_too_few_bytes():
         onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w")
     )
     model.graph.initializer[0].raw_data = b"1234567"
-    with pytest.raises(ExportError, match=r"valid ONNX model|bytes of its shape"):
+    with pytest.raises(ExportError, match=r"valid ONNX model|bytes of their shape"):
         topology.load(model)

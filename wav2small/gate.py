@@ -73,14 +73,15 @@ class SpeechGate:
     """
 
     def __init__(self, path: Path = ASSET) -> None:
-        self._session = onnx_file.open_foreign(onnx_file.read(path), f"gate '{path}'")
+        opened = onnx_file.session if path == ASSET else onnx_file.open_foreign
         try:
+            self._session = opened(onnx_file.read(path))
             metadata = self._session.get_modelmeta().custom_metadata_map
             self.threshold = float(metadata["threshold"])
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"gate must be an ONNX file with a threshold, got '{path}': "
-                f"{type(error).__name__}: train it anew"
+                f"{error}: train it anew"
             ) from error
         """Least probability of a signal that counts as speech."""
 

@@ -54,6 +54,7 @@ FIELDS: dict[str, frozenset[str]] = {
         "TensorProto": "dims data_type name doc_string raw_data float_data int32_data "
         "int64_data double_data uint64_data data_location metadata_props",
         "ValueInfoProto": "name type doc_string metadata_props",
+        "StringStringEntryProto": "key value",
         "TypeProto": "tensor_type sequence_type denotation",
     }.items()
 }
@@ -142,7 +143,13 @@ OPERATORS: dict[str, frozenset[str]] = {
 OPERATORS["ai.onnx"] = OPERATORS[""]
 
 
-def check(model: ModelProto, where: str, error: type[InputError] = InputError) -> None:
+def check(
+    model: ModelProto,
+    where: str,
+    error: type[InputError] = InputError,
+    *,
+    any_operator: bool = False,
+) -> None:
     """Refuse a model that holds what is not on the lists of this module.
 
     Nothing is allocated or run: only what stands in the model is looked at.
@@ -151,13 +158,14 @@ def check(model: ModelProto, where: str, error: type[InputError] = InputError) -
         model: model
         where: what errors call it
         error: type of the error
+        any_operator: let in operators that are not on the list
 
     Raises:
         InputError: of the type given, if it does
 
     """
     try:
-        _Check(model).run()
+        _Check(model, any_operator).run()
     except _Refused as refused:
         raise error(f"{where} {refused}") from refused
 
@@ -167,8 +175,9 @@ class _Refused(Exception):
 
 
 class _Check:
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, any_operator: bool) -> None:
         self.model = model
+        self.any_operator = any_operator
         self.functions: dict[tuple[str, str], FunctionProto] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.open: set[tuple[str, str]] = set()
@@ -177,6 +186,8 @@ class _Check:
     def run(self) -> None:
         model = self.model
         self.fields(model)
+        for entry in model.metadata_props:
+            self.fields(entry)
         text = sum(len(entry.key) + len(entry.value) for entry in model.metadata_props)
         if text > MOST_METADATA:
             raise _Refused(
@@ -237,7 +248,9 @@ class _Check:
             key = node.domain, node.op_type
             if key in self.functions:
                 total += self.inlined(key)
-            elif node.op_type not in OPERATORS.get(node.domain, ()):
+            elif not (
+                self.any_operator or node.op_type in OPERATORS.get(node.domain, ())
+            ):
                 raise _Refused(
                     "must have operators that give the same numbers each time and "
                     f"end, got {_short('.'.join(filter(None, key)))} '"
@@ -328,7 +341,10 @@ class _Check:
         """Refuse a field that is not listed, or that this version does not know."""
         self.unknown(message)
         kind = message.DESCRIPTOR.name
-        for field, _ in message.ListFields():
+        for field, value in message.ListFields():
+            texts = value if field.is_repeated else [value]
+            if field.type == field.TYPE_STRING and bytes in map(type, texts):
+                raise _Refused("must have names that are UTF-8: export it again")
             if field.name not in FIELDS[kind]:
                 raise _Refused(
                     f"must hold dense weights and operators alone, got {field.name} in "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import onnx
-import onnxruntime
-from onnx import ModelProto
-
-from . import allowed, isolated
+from . import isolated
 from .errors import InputError, one_line
 from .escape import line
 from .reading import read_bytes
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from onnx import ModelProto
 
 MOST_BYTES = 2**31 - 1
 """Size of the largest file that ONNX can have."""
@@ -48,7 +48,11 @@ def read(path: str | Path, error: type[InputError] = InputError) -> bytes:
 
 
 def parse(
-    data: bytes, where: str = "model", error: type[InputError] = InputError
+    data: bytes,
+    where: str = "model",
+    error: type[InputError] = InputError,
+    *,
+    any_operator: bool = False,
 ) -> ModelProto:
     """Parse the bytes of a model and check what it holds.
 
@@ -56,12 +60,18 @@ def parse(
         data: content of a file
         where: what errors call it
         error: type of the error
+        any_operator: let in operators that are not on the list;
+            for what looks at a model and does not run it in this process
 
     Raises:
         InputError: of the type given, if it is no ONNX
             or holds what :mod:`wav2small.export.base.allowed` does not list
 
     """
+    import onnx
+
+    from . import allowed
+
     try:
         model = onnx.load_model_from_string(data)
     except Exception as cause:  # protobuf's implementations differ in theirs
@@ -69,7 +79,7 @@ def parse(
             f"{where} must be an ONNX file, got {one_line(cause)}: "
             "check the path and the file"
         ) from cause
-    allowed.check(model, where, error)
+    allowed.check(model, where, error, any_operator=any_operator)
     return model
 
 
@@ -92,7 +102,11 @@ def session(
             or onnxruntime refuses it
 
     """
-    if isinstance(model, ModelProto):
+    import onnxruntime
+
+    if not isinstance(model, bytes):
+        from . import allowed
+
         allowed.check(model, where, error)
         model = model.SerializeToString()
     onnxruntime.disable_telemetry_events()
