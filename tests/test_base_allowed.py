@@ -139,8 +139,11 @@ def test_functions_are_counted_as_if_inlined():
     allowed.check(bomb(10), "model")
     with pytest.raises(InputError, match="at most 20,000 nodes, functions inlined"):
         allowed.check(bomb(40), "model")
+    upside_down = bomb(400, calls=1)
+    for index, function in enumerate(reversed(bomb(400, calls=1).functions)):
+        upside_down.functions[index].CopyFrom(function)
     with pytest.raises(InputError, match="nested at most 50 deep"):
-        allowed.check(bomb(400, calls=1), "model")
+        allowed.check(upside_down, "model")
 
 
 def test_a_function_that_calls_itself():

@@ -3,7 +3,8 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export import files, package
+from wav2small.export import package
+from wav2small.export.base import files
 from wav2small.export.base.errors import ExportError
 
 

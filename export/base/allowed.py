@@ -254,7 +254,8 @@ class _Check:
                 raise _Refused(
                     "must have operators that give the same numbers each time and "
                     f"end, got {_short('.'.join(filter(None, key)))} '"
-                    f"{_short(node.name)}': export it without"
+                    f"{_short(node.name or next(iter(node.output), ''))}': "
+                    "export it without"
                 )
             total += 1 + self.attributes(node.attribute, node.op_type, depth)
             self.limit_nodes(total)
