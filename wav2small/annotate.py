@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
+
+from wav2small.export.base.files import claim
 
 from . import __version__, audio
 from .engines import Engine, ThisProcess
@@ -98,7 +99,7 @@ def annotate(
     files = [list(parts) for _, parts in groupby(sources, lambda s: s.name)]
     resume = resume and not overwrite and (out / "manifest.json").exists()
     with ExitStack() as stack:
-        stack.enter_context(_locked(out))
+        stack.enter_context(claim(out, "shards"))
         known = LabelStore.open(out).manifest["config"] if resume else {}
         config = _settled(config, known, len(files))
         crew = stack.enter_context((engine or ThisProcess()).start(teacher, config))
@@ -162,7 +163,6 @@ def _open(
     wanted: dict[str, Any] = {"root": str(root), "teacher": teacher.to_dict()}
     if resume:
         store = LabelStore.open(out)
-        store.remove_temporary()
         known = {**asdict(AnnotateConfig()), **store.manifest["config"]}
         # what an earlier version did not state was as it is by default
         there = {**store.manifest, "config": known}
@@ -233,25 +233,3 @@ class _Progress:
         if self._progress:
             seconds = self.seconds + sum(list(self._flight.values()))
             self._progress(self._finished, self._files, seconds, self.errors)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the kernel lets go when it dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"labels must be a folder that can be written, got {folder}: "
-            f"{error.strerror}: name another"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"labels are being written by another run: {folder}: "
-                "wait for it or name another folder"
-            ) from error
-        yield

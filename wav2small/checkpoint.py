@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from wav2small.export.base.files import atomic_folder, whole_folder
 from wav2small.export.base.reading import parse_json, read_bytes
 
 from .errors import InputError
@@ -44,9 +43,6 @@ def save(
         extra: further tensors by file stem, e.g. an optimiser's
 
     """
-    fresh, old = _siblings(folder)
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
     files = {
         WEIGHTS: _pack(weights),
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
@@ -57,23 +53,9 @@ def save(
         f"{hashlib.sha256(data).hexdigest()}  {name}\n"
         for name, data in sorted(files.items())
     )
-    for name, data in [*files.items(), (MANIFEST, manifest.encode())]:
-        with (fresh / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    recover(folder)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(folder: Path) -> None:
-    """Put the old checkpoint back where a kill came between two renames."""
-    _, old = _siblings(folder)
-    if not folder.exists() and old.exists():
-        old.rename(folder)
+    with atomic_folder(folder) as fresh:
+        for name, data in [*files.items(), (MANIFEST, manifest.encode())]:
+            (fresh / name).write_bytes(data)
 
 
 def load(
@@ -93,6 +75,7 @@ def load(
             or a file of it is missing, unlisted or changed
 
     """
+    folder = whole_folder(folder)
     manifest = _read(folder / MANIFEST)
     try:
         lines = manifest.decode("ascii").splitlines(keepends=True)
@@ -133,17 +116,11 @@ def digest(folder: Path) -> str:
         InputError: if the folder is no checkpoint
 
     """
+    folder = whole_folder(folder)
     for line in _read(folder / MANIFEST).decode("ascii", "replace").splitlines():
         if line[66:] == WEIGHTS:
             return line[:64]
     raise InputError(f"checkpoint manifest is damaged: {folder / MANIFEST}")
-
-
-def _siblings(folder: Path) -> tuple[Path, Path]:
-    return (
-        folder.with_name(f".{folder.name}.new"),
-        folder.with_name(f".{folder.name}.old"),
-    )
 
 
 def _pack(tensors: Mapping[str, np.ndarray]) -> bytes:

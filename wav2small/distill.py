@@ -301,12 +301,12 @@ def distill(
 
     """
     last = run / "last"
-    checkpoint.recover(last)
-    checkpoint.recover(run / "best")
+    recover_folder(last)
+    recover_folder(run / "best")
     if overwrite:
         # only what a run makes: the folder may hold files of the user's own
-        for name in ("best", "last", "clips", "logs"):
-            shutil.rmtree(run / name, ignore_errors=True)
+        for name in ("last", "best", "clips", "logs"):
+            remove_folder(run / name)
     elif last.exists() and not resume:
         raise InputError(f"run exists: {run}: pass --resume or --overwrite")
     if device.startswith("cuda") and not torch.cuda.is_available():

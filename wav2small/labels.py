@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from wav2small.export.base.files import atomic_write, is_temporary, remove_temporary
+from wav2small.export.base.files import LOCK, atomic_write, is_temporary
 from wav2small.export.base.reading import read_json
 
 from .adv import DIMENSIONS
@@ -138,7 +138,6 @@ class LabelStore:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             store._write_manifest(store.manifest)
-            store.remove_temporary()
         return store
 
     @classmethod
@@ -172,11 +171,6 @@ class LabelStore:
         with atomic_write(self.folder / "manifest.json") as file:
             file.write(text.encode())
         self.manifest = manifest
-
-    def remove_temporary(self) -> None:
-        """Remove what killed writers left; only for who writes alone."""
-        remove_temporary(self.folder)
-        remove_temporary(self.folder / "shards")
 
     def shards(self) -> list[Path]:
         """Return the shard files in their order."""
@@ -453,7 +447,7 @@ def is_empty(folder: Path) -> bool:
     if not folder.exists():
         return True
     return folder.is_dir() and all(
-        path.name == ".lock" or is_temporary(path) for path in folder.iterdir()
+        path.name == LOCK or is_temporary(path) for path in folder.iterdir()
     )
 
 

@@ -355,15 +355,15 @@ def finetune(
     last = run / "last"
     if group.rank == 0:
         for kept in (last, run / "best", run / "warm"):
-            checkpoint.recover(kept)
+            recover_folder(kept)
         if overwrite:
-            for place in ("best", "last", "clips"):
-                shutil.rmtree(run / place, ignore_errors=True)
+            for place in ("last", "best", "clips"):
+                remove_folder(run / place)
     group.wait()
     if last.exists() and not resume:
         raise InputError(f"run exists: {run}: pass --resume or --overwrite")
     if group.rank == 0 and not resume:
-        shutil.rmtree(run / "warm", ignore_errors=True)
+        remove_folder(run / "warm")
     group.share(config.batch_size)
 
     sources = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.export.base.files import sha256
+from wav2small.export.base.files import claim, sha256
 
 from ... import __version__, audio
 from ...adv import DIMENSIONS
@@ -193,6 +193,34 @@ def annotate_by_words(
 
     """
     root, sources = audio.find(paths)
+    with claim(out, "shards"):
+        store = _open(out, str(root), info, attempts, resume, overwrite)
+        done = store.done()
+        todo = [source for source in sources if source.key not in done]
+        for begin in range(0, len(todo), SHARD):
+            part = todo[begin : begin + SHARD]
+            rows, errors = [], []
+            for source in part:
+                try:
+                    rows.append(_row(source, answer, info, examples, attempts))
+                except InputError as error:
+                    errors.append((source.name, str(error)))
+            store.append(rows, errors, sources=[source.key for source in part])
+            if progress:
+                progress(min(begin + SHARD, len(todo)), len(todo))
+        store.finish()
+        return store
+
+
+def _open(
+    out: Path,
+    root: str,
+    info: TeacherInfo,
+    attempts: int,
+    resume: bool,
+    overwrite: bool,
+) -> LabelStore:
+    """Open the store to resume, or make one."""
     if resume and (out / "manifest.json").exists():
         store = LabelStore.open(out)
         if store.teacher != info.to_dict():
@@ -200,61 +228,45 @@ def annotate_by_words(
                 f"labels must be of teacher {info.name} {info.revision} to go on, got "
                 f"{store.teacher['name']} {store.teacher['revision']}: --overwrite"
             )
-    else:
-        store = LabelStore.create(
-            out,
-            {
-                "root": str(root),
-                "teacher": info.to_dict(),
-                "config": {"task": TASK, "attempts": attempts},
-                "versions": {
-                    "wav2small": __version__,
-                    "python": platform.python_version(),
-                },
-            },
-            overwrite=overwrite,
-        )
-    done = store.done()
-    todo = [source for source in sources if source.key not in done]
-    for begin in range(0, len(todo), SHARD):
-        rows, errors = [], []
-        part = todo[begin : begin + SHARD]
-        for source in part:
-            try:
-                signal = audio.load(
-                    source.path, start=source.start or 0.0, end=source.end
-                )
-                said = source.metadata
-                asked = prompt(
-                    describe(signal, said.get("text"), said.get("gender")), examples
-                )
-                scores = _ask(answer, asked, attempts)
-            except InputError as error:
-                errors.append((source.name, str(error)))
-                continue
-            begins = source.start or 0.0
-            human = source.human or (None,) * 3
-            rows.append(
-                {
-                    "file": source.name,
-                    "start": begins,
-                    "end": begins + len(signal) / 16000,
-                    **dict(zip(DIMENSIONS, scores, strict=True)),
-                    "teacher": info.name,
-                    "licence": info.licence,
-                    "sha256": sha256(source.path),
-                    **said,
-                    **{
-                        f"human_{name}": None if value != value else value
-                        for name, value in zip(DIMENSIONS, human, strict=True)
-                    },
-                }
-            )
-        store.append(rows, errors, sources=[source.key for source in part])
-        if progress:
-            progress(min(begin + SHARD, len(todo)), len(todo))
-    store.finish()
-    return store
+        return store
+    versions = {"wav2small": __version__, "python": platform.python_version()}
+    manifest = {
+        "root": root,
+        "teacher": info.to_dict(),
+        "config": {"task": TASK, "attempts": attempts},
+        "versions": versions,
+    }
+    return LabelStore.create(out, manifest, overwrite=overwrite)
+
+
+def _row(
+    source: audio.Source,
+    answer: Answer,
+    info: TeacherInfo,
+    examples: Sequence[Example],
+    attempts: int,
+) -> dict[str, object]:
+    """Let a recording be scored, into a row of the store."""
+    begins = source.start or 0.0
+    signal = audio.load(source.path, start=begins, end=source.end)
+    said = source.metadata
+    told = describe(signal, said.get("text"), said.get("gender"))
+    scores = _ask(answer, prompt(told, examples), attempts)
+    human = source.human or (None,) * 3
+    return {
+        "file": source.name,
+        "start": begins,
+        "end": begins + len(signal) / 16000,
+        **dict(zip(DIMENSIONS, scores, strict=True)),
+        "teacher": info.name,
+        "licence": info.licence,
+        "sha256": sha256(source.path),
+        **said,
+        **{
+            f"human_{name}": None if value != value else value
+            for name, value in zip(DIMENSIONS, human, strict=True)
+        },
+    }
 
 
 def _ask(answer: Answer, asked: str, attempts: int) -> tuple[float, float, float]:
