@@ -94,26 +94,23 @@ def write(
 
     """
     folder = Path(folder)
-    files = {
-        folder / MODEL_FILE: data,
-        folder / AUDONNX_FILE: _audonnx_yaml(labels).encode(),
-    }
-    for path in files:
-        if path.exists() and not overwrite:
-            raise ExportError(
-                f"'{path}' must not exist, got a file: "
-                "choose another folder or overwrite it"
-            )
+    model = folder / MODEL_FILE
+    if model.exists() and not overwrite:
+        raise ExportError(
+            f"'{model}' must not exist, got a file: "
+            "choose another folder or overwrite it"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, data in files.items():
-            replace_file(path, data)
+        # the model comes last: where it is, its description is there
+        replace_file(folder / AUDONNX_FILE, _audonnx_yaml(labels).encode())
+        replace_file(model, data)
     except OSError as error:
         raise ExportError(
             f"'{folder}' must be a writable folder, got {topology.one_line(error)}: "
             "choose another"
         ) from error
-    return folder / MODEL_FILE
+    return model
 
 
 def _audonnx_yaml(labels: Sequence[str]) -> str:

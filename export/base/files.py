@@ -276,9 +276,9 @@ def _remove_dead(path: Path) -> None:
     """Remove what killed writers of one file or folder left beside it."""
     begin = f".{path.name[:40]}."
     for name in os.listdir(path.parent):  # noqa: PTH208 (a folder may be large)
-        if name.startswith(begin) and (found := _TEMPORARY.fullmatch(name)):
-            if not _lives(int(found[1])):
-                _discard(path.with_name(name))
+        found = _TEMPORARY.fullmatch(name) if name.startswith(begin) else None
+        if found and not _lives(int(found[1])):
+            _discard(path.with_name(name))
 
 
 def _lives(process: int) -> bool:

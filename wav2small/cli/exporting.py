@@ -98,6 +98,7 @@ def export(
     import onnxruntime
 
     from wav2small.export import package
+    from wav2small.export.base.files import claim, replace_file
     from wav2small.export.quantise.calibrate import cut
     from wav2small.export.quantise.quantize import QuantConfig
     from wav2small.firmware_bench.budget import parse_size
@@ -119,117 +120,117 @@ def export(
             f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
             "choose another folder or --overwrite"
         )
-    _, sources = audio.find(calibration or [DEMO])
-    # evenly over the corpus: neighbours tend to be one speaker
-    sources = sources[:: -(-len(sources) // 128)]
-    signals: list[np.ndarray] = []
-    with bar("read") as advance:
-        for number, source in enumerate(sources):
-            try:
-                signals.append(audio.beginning(source, 3.0))
-            except audio.AudioError as error:
-                say(f"warning: {error}")
-            advance(number + 1, len(sources))
-    if samples:
-        signals = list(cut(signals, samples))
-    if len(signals) < 4:
-        raise InputError(
-            f"calibration must be at least 4 clips, got {len(signals)}: name more audio"
-        )
-    provenance = {
-        "student": config["student"],
-        "teacher": config["teacher"]["name"],
-        "revision": config["teacher"]["revision"],
-        "training_data": config["teacher"]["training_data"],
-        "checkpoint": checkpoint.digest(folder),
-        "wav2small": __version__,
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-    }
-    if members := config["teacher"].get("members"):
-        provenance["members"] = [
-            {key: member[key] for key in ("name", "revision", "licence")}
-            for member in members
-        ]
-    metadata = {
-        "sampling_rate": str(SAMPLING_RATE),
-        "range": "0..1",
-        "window": str(window) if window else "any",
-        "normalisation": getattr(module, "normalisation", "per signal, inside"),
-        "licence": config["licence"],
-        "use": mark(config),
-        "provenance": json.dumps(provenance, separators=(",", ":")),
-    }
-    say("exporting")
-    with bars() as advance_named:
-        made = make(
-            module,
-            signals,
-            ExportConfig(
-                int8=precision is Precision.int8,
-                window=samples,
-                max_bytes=parse_size(max_bytes) if max_bytes else None,
-                tune_steps=tune,
-                quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
-            ),
-            metadata=metadata,
-            labels=DIMENSIONS,
-            progress=advance_named,
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
-    result = {
-        "precision": precision.value,
-        "clips": len(signals),
-        "licence": metadata["licence"],
-        "use": metadata["use"],
-        **made.to_dict(),
-        "versions": versions,
-    }
-    write(out / "export.json", to_json(result))
-    write(out / "export.md", made.to_markdown())
-    if picture:
-        with extra("report"):
-            from wav2small.export.pictures import draw_budget
+    with claim(out, "c99"):
+        _, sources = audio.find(calibration or [DEMO])
+        # evenly over the corpus: neighbours tend to be one speaker
+        sources = sources[:: -(-len(sources) // 128)]
+        signals: list[np.ndarray] = []
+        with bar("read") as advance:
+            for number, source in enumerate(sources):
+                try:
+                    signals.append(audio.beginning(source, 3.0))
+                except audio.AudioError as error:
+                    say(f"warning: {error}")
+                advance(number + 1, len(sources))
+        if samples:
+            signals = list(cut(signals, samples))
+        if len(signals) < 4:
+            raise InputError(
+                f"calibration must be at least 4 clips, got {len(signals)}: "
+                "name more audio"
+            )
+        provenance = {
+            "student": config["student"],
+            "teacher": config["teacher"]["name"],
+            "revision": config["teacher"]["revision"],
+            "training_data": config["teacher"]["training_data"],
+            "checkpoint": checkpoint.digest(folder),
+            "wav2small": __version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+        }
+        if members := config["teacher"].get("members"):
+            provenance["members"] = [
+                {key: member[key] for key in ("name", "revision", "licence")}
+                for member in members
+            ]
+        metadata = {
+            "sampling_rate": str(SAMPLING_RATE),
+            "range": "0..1",
+            "window": str(window) if window else "any",
+            "normalisation": getattr(module, "normalisation", "per signal, inside"),
+            "licence": config["licence"],
+            "use": mark(config),
+            "provenance": json.dumps(provenance, separators=(",", ":")),
+        }
+        say("exporting")
+        with bars() as advance_named:
+            made = make(
+                module,
+                signals,
+                ExportConfig(
+                    int8=precision is Precision.int8,
+                    window=samples,
+                    max_bytes=parse_size(max_bytes) if max_bytes else None,
+                    tune_steps=tune,
+                    quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
+                ),
+                metadata=metadata,
+                labels=DIMENSIONS,
+                progress=advance_named,
+            )
+        versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
+        result = {
+            "precision": precision.value,
+            "clips": len(signals),
+            "licence": metadata["licence"],
+            "use": metadata["use"],
+            **made.to_dict(),
+            "versions": versions,
+        }
+        write(out / "export.json", to_json(result))
+        write(out / "export.md", made.to_markdown())
+        if picture:
+            with extra("report"):
+                from wav2small.export.pictures import draw_budget
 
-            draw_budget(made.parts, picture, made.size.limit if made.size else None)
-        print(picture)
-    say(f"{len(made.data):,} bytes")
-    for name, entry in made.parity.executions.items():
-        ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
-        say(
-            f"{name} execution against torch, {made.parity.signals} clips: "
-            f"max error {entry.max_error:.4f}, CCC {ccc}"
-        )
-    if made.agreement:
-        say(
-            "onnxruntime against the integer graph: largest difference of a score "
-            f"{max(made.agreement.score_error.values()):.5f}"
-        )
-    if made.failures:
-        fail(
-            f"model must pass every check, failed {'; '.join(made.failures)}: "
-            f"nothing was written but {out / 'export.md'}"
-        )
-    say_use(metadata, "model")
-    print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
-    if tflite:
-        with extra("tflite"):
-            from wav2small.export.tflite import count_frames, write_tflite
-        from wav2small.export.base.files import atomic_write
-        from wav2small.export.integer.reader import read
+                draw_budget(made.parts, picture, made.size.limit if made.size else None)
+            print(picture)
+        say(f"{len(made.data):,} bytes")
+        for name, entry in made.parity.executions.items():
+            ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
+            say(
+                f"{name} execution against torch, {made.parity.signals} clips: "
+                f"max error {entry.max_error:.4f}, CCC {ccc}"
+            )
+        if made.agreement:
+            say(
+                "onnxruntime against the integer graph: largest difference of a score "
+                f"{max(made.agreement.score_error.values()):.5f}"
+            )
+        if made.failures:
+            fail(
+                f"model must pass every check, failed {'; '.join(made.failures)}: "
+                f"nothing was written but {out / 'export.md'}"
+            )
+        say_use(metadata, "model")
+        # the model comes last: where it is, all that belongs to it is there
+        if tflite:
+            with extra("tflite"):
+                from wav2small.export.tflite import count_frames, write_tflite
+            from wav2small.export.integer.reader import read
 
-        graph = read(made.data)
-        content = write_tflite(
-            graph, count_frames(graph, samples or SAMPLING_RATE), metadata
-        )
-        with atomic_write(out / "model.tflite") as file:
-            file.write(content)
-        print(out / "model.tflite")
-    if c99:
-        from wav2small.export.c99 import generate
+            graph = read(made.data)
+            content = write_tflite(
+                graph, count_frames(graph, samples or SAMPLING_RATE), metadata
+            )
+            replace_file(out / "model.tflite", content)
+            print(out / "model.tflite")
+        if c99:
+            from wav2small.export.c99 import generate
 
-        memory = generate(out / "model.onnx", out / "c99")
-        total = sum(dataclasses.astuple(memory))
-        say(f"C99 with about {total:,} bytes of state and scratch")
-        print(out / "c99")
+            memory = generate(made.data, out / "c99")
+            total = sum(dataclasses.astuple(memory))
+            say(f"C99 with about {total:,} bytes of state and scratch")
+            print(out / "c99")
+        print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from wav2small.export.base.files import claim
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from .terminal import (
@@ -336,6 +338,23 @@ def select(
     """Choose what people shall label: diverse clips, then uncertain ones."""
     if len(paths) < 2:
         raise typer.BadParameter("at least one AUDIO and the TABLE to write are needed")
+    *places, out = paths
+    with claim(out, file=True):
+        text = _chosen(places, count, backbone, teacher, labelled, passes, seed)
+        write(out, text)
+    print(out)
+
+
+def _chosen(
+    places: list[Path],
+    count: int,
+    backbone: str,
+    teacher: Path | None,
+    labelled: Path | None,
+    passes: int,
+    seed: int,
+) -> str:
+    """Choose clips, and return them as a table."""
     import csv
     import io
 
@@ -349,7 +368,6 @@ def select(
         from ..finetune.probe import layer_features
         from ..finetune.teacher import FinetunedTeacher
 
-    *places, out = paths
     known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
     fresh = [s for s in audio.find(places)[1] if s.path not in known]
     network = (
@@ -391,10 +409,13 @@ def select(
         source = kept[item]
         cells = [source.path, source.start, source.end]
         writer.writerow(
-            [*cells, *(source.metadata.get(key) for key in audio.METADATA), *[""] * 3]
+            [
+                *cells,
+                *(source.metadata.get(key) for key in audio.METADATA),
+                *[""] * 3,
+            ]
         )
-    write(out, text.getvalue())
-    print(out)
+    return text.getvalue()
 
 
 def ask(

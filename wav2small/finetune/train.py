@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small.export.base.files import recover_folder, remove_folder
+
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..data import AugmentConfig, Clips, degrade, identity, read_noises, vary
