@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from .base.errors import ExportError
 from .base.files import replace_file
+from .base.reading import read_bytes
 from .model import topology
 from .model.compact import compact
 
@@ -94,16 +95,20 @@ def write(
 
     """
     folder = Path(folder)
-    model = folder / MODEL_FILE
-    if model.exists() and not overwrite:
-        raise ExportError(
-            f"'{model}' must not exist, got a file: "
-            "choose another folder or overwrite it"
-        )
+    model, about = folder / MODEL_FILE, folder / AUDONNX_FILE
+    description = _audonnx_yaml(labels).encode()
+    # a write that was killed has left the description alone
+    left = about.is_file() and read_bytes(about) == description
+    for path in (model, about):
+        if path.exists() and not overwrite and not (path == about and left):
+            raise ExportError(
+                f"'{path}' must not exist, got a file: "
+                "choose another folder or overwrite it"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # the model comes last: where it is, its description is there
-        replace_file(folder / AUDONNX_FILE, _audonnx_yaml(labels).encode())
+        replace_file(about, description)
         replace_file(model, data)
     except OSError as error:
         raise ExportError(

@@ -9,6 +9,7 @@ import pytest
 
 from wav2small import checkpoint
 from wav2small.errors import InputError
+from wav2small.export.base.files import recover_folder
 
 WEIGHTS = {
     "a": np.arange(600, dtype=np.float32).reshape(20, 30),
@@ -94,7 +95,7 @@ def test_saving_replaces_the_whole(folder):
 
 def test_a_kill_between_the_renames_loses_nothing(folder):
     folder.rename(folder.with_name(".best.old"))
-    checkpoint.recover(folder)
+    recover_folder(folder)
     assert checkpoint.load(folder)[1] == CONFIG
 
 

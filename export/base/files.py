@@ -189,24 +189,24 @@ def claim(output: Path, *parts: str, file: bool = False) -> Iterator[None]:
             f"output is being written by another run: {output}: "
             "wait for it or name another"
         ) from error
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"output must be a {'file' if file else 'folder'} that can be written, got "
-            f"{output}: {getattr(error, 'strerror', None) or one_line(error)}: "
-            "name another"
-        ) from error
+    except InputError:
+        raise
+    except (OSError, NotImplementedError, ValueError) as error:
+        raise _unwritable(output, "file" if file else "folder", error) from error
     try:
         if not file:
             for place in (folder, *(folder / part for part in parts)):
                 remove_temporary(place)
         yield
     finally:
-        # while it is held: who opened it meanwhile sees that it is gone
-        with suppress(OSError):
-            lock.unlink()
-        held.release()
+        try:
+            # while it is held: who opened it meanwhile sees that it is gone
+            with suppress(OSError):
+                lock.unlink()
+        finally:
+            held.release()
         if made:
-            with suppress(OSError):  # it is of use
+            with suppress(OSError):  # there is something in it
                 folder.rmdir()
 
 
@@ -223,6 +223,8 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     """
     kind = "folder" if folder else "file"
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # says, unlike exists, what no path can be
         if path.exists() and not (path.is_dir() if folder else path.is_file()):
             there = "folder" if path.is_dir() else "file"
             if there == kind:  # neither of the two
@@ -242,13 +244,18 @@ def check_output(path: Path, *, folder: bool = False) -> None:
                 f"output must be in a folder that can be written, got {above}: "
                 "name another"
             )
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"output must be a {kind} that can be written, got {path}: "
-            f"{getattr(error, 'strerror', None) or one_line(error)}: name another"
-        ) from error
+        raise _unwritable(path, kind, error) from error
+
+
+def _unwritable(path: Path, kind: str, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return InputError(
+        f"output must be a {kind} that can be written, got {path}: {reason}: "
+        "name another"
+    )
 
 
 def sha256(path: Path) -> str:
