@@ -215,6 +215,7 @@ def export(
             )
         say_use(metadata, "model")
         # the model comes last: where it is, all that belongs to it is there
+        beside: list[Path] = []
         if tflite:
             with extra("tflite"):
                 from wav2small.export.tflite import count_frames, write_tflite
@@ -225,12 +226,13 @@ def export(
                 graph, count_frames(graph, samples or SAMPLING_RATE), metadata
             )
             replace_file(out / "model.tflite", content)
-            print(out / "model.tflite")
+            beside.append(out / "model.tflite")
         if c99:
             from wav2small.export.c99 import generate
 
             memory = generate(made.data, out / "c99")
             total = sum(dataclasses.astuple(memory))
             say(f"C99 with about {total:,} bytes of state and scratch")
-            print(out / "c99")
-        print(package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite))
+            beside.append(out / "c99")
+        model = package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite)
+        print(*(model, *beside), sep="\n")
