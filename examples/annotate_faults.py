@@ -30,7 +30,7 @@ from wav2small.engines import Processes
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore
 from wav2small.models import bundled
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 from wav2small.workers import Limits
 
 LOAD = partial(load_teacher, str(bundled()["wav2small-rt-mini"]))

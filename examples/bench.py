@@ -27,7 +27,8 @@ from wav2small.export.quantise.quantize import QuantConfig, quantize
 from wav2small.losses import score_losses
 from wav2small.models import DEMO, load_student
 from wav2small.students import STUDENTS
-from wav2small.teachers import Teacher, load_teacher
+from wav2small.teachers.base import Teacher
+from wav2small.teachers.loading import load_teacher
 
 RUNS = 31
 

@@ -31,7 +31,8 @@ from wav2small import audio
 from wav2small.annotate import AnnotateConfig, annotate
 from wav2small.engines import Engine, Processes, ThisProcess
 from wav2small.labels import LabelStore
-from wav2small.teachers import Teacher, load_teacher
+from wav2small.teachers.base import Teacher
+from wav2small.teachers.loading import load_teacher
 
 ROWS, SHARD = 1_000_000, 1000
 
@@ -175,7 +176,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from wav2small.annotate import annotate
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 annotate([Path(sys.argv[1])], Path(sys.argv[2]), load_teacher("bundled"))
 # ru_maxrss would be that of the process that started this one
 status = Path("/proc/self/status").read_text()

@@ -47,8 +47,8 @@ from wav2small.metrics import concordance_cc
 from wav2small.models import OnnxModel
 from wav2small.students import STUDENTS, Student, student
 from wav2small.students.streaming import Streaming, StreamingConfig
-from wav2small.teachers import load_teacher
 from wav2small.teachers.bundled import BundledTeacher
+from wav2small.teachers.loading import load_teacher
 
 STUDENT = Student(StreamingConfig(), Streaming, "10 ms hop: trains fast")
 """The student of the study if no other is named."""

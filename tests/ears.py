@@ -12,7 +12,7 @@ import numpy as np
 
 from wav2small import audio
 from wav2small.errors import InputError
-from wav2small.teachers import TeacherInfo
+from wav2small.teachers.base import TeacherInfo
 
 EVIL = 0.75
 """Level of a constant signal that no teacher survives."""

@@ -24,7 +24,7 @@ from wav2small.annotate import AnnotateConfig, annotate
 from wav2small.engines import Processes, environment
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 from wav2small.workers import Limits, load_on
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=4)

@@ -30,7 +30,7 @@ from wav2small.distill import (
 )
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore
-from wav2small.teachers import TeacherInfo
+from wav2small.teachers.base import TeacherInfo
 
 
 class Brightness:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wav2small.errors import InputError
 from wav2small.finetune.fusion import fit_weights, write_ensemble
 from wav2small.metrics import concordance_cc
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 
 
 def concordance(weights: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> float:

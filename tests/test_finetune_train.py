@@ -28,7 +28,7 @@ from wav2small.finetune.table import Table
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import FinetuneConfig, finetune, parameter_groups
 from wav2small.labels import LabelStore
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 
 SIGNALS = [
     clip(np.random.default_rng(i), 1, 3)[:n] for i, n in enumerate([8000, 5000, 700])

@@ -22,7 +22,7 @@ from wav2small.finetune.labelling.words import (
     prompt,
 )
 from wav2small.finetune.parts.text import sentence_encoder
-from wav2small.teachers import TeacherInfo
+from wav2small.teachers.base import TeacherInfo
 
 INFO = TeacherInfo("reader", "reader-1", "Apache-2.0", "unknown")
 REPLY = '{"arousal": 0.25, "dominance": 0.5, "valence": 1}'

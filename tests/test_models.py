@@ -17,7 +17,7 @@ from wav2small.errors import InputError
 from wav2small.evaluate import agreement
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 
 RNG = np.random.default_rng(0)
 SIGNALS = [RNG.normal(size=n).astype(np.float32) for n in (640, 5000)]

@@ -8,13 +8,13 @@ import torch
 
 from wav2small import checkpoint
 from wav2small.errors import InputError
-from wav2small.teachers import TEACHERS, load_teacher
 from wav2small.teachers.bundled import (
     ASSET,
     BundledTeacher,
     TeacherConfig,
     TeacherNetwork,
 )
+from wav2small.teachers.loading import TEACHERS, load_teacher
 
 RNG = np.random.default_rng(0)
 LENGTHS = (64, 65, 500, 8191, 16000, 40001)

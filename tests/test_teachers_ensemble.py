@@ -13,8 +13,9 @@ import teacher_checkpoints as made
 from teacher_checkpoints import ADV, SIGNALS
 
 from wav2small.errors import InputError
-from wav2small.teachers import ENSEMBLES, TeacherInfo, load_teacher
+from wav2small.teachers.base import TeacherInfo
 from wav2small.teachers.ensemble import EnsembleTeacher, Member
+from wav2small.teachers.loading import ENSEMBLES, load_teacher
 
 
 class Constant:

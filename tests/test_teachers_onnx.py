@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from wav2small.errors import InputError
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 from wav2small.teachers.onnx import OnnxTeacher
 
 SIGNAL = (0.1 * np.random.default_rng(0).normal(size=500)).astype(np.float32)

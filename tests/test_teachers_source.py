@@ -12,7 +12,7 @@ import teacher_checkpoints as made
 from teacher_checkpoints import SIGNALS
 
 from wav2small.errors import InputError
-from wav2small.teachers import load_teacher
+from wav2small.teachers.loading import load_teacher
 from wav2small.teachers.source import Source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -15,7 +15,7 @@ import torch
 from teacher_checkpoints import ADV, BASE_FORM, LARGE_FORM, SIGNALS
 
 from wav2small.errors import InputError
-from wav2small.teachers import load_member, load_teacher
+from wav2small.teachers.loading import load_member, load_teacher
 from wav2small.teachers.transformers import BACKBONES, TransformersTeacher, _backbone
 
 KINDS = [

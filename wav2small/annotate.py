@@ -21,7 +21,7 @@ from .engines import Engine, ThisProcess
 from .errors import InputError
 from .labelling import AnnotateConfig, Labelled, Shard
 from .labels import LabelStore
-from .teachers import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo
 from .workers import Load
 
 __all__ = ["AnnotateConfig", "AnnotateReport", "annotate"]

@@ -17,7 +17,7 @@ from typing import Any
 from .engines import Crew, check_load, environment
 from .errors import InputError
 from .labelling import AnnotateConfig, Heard, Labelled, Shard
-from .teachers import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo
 from .workers import Limits, Load, Worker
 
 ATTEMPTS = 3

@@ -35,7 +35,9 @@ from .labels import Labels, LabelStore
 from .losses import score_losses
 from .metrics import concordance_cc
 from .students import student
-from .teachers import Teacher, licence, load_teacher
+from .teachers import licence
+from .teachers.base import Teacher
+from .teachers.loading import load_teacher
 
 
 @dataclass(frozen=True)

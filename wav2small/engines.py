@@ -17,7 +17,7 @@ from typing import Protocol
 
 from .errors import InputError
 from .labelling import AnnotateConfig, Heard, Labelled, Labeller, Shard, Task
-from .teachers import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo
 from .workers import ClosedError, Limits, Load, Worker
 
 

@@ -25,7 +25,7 @@ from .adv import DIMENSIONS, SAMPLING_RATE
 from .errors import InputError
 from .gate import SpeechGate, load_gate
 from .labels import HUMAN, SourceKey, Stretch
-from .teachers import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo
 
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""

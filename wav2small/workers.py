@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from . import audio
 from .errors import InputError
 from .labelling import AnnotateConfig, Care, Heard, Labelled, Labeller, Shard, Task
-from .teachers import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo
 
 IDLE_SECONDS = 60.0
 """Time in seconds after which a process without work ends."""

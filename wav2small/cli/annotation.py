@@ -141,7 +141,7 @@ def annotate(
     from ..annotate import annotate as run
     from ..engines import Engine, Processes, ThisProcess
     from ..labels import LabelStore
-    from ..teachers import load_teacher
+    from ..teachers.loading import load_teacher
     from ..workers import Limits, load_on
 
     load = partial(

@@ -73,7 +73,7 @@ def distill(
         from ..distill import DistillConfig
         from ..distill import distill as train
         from ..labels import LabelStore
-        from ..teachers import load_teacher
+        from ..teachers.loading import load_teacher
 
     config = DistillConfig(
         student=student,

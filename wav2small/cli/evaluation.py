@@ -86,7 +86,7 @@ def evaluate(
     from ..evaluate import evaluate as compare
     from ..labels import LabelStore
     from ..models import load_model
-    from ..teachers import TEACHERS, load_teacher
+    from ..teachers.loading import TEACHERS, load_teacher
 
     store = LabelStore.open(labels)
     read = store.read()

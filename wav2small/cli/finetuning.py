@@ -448,7 +448,7 @@ def ask(
     import shlex
 
     from ..finetune.labelling.words import Program, annotate_by_words
-    from ..teachers import TeacherInfo
+    from ..teachers.base import TeacherInfo
     from ..teachers.licence import canonical
 
     *sources, out = paths

@@ -36,7 +36,7 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
             print(f"{name:<20} {count:>9,} parameters  {entry.description}")
     elif what is Table.teachers:
         with extra("train"):
-            from ..teachers import ENSEMBLES, TEACHERS, load_teacher
+            from ..teachers.loading import ENSEMBLES, TEACHERS, load_teacher
 
         for name in TEACHERS:
             info = load_teacher(name).info

@@ -13,7 +13,7 @@ from wav2small.export.base.files import atomic_write
 
 from ..adv import DIMENSIONS
 from ..metrics import bootstrap_interval, concordance_cc
-from ..teachers import check_lengths
+from ..teachers.base import check_lengths
 from .backbones import Backbone, batches, pad
 from .parts.pooling import MeanDeviation
 

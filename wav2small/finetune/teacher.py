@@ -14,8 +14,8 @@ import torch
 
 from .. import checkpoint
 from ..errors import InputError
-from ..teachers import TeacherInfo, check_lengths
 from ..teachers import licence as licences
+from ..teachers.base import TeacherInfo, check_lengths
 from ..teachers.description import FILE, Description
 from . import FORMAT, find
 from .backbones import batches, build_backbone, load_weights, pad, to_arrays
@@ -109,7 +109,7 @@ class FinetunedTeacher:
         gender: np.ndarray | None = None,
         text: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Score signals, see :class:`wav2small.teachers.Teacher`.
+        """Score signals, see :class:`wav2small.teachers.base.Teacher`.
 
         Where gender or text are known all layers are run: exits do not hear of them.
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..errors import InputError
 from ..features import LogMel, frame_mask, normalize
-from . import TeacherInfo
+from .base import TeacherInfo
 
 ASSET = Path(__file__).parent.parent / "assets" / "teacher"
 
@@ -210,7 +210,7 @@ class BundledTeacher:
         )
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals, see :class:`wav2small.teachers.Teacher`."""
+        """Score signals, see :class:`wav2small.teachers.base.Teacher`."""
         lengths = torch.tensor([len(signal) for signal in signals])
         batch = torch.zeros(len(signals), int(lengths.max()))
         for row, signal in zip(batch, signals, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ import numpy as np
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from . import TeacherInfo
+from .base import TeacherInfo
 from .description import Description, check_keys
 from .licence import most_restrictive
 
 if TYPE_CHECKING:
-    from . import Teacher
+    from .base import Teacher
 
 
 @dataclass(frozen=True)
@@ -93,22 +93,20 @@ class EnsembleTeacher:
         )
 
     @classmethod
-    def load(cls, path: Path, *, policy: str) -> EnsembleTeacher:
+    def load(cls, path: Path, load_member: Callable[[str], Teacher]) -> EnsembleTeacher:
         """Load the ensemble that a file describes.
 
         Args:
             path: a file with ``members``; each has ``teacher``
-                (as :func:`wav2small.teachers.load_teacher` takes it,
+                (as :func:`wav2small.teachers.loading.load_teacher` takes it,
                 or a path from the file's folder)
                 and may have ``weight`` and ``clip``
-            policy: see :data:`wav2small.teachers.licence.Policy`
+            load_member: loads a teacher by its name or path
 
         Raises:
-            InputError: if a member cannot be loaded, or is an ensemble itself
+            InputError: if a member cannot be loaded
 
         """
-        from . import load_member
-
         description = Description.read(path)
         members = []
         for entry in description.members or []:
@@ -123,7 +121,7 @@ class EnsembleTeacher:
                 raise InputError(f'"clip" must be true or false, got {clip}: {path}')
             beside = path.parent / name
             known = str(beside) if beside.exists() else name
-            teacher = load_member(known, policy, single=True)
+            teacher = load_member(known)
             members.append(Member(teacher, float(weight), clip))
         return cls(
             description.name or _name(path),
@@ -141,7 +139,7 @@ class EnsembleTeacher:
         return self
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals, see :class:`wav2small.teachers.Teacher`."""
+        """Score signals, see :class:`wav2small.teachers.base.Teacher`."""
         total = np.zeros((len(signals), len(DIMENSIONS)), np.float32)
         for member, weight, given in zip(
             self.members, self.weights, self.given, strict=True

@@ -15,7 +15,7 @@ from wav2small.export.base.reading import parse_yaml, read_text
 
 from ..errors import InputError
 from ..models import OnnxModel
-from . import TeacherInfo
+from .base import TeacherInfo
 from .description import FILE, Description
 from .licence import ANY, UNKNOWN, canonical, check
 
@@ -90,7 +90,7 @@ class OnnxTeacher:
         )
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals one by one, see :class:`wav2small.teachers.Teacher`."""
+        """Score signals one by one, see :class:`wav2small.teachers.base.Teacher`."""
         return self.outputs.to_scores(self.model.predict(signals))
 
 

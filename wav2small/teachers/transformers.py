@@ -18,7 +18,7 @@ import torch
 from wav2small.export.base.files import sha256
 
 from ..errors import InputError
-from . import TeacherInfo, check_lengths
+from .base import TeacherInfo, check_lengths
 from .description import FILE, Description, Outputs
 from .licence import canonical, check
 from .source import WEIGHTS, Source, read_json
@@ -155,7 +155,7 @@ class TransformersTeacher:
         return self
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals, see :class:`wav2small.teachers.Teacher`.
+        """Score signals, see :class:`wav2small.teachers.base.Teacher`.
 
         A dimension that the model does not give is NaN.
 

@@ -19,7 +19,7 @@ from ... import __version__, audio
 from ...adv import DIMENSIONS
 from ...errors import InputError
 from ...labels import LabelStore
-from ...teachers import TeacherInfo
+from ...teachers.base import TeacherInfo
 from .prosody import words
 
 Answer = Callable[[str], str]

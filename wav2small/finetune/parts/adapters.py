@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..backbones import Backbone
+from ..backbones.base import Backbone
 
 LORA_TARGETS = ("intermediate_dense", "output_dense")
 """Linear layers that low-rank updates go to: the dense layers of a block.

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ...adv import DIMENSIONS
 from ...errors import InputError
 from ...metrics import concordance_cc
-from ...teachers import check_lengths
+from ...teachers.base import check_lengths
 from ..backbones import States, pad
 from ..network import FinetuneNetwork
 

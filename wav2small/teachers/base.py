@@ -1,0 +1,88 @@
+"""What a teacher is: something that scores signals, and where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..adv import DIMENSIONS
+from ..errors import InputError
+from . import licence as licences
+
+
+@dataclass(frozen=True)
+class TeacherInfo:
+    """Where a teacher's scores come from and what may be done with them."""
+
+    name: str
+    """Short name, as it appears in labels."""
+
+    revision: str
+    """Identifier of the exact weights, e.g. their SHA-256."""
+
+    licence: str
+    """SPDX identifier of the weights' licence."""
+
+    training_data: str
+    """The data sets it was trained on, with their licences."""
+
+    order: str = ",".join(DIMENSIONS)
+    """What the model's own outputs are, in their order; its scores are in ours."""
+
+    range: str = "about 0..1"
+    """Range of its scores."""
+
+    members: tuple[TeacherInfo, ...] = ()
+    """Of whom an ensemble consists."""
+
+    use: str = ""
+    """``any`` or ``research-only``: what may be made with it, by its licence,
+    its members' and its own word; see :mod:`wav2small.teachers.licence`."""
+
+    def __post_init__(self) -> None:
+        marks = [self.use, licences.use(self.licence), *(m.use for m in self.members)]
+        mark = licences.RESEARCH if licences.RESEARCH in marks else licences.ANY
+        object.__setattr__(self, "use", mark)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON holds them, without those that are empty."""
+        fields = asdict(self) | {"members": [m.to_dict() for m in self.members]}
+        return {key: value for key, value in fields.items() if value}
+
+
+class Teacher(Protocol):
+    """Anything that scores signals.
+
+    Shape:
+        signals: a sequence of arrays ``(time,)``,
+            float32 in [-1, 1] at 16 kHz, lengths may differ
+        scores: ``(len(signals), 3)``, float32,
+            arousal, dominance, valence, each in about 0..1
+
+    A signal's scores do not depend on the other signals of the call
+    (to 1e-5).
+    """
+
+    info: TeacherInfo
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """Score signals."""
+        ...
+
+
+def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:
+    """Refuse signals that are too short for a frame.
+
+    Raises:
+        InputError: if one is
+
+    """
+    for signal in signals:
+        if len(signal) < least:
+            raise InputError(
+                f"signal must have at least {least} samples at 16 kHz, "
+                f"got {len(signal)}: leave it out"
+            )
