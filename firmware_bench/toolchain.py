@@ -22,7 +22,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wav2small.export.base.errors import BenchError
+from wav2small.export.base.errors import BenchError, BenchToolError
 from wav2small.export.base.files import replace_file
 
 ARCHITECTURES = {
@@ -226,7 +226,7 @@ def _compiler(name: str) -> tuple[tuple[str, ...], str]:
                 f"ziglang {version('ziglang')}"
             )
         except PackageNotFoundError as error:
-            raise BenchError(
+            raise BenchToolError(
                 "ziglang must be installed to compile, got none: "
                 "pip install wav2small[firmware]"
             ) from error
@@ -236,7 +236,7 @@ def _compiler(name: str) -> tuple[tuple[str, ...], str]:
         )
     found = shutil.which(name)
     if found is None:
-        raise BenchError(
+        raise BenchToolError(
             f"{name} must be installed to compile with it, got none: "
             f"install it, or choose {ZIG}, which comes with wav2small[firmware]"
         )
@@ -334,7 +334,7 @@ def _compile(
                 timeout=_SECONDS,
             )
         except subprocess.TimeoutExpired as error:
-            raise BenchError(
+            raise BenchToolError(
                 f"code must compile within {_SECONDS} s, got no end: "
                 "try a smaller model"
             ) from error
@@ -354,6 +354,6 @@ def _failure(said: str) -> BenchError:
         return NoRoomError(over)
     lines = [line.strip() for line in said.splitlines() if "error" in line]
     line = " ".join((lines or said.split("\n"))[0].split())
-    return BenchError(
+    return BenchToolError(
         f"code must compile and link, got '{line[:160]}': export it again"
     )

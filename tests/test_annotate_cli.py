@@ -38,7 +38,7 @@ def test_non_speech(run, audio, tmp_path):
     code, _, error = run(
         "annotate", audio, out, "--teacher", STUDENT, "--resume", "--workers", 0
     )
-    assert code == 1
+    assert code == 2
     assert "config must be that of the labels" in error
 
 
@@ -54,7 +54,7 @@ def test_engine_and_scheduler_need_each_other(run, audio, tmp_path, words):
 def test_a_device_that_is_not_there(run, audio, tmp_path):
     words = (audio, tmp_path / "labels", "--teacher", STUDENT, "--device", "cuda")
     code, _, error = run("annotate", *words)
-    assert code == 1
+    assert code == 2
     assert "device must be cpu for the teacher wav2small-rt-mini" in error
 
 

@@ -239,7 +239,7 @@ def test_students_that_are_none(text, message, run, tmp_path, capsys):
     pytest.importorskip("torch")
     path = tmp_path / "student.json"
     path.write_text(text)
-    assert run("bench", "--student", path) == 1
+    assert run("bench", "--student", path) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1
     assert "Traceback" not in error
@@ -253,8 +253,8 @@ def test_students_that_are_none(text, message, run, tmp_path, capsys):
         (["bench", MODEL, "--baseline", "x"], 2, "need --emulate"),
         (["bench", MODEL, "--max-push-instructions", "9"], 2, "need --emulate"),
         (["bench", MODEL, "--audio", "x"], 2, "need --emulate"),
-        (["bench", MODEL, "--emulate", "--compiler", "cc"], 1, "compiler must be zig"),
-        (["bench", MODEL, "--emulate", "--baseline", "x"], 1, "must be a report"),
+        (["bench", MODEL, "--emulate", "--compiler", "cc"], 2, "compiler must be zig"),
+        (["bench", MODEL, "--emulate", "--baseline", "x"], 2, "must be a report"),
         (["bench", MODEL, "--emulate", "--growth", "-1"], 2, "--growth"),
     ],
 )

@@ -1,5 +1,5 @@
 """The errors that a user can mend."""
 
-from wav2small.export.base.errors import BenchError, ExportError, InputError
+from wav2small.export.base.errors import BenchError, ExportError, InputError, ToolError
 
-__all__ = ["BenchError", "ExportError", "InputError"]
+__all__ = ["BenchError", "ExportError", "InputError", "ToolError"]

@@ -11,6 +11,18 @@ class InputError(ValueError):
     any other exception is a bug and shows one.
     """
 
+    exit_code = 2
+    """With which the command line ends."""
+
+
+class ToolError(InputError):
+    """A package, a compiler or an emulator is missing or fails.
+
+    Nothing is wrong with what the caller handed over.
+    """
+
+    exit_code = 3
+
 
 class ExportError(InputError):
     """A model cannot be exported, quantised, compared or packed."""
@@ -21,6 +33,12 @@ class BenchError(InputError):
 
     A model that does not fit is no error but a result.
     """
+
+
+class BenchToolError(BenchError, ToolError):
+    """The compiler or the emulator of the bench is missing or fails."""
+
+    exit_code = 3
 
 
 def one_line(error: BaseException) -> str:

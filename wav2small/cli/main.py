@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,10 @@ from .terminal import extra, say
 
 app = typer.Typer(
     name="wav2small",
-    help="Tiny speech-emotion models for hearing aids.",
+    help="Tiny speech-emotion models for hearing aids.\n\n"
+    "Exit codes: 0 done, fits or holds; 1 does not fit or does not hold, nothing else; "
+    "2 wrong usage or wrong input; 3 a package or tool is missing or fails; "
+    "4 something that was asked could not be checked.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,19 +66,36 @@ def demo(
     run(out)
 
 
+PATH_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+"""What the system says of a path that the user gave."""
+
+
 def main() -> None:
-    """Run the command line; what a user can mend is one line, exit code 1."""
+    """Run the command line; what a user can mend is one line."""
     try:
         app()
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
-    except BrokenPipeError:
-        # the reader went away, as with 'head'; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except ValueError as error:
-        if not isinstance(error, InputError):
+    except SystemExit as done:
+        if not isinstance(done.__context__, BrokenPipeError):
             raise
+        # the reader went away, as with 'head'; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        sys.exit(141)
+    except InputError as error:
         say("error: " + " ".join(str(error).split()))
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        say("error: " + " ".join(str(error).split()))
+        sys.exit(2 if isinstance(error, PATH_ERRORS) else 3)
+    except Exception:
+        # a bug: 1 would say that a model does not fit
+        traceback.print_exc()
+        sys.exit(3)

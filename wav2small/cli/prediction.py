@@ -88,4 +88,4 @@ def predict(
     if as_json:
         print(to_json(rows))
     if failed == len(sources):
-        raise typer.Exit(1)
+        raise typer.Exit(2)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ..adv import DIMENSIONS
-from ..errors import InputError
+from ..errors import ToolError
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
@@ -149,7 +149,7 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise ToolError(
             f"package {error.name} is missing: pip install 'wav2small[{name}]'"
         ) from error
 
@@ -182,6 +182,6 @@ def say(text: str) -> None:
 
 
 def fail(text: str) -> NoReturn:
-    """End with one line and exit code 1."""
+    """Say in one line what does not hold, and end with exit code 1."""
     say(f"error: {text}")
     raise typer.Exit(1)

@@ -1,0 +1,142 @@
+"""The command line's exit codes: what each command ends with, and why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wav2small import cli
+from wav2small.errors import BenchError, ExportError, InputError, ToolError
+from wav2small.export.base.errors import BenchToolError
+
+WRONG_INPUT = [
+    ["annotate", "nowhere", "labels"],
+    ["distill", "nowhere", "run"],
+    ["evaluate", "wav2small-rt-mini", "nowhere"],
+    ["export", "nowhere", "out"],
+    ["compare", "nowhere", "wav2small-rt-mini"],
+    ["bench", "nowhere"],
+    ["bench", "wav2small-rt-mini", "--target", "nowhere"],
+    ["bench", "wav2small-rt-mini", "--ram", "much"],
+    ["predict", "nowhere"],
+    ["predict", "text.wav"],
+    ["finetune", "nowhere.csv", "out", "--backbone", "nowhere"],
+    ["layers", "nowhere.csv", "--backbone", "nowhere"],
+    ["select", "nowhere", "out.csv", "--count", "3"],
+    ["ask", "nowhere", "out", "--program", "true"],
+]
+WRONG_USE = [
+    ["annotate", "one"],
+    ["distill"],
+    ["evaluate", "wav2small-rt-mini"],
+    ["export", "one"],
+    ["compare", "one"],
+    ["bench"],
+    ["predict"],
+    ["finetune"],
+    ["layers"],
+    ["select"],
+    ["ask"],
+    ["list", "cats"],
+    ["demo", "--cats"],
+    ["nothing"],
+]
+
+
+@pytest.fixture
+def end(monkeypatch, tmp_path, capfd):
+    """Run the command line in an empty folder; exit code and what it said."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.wav").write_text("not audio")
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["wav2small", *words])
+        try:
+            cli.main()
+        except SystemExit as done:
+            return int(done.code or 0), capfd.readouterr().err
+        return 0, capfd.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize("words", [*WRONG_INPUT, *WRONG_USE], ids=" ".join)
+def test_wrong_input_and_wrong_use_are_2(words, end):
+    code, said = end(*words)
+    assert code == 2, said
+    assert "Traceback" not in said
+
+
+def test_every_command_is_tested():
+    tested = {words[0] for words in WRONG_USE}
+    names = {
+        entry.name or entry.callback.__name__ for entry in cli.app.registered_commands
+    }
+    assert names <= tested | {"demo"}
+
+
+@pytest.mark.parametrize("budget", [["--ram", "1KiB"], ["--flash", "9KiB"]])
+def test_what_does_not_fit_is_1(budget, end):
+    assert end("bench", "wav2small-rt-mini", *budget)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("x must be y, got z"), 2),
+        (ExportError("x must be y, got z"), 2),
+        (BenchError("x must be y, got z"), 2),
+        (ToolError("x must be y, got z"), 3),
+        (BenchToolError("x must be y, got z"), 3),
+        (IsADirectoryError(21, "Is a directory", "out"), 2),
+        (OSError(28, "No space left on device", "out"), 3),
+        (ZeroDivisionError("a bug"), 3),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(32, "Broken pipe"), 141),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_errors(error, code, end, monkeypatch):
+    def raises(*_):
+        raise error
+
+    monkeypatch.setattr("wav2small.models.find_onnx", raises)
+    # what is written to a pipe that is gone is left out
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    got, said = end("bench", "wav2small-rt-mini")
+    assert got == code
+    assert ("Traceback" in said) is isinstance(error, ZeroDivisionError)
+
+
+def test_a_missing_package_is_3(end, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("wav2small.students")]:
+        monkeypatch.delitem(sys.modules, name)
+    code, said = end("bench", "--student", "wav2small-rt")
+    assert code == 3
+    assert "pip install 'wav2small[train]'" in said
+
+
+def test_a_reader_that_goes_away():
+    done = subprocess.run(
+        f"'{sys.executable}' -c 'from wav2small.cli import main; main()' list targets"
+        " | true; exit ${PIPESTATUS[0]}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 141), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_says_them(end, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["wav2small", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = " ".join(capfd.readouterr().out.split())
+    assert "1 does not fit or does not hold, nothing else; 2 wrong usage" in said
