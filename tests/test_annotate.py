@@ -15,6 +15,7 @@ from wav2small import annotate as annotate_module
 from wav2small.annotate import AnnotateConfig, annotate
 from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
+from wav2small.labelling import FAILURES
 from wav2small.labels import LabelStore
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)
@@ -607,3 +608,20 @@ def test_overwrite_leaves_other_files(tmp_path):
     (out / "notes.txt").write_text("mine")
     assert annotate([tmp_path / "audio"], out, Ear(), overwrite=True).labelled == 1
     assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("first", [1000, 2000], ids=["raises", "not finite"])
+def test_a_teacher_that_fails_on_each_file_ends_the_run(tmp_path, first):
+    for item in range(FAILURES):
+        write(tmp_path / f"audio/{item:02}.wav", 0.5 + item / 100, first)
+    with pytest.raises(InputError, match=f"it failed on {FAILURES} files in a row"):
+        annotate([tmp_path / "audio"], tmp_path / "l", Moody())
+
+
+def test_failures_that_are_not_in_a_row_are_those_of_files(tmp_path):
+    for item in range(FAILURES - 1):
+        write(tmp_path / f"audio/a{item:02}.wav", 0.5, 1000)
+        write(tmp_path / f"audio/c{item:02}.wav", 0.5, 1000)
+    write(tmp_path / "audio/b.wav", 0.5, 300)
+    report = annotate([tmp_path / "audio"], tmp_path / "l", Moody())
+    assert (report.labelled, len(report.errors)) == (1, 2 * (FAILURES - 1))

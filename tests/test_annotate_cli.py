@@ -69,3 +69,21 @@ def test_progress_says_hours_speed_and_end(monkeypatch):
         (10, 100, "0.00 h of audio, 0.0 x real time, 0 errors"),
         (40, 100, "2.00 h of audio, 360.0 x real time, 1 min left, 2 errors"),
     ]
+
+
+def test_no_label_is_no_success(run, tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio/a.wav").write_text("<html>")
+    words = (tmp_path / "audio", tmp_path / "labels", "--teacher", STUDENT)
+    code, _, error = run("annotate", *words, "--workers", 0)
+    assert code != 0
+    assert "audio must give at least one label, got none of 1 files" in error
+    assert (tmp_path / "labels" / "errors.csv").is_file()
+
+
+def test_mean_over_raters_is_said(run, audio, tmp_path):
+    (audio / "m.csv").write_text("file,arousal\nspeech.wav,0\nspeech.wav,1\n")
+    words = (audio / "m.csv", tmp_path / "labels", "--teacher", STUDENT)
+    code, _, error = run("annotate", *words, "--workers", 0)
+    assert code == 0
+    assert "1 recordings have several rows of scores by humans: their mean" in error

@@ -167,3 +167,76 @@ def test_manifest_with_absolute_paths(tmp_path):
     root, sources = audio.find([table])
     assert root == tmp_path
     assert [source.name for source in sources] == ["a/x.wav", "b/y.wav"]
+
+
+def find_in(folder, text, name="m.csv"):
+    (folder / name).write_text(text)
+    return audio.find([folder / name])[1]
+
+
+@pytest.mark.parametrize(
+    "header", [" file, start ,END,Speaker", "File,Start,end ,SPEAKER"]
+)
+def test_blanks_and_case_of_a_header(tmp_path, header):
+    (source,) = find_in(tmp_path, f"{header}\na.wav, 1 , 2 ,anna\n")
+    assert source.key == ("a.wav", 1, 2)
+    assert source.metadata == {"speaker": "anna"}
+
+
+def test_header_of_parquet(tmp_path):
+    table = pd.DataFrame({"file": ["a.wav"], " start": [0.5], "End": [2]})
+    table.to_parquet(tmp_path / "m.parquet")
+    _, (source,) = audio.find([tmp_path / "m.parquet"])
+    assert source.key == ("a.wav", 0.5, 2)
+
+
+def test_a_column_comes_once(tmp_path):
+    with pytest.raises(InputError, match=r"once, got 'start' 2 times: .*m\.csv"):
+        find_in(tmp_path, "file,start, Start\na.wav,1,2\n")
+    # what is not read may come as often as it likes
+    assert find_in(tmp_path, "file,x,x\na.wav,1,2\n")
+
+
+def test_words_are_understood_or_refused_with_their_row(tmp_path):
+    text = "file,split,gender,speaker\na.wav,Test1,F,3.0\nb.wav,Validation,Male,3\n"
+    first, second = find_in(tmp_path, text)
+    assert first.metadata == {"split": "test", "gender": "female", "speaker": "3"}
+    assert second.metadata == {"split": "dev", "gender": "male", "speaker": "3"}
+    for column, word in (("split", "fold1"), ("gender", "2")):
+        with pytest.raises(InputError, match=f"got '{word}'.*: row 2 of .*m.csv"):
+            find_in(tmp_path, f"file,{column}\na.wav,\nb.wav,{word}\n")
+
+
+def test_floating_speakers_of_parquet_are_those_of_csv(tmp_path):
+    table = pd.DataFrame({"file": ["a.wav", "b.wav"], "speaker": [3.0, None]})
+    table.to_parquet(tmp_path / "m.parquet")
+    _, (first, second) = audio.find([tmp_path / "m.parquet"])
+    assert (first.metadata, second.metadata) == ({"speaker": "3"}, {})
+
+
+def test_a_row_for_each_rater(tmp_path):
+    first, second = find_in(
+        tmp_path,
+        "file,arousal,dominance,valence,emotion\n"
+        "a.wav,.1,.2,,anger\na.wav,.9,,,fear\na.wav,.2,.4,,Anger\n"
+        "b.wav,.5,.5,.5,fear\nb.wav,,,,anger\n",
+    )
+    np.testing.assert_allclose(first.human, [0.4, 0.3, np.nan])
+    assert first.ratings == 3
+    assert first.metadata == {"emotion": "anger"}
+    assert (second.human, second.ratings) == ((0.5, 0.5, 0.5), 1)
+    assert second.metadata == {}  # as many say one as the other
+
+
+def test_raters_in_tables_of_their_own(tmp_path):
+    for name, score in (("a.csv", 0.2), ("b.csv", 0.4)):
+        (tmp_path / name).write_text(f"file,arousal\nx.wav,{score}\n")
+    _, (source,) = audio.find([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert source.human[0] == pytest.approx(0.3)
+
+
+def test_a_recording_is_of_one_split(tmp_path):
+    (tmp_path / "a.csv").write_text("file,split\nx.wav,train\n")
+    (tmp_path / "b.csv").write_text("file,split\nx.wav,test\n")
+    with pytest.raises(InputError, match=r"must be one, got test and train: x\.wav"):
+        audio.find([tmp_path / "a.csv", tmp_path / "b.csv"])

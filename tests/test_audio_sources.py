@@ -62,3 +62,43 @@ def test_name_that_is_not_utf8(tmp_path):
     (tmp_path / os.fsdecode(b"\xff.wav")).touch()
     with pytest.raises(InputError, match=r"must be UTF-8, got b'.*xff.wav'"):
         audio.find([tmp_path])
+
+
+def test_names_as_they_were_given(tmp_path, monkeypatch):
+    touch(tmp_path, "a/b.wav", "a/c/d.wav")
+    (tmp_path / "a/m.csv").write_text(f"file\nb.wav\n{tmp_path}/a/c/d.wav\n")
+    monkeypatch.chdir(tmp_path)
+
+    def given(*paths):
+        return [source.given for source in audio.find(paths)[1]]
+
+    assert given("a/b.wav") == ["a/b.wav"]
+    assert given("a") == ["a/b.wav", "a/c/d.wav"]
+    assert given(tmp_path / "a/b.wav") == [f"{tmp_path}/a/b.wav"]
+    assert given("a/m.csv") == ["a/b.wav", f"{tmp_path}/a/c/d.wav"]
+    monkeypatch.chdir(tmp_path / "a")
+    assert given("b.wav", "m.csv") == ["b.wav", f"{tmp_path}/a/c/d.wav"]
+    assert given(".") == ["./b.wav", "./c/d.wav"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ("0,2,test", "1,3,train", "test and train"),
+        ("0,2,train", "1,3,dev", "train and dev"),
+        (",,test", "1,3,", "test and none"),
+        (",,", "1,3,dev", "none and dev"),
+        ("0,1,test", "1,3,train", None),
+        (",,", "1,3,train", None),
+        ("0,2,test", "1,3,test", None),
+    ],
+)
+def test_no_audio_is_of_two_splits(tmp_path, first, second, refused):
+    (tmp_path / "m.csv").write_text(
+        f"file,start,end,split\nx.wav,{first}\nx.wav,{second}\ny.wav,0,9,test\n"
+    )
+    if refused is None:
+        assert len(audio.find([tmp_path / "m.csv"])[1]) == 3
+        return
+    with pytest.raises(InputError, match=rf"must be one, got {refused} of .*: x\.wav"):
+        audio.find([tmp_path / "m.csv"])

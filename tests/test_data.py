@@ -23,6 +23,7 @@ from wav2small.data import (
     vary,
     without_speech,
 )
+from wav2small.errors import InputError
 
 NOTHING = AugmentConfig(
     speed=0.0,
@@ -279,3 +280,12 @@ def test_noises_skip_what_cannot_be_read(files, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(800), 16000)
     assert len(read_noises(tmp_path)) == 2
     assert read_noises(None) == []
+
+
+def test_noise_that_cannot_be_used_is_no_noise(tmp_path):
+    (tmp_path / "a.wav").write_text("<html>")
+    with pytest.raises(InputError, match=r"must be recordings .* got none of 1 in"):
+        read_noises(tmp_path)
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 16000)
+    with pytest.raises(InputError, match="it is silent"):
+        read_noises(tmp_path)

@@ -443,3 +443,30 @@ def test_an_undefined_score_is_never_the_best(labels, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "concordance_cc", lambda *_: next(scores))
     best = run(labels, tmp_path / "run", evaluations=3)
     assert best["metrics"]["mean"] == 0.5
+
+
+def test_held_out_rows_in_the_spellings_of_corpora(labels):
+    read = LabelStore.open(labels).read()
+    read.metadata["split"][:] = ["Train"] * 6 + ["Development"] * 4 + ["Test1"] * 6
+    train, dev = split_dev(read, 0.2, 0)
+    assert (list(train), list(dev)) == ([*range(6)], [*range(6, 10)])
+    read.metadata["split"][3] = "fold1"
+    with pytest.raises(InputError, match="split must be one of"):
+        split_dev(read, 0.2, 0)
+
+
+@pytest.mark.parametrize("count", [3, 4, 12])
+def test_a_few_files_of_unknown_speakers_are_enough(labels, count):
+    read = LabelStore.open(labels).read()
+    read.metadata["speaker"][:] = [None] * 16
+    read.metadata["split"][:] = ["train"] * count + ["test"] * (16 - count)
+    train, dev = split_dev(read, 0.1, 0)
+    assert len(dev) == 2
+    assert sorted([*train, *dev]) == [*range(count)]
+
+
+def test_a_training_that_diverges_is_no_success(labels, tmp_path):
+    config = DistillConfig(**{**FAST, "learning_rate": 1e30})
+    with pytest.raises(InputError, match="training must stay finite, got nan at step"):
+        distill(labels, tmp_path / "run", config, teacher=TEACHER)
+    assert not (tmp_path / "run" / "best").exists()

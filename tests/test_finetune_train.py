@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -396,3 +397,11 @@ def test_unlabelled_and_tested_rows_are_not_learned(tmp_path, table, mel) -> Non
     assert told["labels"]["dev"] == 8
     for key, value in ours.items():
         np.testing.assert_array_equal(value, theirs[key])
+
+
+def test_a_training_that_diverges_is_no_success(
+    table: Table, mel: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="training must stay finite, got nan"):
+        finetune(table, tmp_path / "run", fast(mel, learning_rate=1e30))
+    assert not (tmp_path / "run" / "best").exists()

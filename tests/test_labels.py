@@ -352,3 +352,16 @@ def test_a_folder_that_takes_no_file(tmp_path):
         store.append([ROW], [])
     with pytest.raises(InputError, match="labels cannot be written: "):
         store.to_csv(tmp_path / "nowhere" / "labels.csv")
+
+
+def test_words_of_an_earlier_version(tmp_path):
+    store = create(tmp_path / "l")
+    said = {"split": "Test1", "gender": "F", "speaker": "3.0"}
+    store.append([ROW | said, OTHER], [])
+    metadata = store.read().metadata
+    assert metadata["split"] == [None, "test"]
+    assert metadata["gender"] == [None, "female"]
+    assert metadata["speaker"] == [None, "3"]
+    store.append([ROW | {"split": "fold1"}], [])
+    with pytest.raises(InputError, match=r"split must be .*'fold1'.*: labels .*l$"):
+        store.read()

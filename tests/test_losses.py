@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from wav2small.losses import concordance_loss, score_losses
+from wav2small.errors import InputError
+from wav2small.losses import check_finite, concordance_loss, score_losses
 from wav2small.metrics import concordance_cc
 
 
@@ -48,3 +51,10 @@ def test_losses_are_named():
 def test_shapes_are_checked(shape):
     with pytest.raises(ValueError, match="batch >= 2"):
         concordance_loss(torch.zeros(shape), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_loss(value: float) -> None:
+    check_finite(1e30, 0)
+    with pytest.raises(InputError, match=f"must stay finite, got {value} at step 8"):
+        check_finite(value, 7)

@@ -55,6 +55,9 @@ class AnnotateReport:
     skipped_share: float
     """What the store leaves out, as a share of all audio without errors, in 0..1."""
 
+    averaged: int = 0
+    """Recordings whose scores by humans are the mean of several rows of tables."""
+
 
 def annotate(
     paths: Sequence[Path],
@@ -136,6 +139,7 @@ def annotate(
             store.errors(),
             skipped,
             left_out / (left_out + store.seconds()) if left_out else 0.0,
+            sum(source.ratings > 1 for source in sources),
         )
 
 

@@ -16,6 +16,7 @@ from wav2small.export.base.files import atomic_write
 
 from . import audio
 from .adv import SAMPLING_RATE
+from .errors import InputError
 
 
 class Clips(Sequence[np.ndarray]):
@@ -338,19 +339,27 @@ def read_noises(folder: Path | None, *, seconds: float = 10.0) -> list[np.ndarra
         seconds: at most this much of each recording is kept
 
     Raises:
-        InputError: if there is no audio
+        InputError: if there is no audio, or none of it can be used
 
     """
     if folder is None:
         return []
     _, sources = audio.find([folder])
-    noises = []
+    noises, reason = [], "it is silent"
     for source in sources:
         try:
-            noises.append(audio.beginning(source, seconds))
-        except audio.AudioError:
+            noise = audio.beginning(source, seconds)
+        except audio.AudioError as error:
+            reason = str(error)
             continue
-    return [noise for noise in noises if len(noise) and np.mean(noise**2) > 1e-10]
+        if len(noise) and np.mean(noise**2) > 1e-10:
+            noises.append(noise)
+    if not noises:
+        raise InputError(
+            f"noise must be recordings that can be heard, got none of {len(sources)} "
+            f"in {folder}: {reason}: name others"
+        )
+    return noises
 
 
 def identity(noises: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from wav2small.export.base.files import recover_folder, remove_folder
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
+from .audio.spellings import split_name
 from .data import (
     AugmentConfig,
     Clips,
@@ -32,7 +33,7 @@ from .data import (
 )
 from .errors import InputError
 from .labels import Labels, LabelStore
-from .losses import score_losses
+from .losses import check_finite, score_losses
 from .metrics import concordance_cc
 from .students import student
 from .teachers import licence
@@ -211,7 +212,8 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
     """Split rows into training and development, by speaker where it is known.
 
     Rows whose split is ``test`` are in neither.
-    Those whose split is ``dev`` are the development rows, if there are any.
+    Those whose split is ``dev`` are the development rows, if there are any;
+    else some speakers' are, as many as it takes to have two rows.
 
     Args:
         labels: the rows
@@ -222,10 +224,11 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
         row indices of training and of development, each sorted
 
     Raises:
-        InputError: if either would be empty
+        InputError: if either would be empty, or a split is not understood
 
     """
-    split = np.array([name or "" for name in labels.metadata["split"]])
+    said = labels.metadata["split"]
+    split = np.array([split_name(name) if name else "" for name in said])
     usable = split != "test"
     dev = split == "dev"
     if not dev.any():
@@ -233,10 +236,12 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
         groups = np.array(
             [who or name for who, name in zip(speakers, labels.names, strict=True)]
         )
-        unique = np.unique(groups[usable])
-        count = max(1, round(share * len(unique)))
-        chosen = np.random.default_rng([seed, 2**61]).permutation(unique)[:count]
-        dev = np.isin(groups, chosen) & usable
+        unique, rows = np.unique(groups[usable], return_counts=True)
+        order = np.random.default_rng([seed, 2**61]).permutation(len(unique))
+        # one row has no concordance, but a group must be left to learn from
+        enough = int(np.searchsorted(rows[order].cumsum(), 2)) + 1
+        count = min(max(round(share * len(unique)), enough), len(unique) - 1)
+        dev = np.isin(groups, unique[order[: max(1, count)]]) & usable
     train = usable & ~dev
     if not train.any() or dev.sum() < 2:
         raise InputError(
@@ -446,6 +451,7 @@ def distill(
                 for name, value in parts.items()
             ]
         ).sum()
+        check_finite(loss.item(), step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trainable.values(), 5.0)
@@ -462,6 +468,7 @@ def distill(
             progress("train", step + 1, total, figures)
         if step + 1 in marks:
             scores = predict_clips(average, clips, dev)
+            check_finite(scores.sum(), step)
             row = {
                 name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
                 for axis, name in enumerate(DIMENSIONS)

@@ -8,6 +8,7 @@ not on who labels it, nor on what was labelled before.
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,10 @@ from .teachers.base import Teacher, TeacherInfo
 
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""
+
+FAILURES = 10
+"""Files in a row on which a teacher may fail for one reason;
+then it is the teacher's fault and no file's, and the run ends."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,7 @@ class Labeller:
         self.teacher = teacher
         self.config = config
         self.gate = load_gate(config.gate)
+        self._failed: tuple[str, set[str]] = "", set()
 
     def label(
         self,
@@ -176,7 +182,9 @@ class Labeller:
             pieces = [[c] for c in batch] if job.task.care is Care.alone else [batch]
             for piece in pieces:
                 note("score", sorted({row["file"] for row, _ in piece}))
-                job.take(piece, self._score(piece))
+                scores = self._score(piece)
+                self._watch(piece, scores)
+                job.take(piece, scores)
             heard(job.task.shard.number, job.seconds)
             job.scored.release()
 
@@ -191,6 +199,23 @@ class Labeller:
                 if task.care is not Care.none:
                     job.scored.acquire()
             yield job, None
+
+    def _watch(self, clips: list[Clip], scores: list[np.ndarray | str]) -> None:
+        """End where one file after the other fails for the same reason."""
+        for (row, _), score in zip(clips, scores, strict=True):
+            if not isinstance(score, str):
+                self._failed = "", set()
+                continue
+            # numbers differ from signal to signal, as lengths do
+            reason = re.sub(r"\d+", "#", score)
+            if reason != self._failed[0]:
+                self._failed = reason, set()
+            self._failed[1].add(row["file"])
+            if len(self._failed[1]) == FAILURES:
+                raise _UselessError(
+                    f"teacher must score signals, it failed on {FAILURES} files in a "
+                    f"row: {score}: check its weights and the memory"
+                )
 
     def _score(self, clips: list[Clip]) -> list[np.ndarray | str]:
         """Return three scores for each clip, or why there are none."""

@@ -22,6 +22,7 @@ from wav2small.export.base.reading import read_json
 
 from .adv import DIMENSIONS
 from .audio import METADATA
+from .audio.spellings import SpellingError, canonical
 from .errors import InputError
 from .teachers.licence import RESEARCH, mark
 
@@ -347,7 +348,8 @@ class LabelStore:
         """Return all rows as arrays.
 
         Raises:
-            InputError: if there is no row, or a shard is damaged
+            InputError: if there is no row, a shard is damaged,
+                or a split or gender is not understood
 
         """
         table = self.table()
@@ -368,8 +370,18 @@ class LabelStore:
             scores=matrix(DIMENSIONS),
             human=matrix(HUMAN),
             sha256=table["sha256"].to_pylist(),
-            metadata={name: table[name].to_pylist() for name in METADATA},
+            metadata={name: self._column(table, name) for name in METADATA},
         )
+
+    def _column(self, table: pa.Table, name: str) -> list[str | None]:
+        """Return a column of metadata; an earlier version kept words as they were."""
+        try:
+            return [
+                canonical(name, text) or None if text else None
+                for text in table[name].to_pylist()
+            ]
+        except SpellingError as error:
+            raise InputError(f"{error}: labels {self.folder}") from error
 
     def to_csv(self, path: Path) -> None:
         """Write all rows as CSV; a null is an empty field."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .adv import DIMENSIONS
+from .errors import InputError
 
 
 def concordance_loss(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -57,3 +60,21 @@ def score_losses(prediction: Tensor, truth: Tensor) -> dict[str, Tensor]:
     )
     losses["l1"] = torch.mean(torch.abs(prediction - truth))
     return losses
+
+
+def check_finite(value: float, step: int) -> None:
+    """End a training that has diverged: what it makes is of no use.
+
+    Args:
+        value: loss, or sum of scores
+        step: number of the step, from 0
+
+    Raises:
+        InputError: if the value is NaN or infinite
+
+    """
+    if not math.isfinite(value):
+        raise InputError(
+            f"training must stay finite, got {value} at step {step + 1}: "
+            "lower the learning rate, or look for labels that are not in 0..1"
+        )

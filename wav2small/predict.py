@@ -104,4 +104,4 @@ def predict(
             arousal, dominance, valence = map(float, model.predict([signal])[0])
             scores = arousal, dominance, valence
         end = start + len(signal) / SAMPLING_RATE
-        yield Prediction(str(source.path), start, end, kind, scores)
+        yield Prediction(source.given or str(source.path), start, end, kind, scores)

@@ -1,22 +1,33 @@
-"""Tables of recordings: CSV and Parquet manifests, audformat databases."""
+"""Tables of recordings: CSV and Parquet manifests."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from .containers import one_line
+from .spellings import SpellingError, canonical
 
 METADATA = ("speaker", "gender", "language", "emotion", "text", "split")
 """What a manifest may say of a recording."""
+
+COLUMNS = (
+    "file", "start", "end", "teacher", *METADATA, *DIMENSIONS,
+    *(f"human_{name}" for name in DIMENSIONS),
+)  # fmt: skip
+"""All columns that are read; a table may have others."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +39,7 @@ class Row:
     end: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     human: tuple[float, float, float] | None = None
-
-
-def read_database(folder: Path) -> list[Row]:
-    """Read the tables of an audformat database that are of files.
-
-    Scores are left out, since they may be a machine's.
-
-    Raises:
-        InputError: if there is none, or one is wrong
-
-    """
-    tables = sorted([*folder.glob("db.*.csv"), *folder.glob("db.*.parquet")])
-    rows: dict[tuple[str, float | None, float | None], dict[str, str]] = {}
-    for table in tables:
-        columns, records = _read_table(table)
-        if "file" not in columns:  # a table of something else than audio
-            continue
-        for row in _parse(table, columns, records, human=False):
-            known = rows.setdefault((row.file, row.start, row.end), {})
-            known.update({k: v for k, v in row.metadata.items() if k not in known})
-    if not rows:
-        raise InputError(
-            f"database must hold a CSV or Parquet table of files: {one_line(folder)}: "
-            "save it with storage_format='parquet'"
-        )
-    # where segments of a file are known,
-    # tables of whole files only tell more of it
-    segmented = {file for file, start, end in rows if (start, end) != (None, None)}
-    return [
-        Row(file, start, end, {**rows.get((file, None, None), {}), **metadata})
-        for (file, start, end), metadata in rows.items()
-        if (start, end) != (None, None) or file not in segmented
-    ]
+    ratings: int = 0
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -70,31 +49,54 @@ def read_manifest(path: Path) -> list[Row]:
         InputError: if it has no column ``file``, or a value is wrong
 
     """
-    columns, records = _read_table(path)
+    columns, records = read_cells(path, column_name)
     if "file" not in columns:
         raise InputError(
             f"manifest must have a column 'file', got "
             f"{', '.join(columns) or 'nothing'}: {one_line(path)}: add it"
         )
-    return list(_parse(path, columns, records, human=True))
+    return list(parse_rows(path, columns, records, human=True))
 
 
-def _read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of a table's columns, and its rows."""
+def column_name(text: str) -> str:
+    """Return what a column is called here; blanks and case do not matter."""
+    name = text.strip().lower()
+    return name if name in COLUMNS else text
+
+
+def read_cells(
+    path: Path, rename: Callable[[str], str]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Read a table.
+
+    Args:
+        path: CSV or Parquet
+        rename: gives a column's name here for its name in the file
+
+    Returns:
+        names of the columns, and the cells of each row by name
+
+    Raises:
+        InputError: if it cannot be read, or two columns have one name
+
+    """
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file, restkey="", strict=True)
-                return list(reader.fieldnames or []), list(reader)
+                reader = csv.reader(file, strict=True)
+                columns = _unique(map(rename, next(reader, [])), path)
+                return columns, [
+                    dict(itertools.zip_longest(columns, cells[: len(columns)]))
+                    for cells in reader
+                    if cells
+                ]
         import pyarrow
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(path, partitioning=None)
-        wanted = {
-            "file", "start", "end", "teacher", *METADATA, *DIMENSIONS,
-            *(f"human_{name}" for name in DIMENSIONS),
-        }  # fmt: skip
-        table = table.select([n for n in table.column_names if n in wanted])
+        columns = [rename(name) for name in table.column_names]
+        table = table.select([i for i, n in enumerate(columns) if n in COLUMNS])
+        columns = _unique((name for name in columns if name in COLUMNS), path)
         for index, column in enumerate(table.schema):
             if pyarrow.types.is_duration(column.type):
                 unit = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
@@ -105,7 +107,9 @@ def _read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
                 table = table.set_column(
                     index, column.name, pyarrow.array(seconds, pyarrow.float64())
                 )
-        return table.column_names, table.to_pylist()
+        return columns, table.rename_columns(columns).to_pylist()
+    except InputError:
+        raise
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's are of these
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -113,17 +117,91 @@ def _read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
         ) from error
 
 
-def _parse(
+def _unique(names: Iterable[str], path: Path) -> list[str]:
+    found = list(names)
+    for name in COLUMNS:
+        if found.count(name) > 1:
+            raise InputError(
+                f"column must be there once, got '{name}' {found.count(name)} times: "
+                f"{one_line(path)}: rename or remove the others"
+            )
+    return found
+
+
+def merge_rows(rows: Sequence[Row], shown: str) -> Row:
+    """Make one row of all that tables say of a recording.
+
+    Scores are the mean over the rows that have any:
+    a table may have a row for each rater.
+    An emotion is the one that most rows name, none if there are several such.
+    Of all else the first row that says it counts,
+    but nobody can choose between two splits.
+
+    Args:
+        rows: of one file, start and end, at least one
+        shown: the file, to name it
+
+    Raises:
+        InputError: if the rows are of different splits
+
+    """
+    if len(rows) == 1:
+        return rows[0]
+    first = rows[0]
+    metadata: dict[str, str] = {}
+    for row in rows:
+        metadata = {**row.metadata, **metadata}
+    splits = sorted({row.metadata["split"] for row in rows if "split" in row.metadata})
+    if len(splits) > 1:
+        raise InputError(
+            f"split of a recording must be one, got {' and '.join(splits)}: "
+            f"{one_line(shown)}: correct the tables"
+        )
+    named = (row.metadata.get("emotion") for row in rows)
+    votes = Counter(emotion for emotion in named if emotion)
+    if len(votes) > 1:
+        (emotion, most), (_, next_) = votes.most_common(2)
+        metadata["emotion"] = emotion
+        if most == next_:
+            del metadata["emotion"]
+    rated = [row for row in rows if row.human]
+    human = None
+    if rated:
+        scores = np.array([row.human for row in rated])
+        known = ~np.isnan(scores)
+        sums, counts = np.where(known, scores, 0).sum(0), known.sum(0)
+        arousal, dominance, valence = (
+            float(total / count) if count else math.nan
+            for total, count in zip(sums, counts, strict=True)
+        )
+        human = arousal, dominance, valence
+    ratings = sum(row.ratings for row in rated)
+    return Row(first.file, first.start, first.end, metadata, human, ratings)
+
+
+def parse_rows(
     path: Path, columns: Sequence[str], records: list[dict[str, Any]], *, human: bool
 ) -> Iterator[Row]:
+    """Read the rows of a table.
+
+    Args:
+        path: the table, to name it
+        columns: of :func:`read_cells`
+        records: of :func:`read_cells`
+        human: whether scores are those of humans; else they are left out
+
+    Raises:
+        InputError: if a value is wrong; the line names table and row
+
+    """
     prefix = "human_" if "teacher" in columns else ""
     for number, record in enumerate(records, start=1):
         where = f"row {number} of {one_line(path)}"
-        file = posixpath.normpath(_text(record["file"]) or ".")
+        file = posixpath.normpath(cell_text(record["file"]) or ".")
         if file.startswith("../") or file in (".", "..", "/"):
             raise InputError(
                 f"file must be an absolute path or one below the table's folder, got "
-                f"'{_text(record['file'])}': {where}: move table or audio"
+                f"'{cell_text(record['file'])}': {where}: move table or audio"
             )
         start = _seconds(record.get("start"), "start", where)
         end = _seconds(record.get("end"), "end", where)
@@ -133,9 +211,14 @@ def _parse(
             raise InputError(
                 f"end must be behind start {start or 0.0} s, got {end} s: {where}"
             )
-        metadata = {
-            name: text for name in METADATA if (text := _text(record.get(name)))
-        }
+        try:
+            metadata = {
+                name: text
+                for name in METADATA
+                if (text := canonical(name, cell_text(record.get(name))))
+            }
+        except SpellingError as error:
+            raise InputError(f"{error}: {where}") from error
         scores = tuple(
             _score(record.get(prefix + name), prefix + name, where) if human else None
             for name in DIMENSIONS
@@ -144,12 +227,12 @@ def _parse(
         arousal, dominance, valence = (
             math.nan if score is None else score for score in scores
         )
-        yield Row(
-            file, start, end, metadata, (arousal, dominance, valence) if known else None
-        )
+        human_scores = (arousal, dominance, valence) if known else None
+        yield Row(file, start, end, metadata, human_scores, int(known))
 
 
-def _text(value: object) -> str:
+def cell_text(value: object) -> str:
+    """Return what a cell holds as text, without blanks around it."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value).strip()
@@ -159,7 +242,7 @@ _TIMEDELTA = re.compile(r"(?:(\d+) days? ?\+?)?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 def _seconds(value: object, name: str, where: str) -> float | None:
-    text = _text(value)
+    text = cell_text(value)
     if text in ("", "NaT"):
         return None
     delta = _TIMEDELTA.fullmatch(text)
@@ -181,7 +264,7 @@ def _seconds(value: object, name: str, where: str) -> float | None:
 
 
 def _score(value: object, name: str, where: str) -> float | None:
-    text = _text(value)
+    text = cell_text(value)
     if not text or text.lower() == "nan":
         return None
     try:

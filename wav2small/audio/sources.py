@@ -6,11 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from ..errors import InputError
 from .containers import EXTENSIONS, one_line
-from .manifests import Row, read_database, read_manifest
+from .databases import HEADER, read_database, read_database_table
+from .manifests import Row, merge_rows, read_manifest
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Source:
 
     human: tuple[float, float, float] | None = None
     """Arousal, dominance, valence by humans in 0..1, NaN for an unknown one."""
+
+    ratings: int = 0
+    """How many rows of tables ``human`` is the mean of."""
+
+    given: str = field(default="", compare=False)
+    """The file as the caller named it, or below the folder that was named."""
 
     @property
     def key(self) -> tuple[str, float | None, float | None]:
@@ -63,14 +71,20 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
       optionally ``start`` and ``end`` (seconds or time deltas),
       :data:`METADATA`,
       and ``arousal``, ``dominance``, ``valence``: scores by humans in 0..1
-      (``human_arousal`` and so on in a table that has a column ``teacher``),
+      (``human_arousal`` and so on in a table that has a column ``teacher``).
+      Blanks and case of the names do not matter,
+      nor do the spellings of :mod:`wav2small.audio.spellings`,
     * an audformat database, a folder with ``db.yaml``:
-      files, segments and metadata of its CSV and Parquet tables.
+      files, segments and metadata of its CSV and Parquet tables,
+      with the splits of the tables and what its schemes tell of a speaker.
       Its scores are not used, since they may be a machine's;
       give a table of it as manifest to use them as human.
 
     The result depends neither on the order of the paths nor on the locale.
-    Where manifests disagree on a recording, the first by name counts.
+    Where there are several rows of a recording,
+    as one for each rater, its scores are their mean;
+    of metadata the first by name of the manifest counts.
+    No part of a recording may be of two splits.
 
     Args:
         paths: where to look
@@ -84,39 +98,63 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
             or a manifest is wrong
 
     """
-    places = sorted({Path(os.path.abspath(path)) for path in paths})  # noqa: PTH100
+    # absolute, and as the caller named them
+    places = {
+        Path(os.path.abspath(path)): os.fspath(path)  # noqa: PTH100
+        for path in sorted(paths, key=os.fspath)
+    }
     if not places:
         raise InputError("audio must be at least one path, got none: name one")
-    found = [_rows(place) for place in places]
-    bases = {base for base, rows in found if not all(_absolute(r.file) for r in rows)}
+    found = [(place, *_rows(place)) for place in sorted(places)]
+    bases = {
+        base for _, base, rows in found if not all(_absolute(r.file) for r in rows)
+    }
     bases |= {
-        Path(r.file).parent for _, rows in found for r in rows if _absolute(r.file)
+        Path(r.file).parent for _, _, rows in found for r in rows if _absolute(r.file)
     }
     root = Path(os.path.commonpath(bases))
-    sources: dict[tuple[str, float | None, float | None], Source] = {}
-    for base, rows in found:
+    groups: dict[tuple[Path, float | None, float | None], list[Row]] = {}
+    named: dict[Path, str] = {}
+    for place, base, rows in found:
+        given = places[place]
+        above = given if base == place else os.path.dirname(given)  # noqa: PTH120
         for row in rows:
             path = base / row.file
-            name = path.relative_to(root).as_posix()
-            try:
-                name.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"name of audio must be UTF-8, got {os.fsencode(path)!r}: rename it"
-                ) from error
-            new = Source(path, name, row.start, row.end, row.metadata, row.human)
-            old = sources.get(new.key)
-            if old:
-                new = Source(
-                    path,
-                    name,
-                    row.start,
-                    row.end,
-                    {**row.metadata, **old.metadata},
-                    old.human or row.human,
-                )
-            sources[new.key] = new
-    return root, sorted(sources.values(), key=order)
+            named.setdefault(path, os.path.join(above, row.file))  # noqa: PTH118
+            groups.setdefault((path, row.start, row.end), []).append(row)
+    sources = []
+    for (path, start, end), rows in groups.items():
+        name = path.relative_to(root).as_posix()
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"name of audio must be UTF-8, got {os.fsencode(path)!r}: rename it"
+            ) from error
+        row = merge_rows(rows, name)
+        said = row.metadata, row.human, row.ratings
+        sources.append(Source(path, name, start, end, *said, named[path]))
+    sources.sort(key=order)
+    _check_splits(sources)
+    return root, sources
+
+
+def _check_splits(sources: list[Source]) -> None:
+    """Refuse audio that is held out and is in another part of the corpus as well."""
+    for name, parts in groupby(sources, lambda source: source.name):
+        reached: dict[str | None, float] = {}
+        for part in parts:
+            split = part.metadata.get("split")
+            start, end = order(part)[1:]
+            for other, until in reached.items():
+                differ = other != split and {other, split} != {None, "train"}
+                if start < until and differ:
+                    raise InputError(
+                        f"split of audio must be one, got {other or 'none'} and "
+                        f"{split or 'none'} of what begins at {start:g} s: "
+                        f"{one_line(name)}: correct the tables"
+                    )
+            reached[split] = max(end, reached.get(split, 0.0))
 
 
 def _rows(place: Path) -> tuple[Path, list[Row]]:
@@ -129,11 +167,11 @@ def _rows(place: Path) -> tuple[Path, list[Row]]:
         base = place
         rows = (
             read_database(place)
-            if (place / "db.yaml").is_file()
+            if (place / HEADER).is_file()
             else [Row(file) for file in _walk(place)]
         )
     elif suffix in ("csv", "parquet"):
-        rows = read_manifest(place)
+        rows = read_database_table(place) or read_manifest(place)
     elif suffix in EXTENSIONS:
         rows = [Row(place.name)]
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
 from .terminal import (
     Overwrite,
     Resume,
@@ -16,6 +17,7 @@ from .terminal import (
     extra,
     hours,
     say,
+    say_averaged,
     say_use,
 )
 
@@ -190,6 +192,7 @@ def annotate(
         store.to_audformat(audformat)
     made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
     say(f"{report.labelled} labels by {made_by}")
+    say_averaged(report.averaged)
     say_use(store.teacher, "labels")
     if report.skipped:
         say(
@@ -207,3 +210,8 @@ def annotate(
             say(f"  {file}: {error}")
         if strict:
             raise typer.Exit(1)
+    if not report.labelled:
+        raise InputError(
+            f"audio must give at least one label, got none of {report.files} files: "
+            "see the lines above"
+        )

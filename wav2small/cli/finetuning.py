@@ -20,6 +20,7 @@ from .terminal import (
     bars,
     extra,
     say,
+    say_averaged,
     say_use,
     scores_line,
     to_json,
@@ -214,6 +215,8 @@ def finetune(
     speaks = os.environ.get("RANK", "0") == "0"
     if speaks and table.origin == "norms":
         say("labels have no scores by humans: the norms of their categories are used")
+    if speaks:
+        say_averaged(table.averaged)
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     with extra("teachers"), bars() as advance:
@@ -468,3 +471,7 @@ def ask(
     for file, reason in store.errors()[:5]:
         say(f"warning: no label: {file}: {reason}")
     print(out)
+    if not len(store):
+        raise InputError(
+            f"audio must give at least one label, got none: see {out / 'errors.csv'}"
+        )

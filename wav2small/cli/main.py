@@ -21,7 +21,7 @@ from .exporting import export
 from .finetuning import ask, finetune, layers, select
 from .listing import list_
 from .prediction import predict
-from .terminal import extra, say
+from .terminal import extra, say, speak_any_language
 
 app = typer.Typer(
     name="wav2small",
@@ -78,6 +78,7 @@ PATH_ERRORS = (
 
 def main() -> None:
     """Run the command line; what a user can mend is one line."""
+    speak_any_language()
     try:
         app()
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -21,6 +22,15 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stoppe
 
 LOG_SECONDS = 15.0
 """Time between two lines of progress in a log file."""
+
+
+def say_averaged(count: int) -> None:
+    """Say it where scores by humans are the mean of several rows."""
+    if count:
+        say(
+            f"{count} recordings have several rows of scores by humans: "
+            "their mean is used"
+        )
 
 
 def say_use(stated: Mapping[str, Any], what: str) -> None:
@@ -174,6 +184,16 @@ def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(text.rstrip("\n").encode() + b"\n")
+
+
+def speak_any_language() -> None:
+    """Escape what the encoding of stdout or stderr lacks, instead of failing.
+
+    A terminal of Latin-1 is told ``a\\u0153.wav`` of a file ``aœ.wav``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:

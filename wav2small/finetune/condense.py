@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
 from ..features import LogMel, normalize
+from ..losses import check_finite
 from .labelling.selection import k_means
 
 
@@ -169,6 +170,7 @@ def condense(
             distance.backward()
             optimizer.step()
             heard.append(distance.item())
+            check_finite(heard[-1], turn)
             # the network goes where the small set leads it
             follow.zero_grad()
             nn.functional.mse_loss(network(made.detach()), wanted).backward()
@@ -209,10 +211,11 @@ def train_tiny(
     network = tiny_network(maps.shape[2], seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     rng = np.random.default_rng(seed)
-    for _ in range(steps):
+    for step in range(steps):
         items = rng.choice(len(maps), min(64, len(maps)), replace=False)
         told = network(torch.from_numpy(maps[items]))
         loss = nn.functional.mse_loss(told, torch.from_numpy(truth[items]))
+        check_finite(loss.item(), step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -36,6 +36,9 @@ class Table:
     origin: str
     """``human`` or ``norms``: where the truth comes from."""
 
+    averaged: int = 0
+    """Rows whose truth is the mean of several rows of tables."""
+
     @property
     def speakers(self) -> np.ndarray:
         """Speaker of each row, the file where unknown."""
@@ -90,11 +93,13 @@ def read_table(path: Path, audio_root: Path | None = None) -> Table:
         InputError: if it holds neither scores nor categories with a norm
 
     """
+    averaged = 0
     if (path / "manifest.json").is_file():
         store = LabelStore.open(path)
         labels, root = store.read(), store.root
     else:
         root, sources = audio.find([path])
+        averaged = sum(source.ratings > 1 for source in sources)
         human = np.array(
             [source.human or (np.nan,) * 3 for source in sources], np.float32
         )
@@ -124,7 +129,7 @@ def read_table(path: Path, audio_root: Path | None = None) -> Table:
             "labels must have columns arousal, dominance, valence in 0..1 or a column "
             f"emotion of {', '.join(CATEGORIES)}, got neither: {os.fspath(path)}"
         )
-    return Table(labels, audio_root or root, truth, origin)
+    return Table(labels, audio_root or root, truth, origin, averaged)
 
 
 def read_clips(

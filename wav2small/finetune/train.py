@@ -26,6 +26,7 @@ from ..data import AugmentConfig, Clips, degrade, identity, read_noises, vary
 from ..distill import epoch_batch, move_average, split_dev
 from ..errors import InputError
 from ..features import normalize
+from ..losses import check_finite
 from ..metrics import concordance_cc
 from ..teachers import licence as licences
 from .backbones import (
@@ -520,6 +521,7 @@ def finetune(
         if network_config.exits:
             parts |= exit_parts(outputs, batch["truth"], config.l1_weight)
         loss = torch.stack(list(parts.values())).sum()
+        check_finite(loss.item(), step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         group.sum_gradients(trainable.values())
@@ -534,6 +536,7 @@ def finetune(
         if step + 1 not in marks:
             continue
         row = _evaluate(average, clips, table, dev, text, group)
+        check_finite(row.pop("sum"), step)
         history.append(row | {"step": step + 1})
         done = _done(history, config.patience)
         if group.rank == 0:
@@ -645,7 +648,10 @@ def _evaluate(
     text: np.ndarray | None,
     group: Group,
 ) -> dict[str, float]:
-    """Concordance of whole clips with people, by dimension and on average."""
+    """Concordance of whole clips with people, by dimension and on average.
+
+    Beside it ``sum``, of all scores, which tells whether they are finite.
+    """
     own = np.array(group.mine(items.tolist()), np.int64)
     rows: dict[int, object] = {}
     if len(own):
@@ -663,7 +669,8 @@ def _evaluate(
         for axis, name in enumerate(DIMENSIONS)
     }
     defined = [value for value in row.values() if not math.isnan(value)]
-    return row | {"mean": float(np.mean(defined)) if defined else math.nan}
+    mean = float(np.mean(defined)) if defined else math.nan
+    return row | {"mean": mean, "sum": float(told.sum())}
 
 
 def _quality(row: dict[str, float]) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...features import LogMel, normalize
+from ...losses import check_finite
 from ..backbones import Backbone
 from ..labelling.prosody import FEATURES, prosody
 from ..parts.pooling import Mean
@@ -150,12 +151,13 @@ def train_parts(
     losses = []
     for step in range(steps):
         loss = loss_of(draw(step))
+        losses.append(loss.item())
+        check_finite(losses[-1], step)
         module.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
         if progress:
             progress(step + 1, steps, losses[-1])
     return losses
