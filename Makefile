@@ -1,6 +1,14 @@
-# Two commands set everything up on Debian or Ubuntu with Python 3.11:
+# Two commands set everything up on Debian or Ubuntu with Python 3.11 to 3.14:
 # `make demo` runs the main job, `make test` the tests.
-PYTHON ?= python3.11
+
+# The newest Python that constraints.txt has packages for.
+# It is run, not looked for: pyenv has commands of versions that are switched off,
+# and Debian has a Python without the parts that make an environment.
+# An environment that is there keeps its own until `make clean` or another PYTHON.
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+CAN_MAKE_VENV := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
+  if $$name -c '$(CAN_MAKE_VENV)' 2>/dev/null; then echo $$name; break; fi; done)
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
@@ -11,10 +19,12 @@ help:  ## List the targets
 
 # The stamp is the last thing written: an install that was cut short is repeated.
 .venv/installed: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { \
-	  echo "error: $(PYTHON) is missing: apt-get install python3.11-venv, or make PYTHON=..."; exit 1; }
-	@$(PYTHON) -m venv .venv || { \
-	  echo "error: no virtual environment: apt-get install python3.11-venv"; exit 1; }
+	@python='$(PYTHON)'; "$${python:-python3}" -c '$(CAN_MAKE_VENV)' 2>/dev/null || { \
+	  echo "error: PYTHON must be Python 3.11 to 3.14 with venv, got $${python:-none}:" \
+	    "apt-get install python3-venv (it is python3.11-venv on Debian 12, python3.13-venv" \
+	    "on Debian 13, python3.12-venv on Ubuntu 24.04), or make PYTHON=/path/to/python"; \
+	  exit 1; } >&2; \
+	"$$python" -m venv $$(test "$$python" = $(BIN)/python || echo --clear) .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,report,logs,dev]'
 	@touch $@
