@@ -163,7 +163,7 @@ def load_graph(path: str | Path, window_seconds: float | None = None) -> Graph:
 
 
 def _parse(data: bytes, where: str) -> ModelProto:
-    model = onnx_file.parse(data, where, BenchError, any_operator=True)
+    model = onnx_file.parse(data, where, BenchError, only_look=True)
     problem = None
     if model.functions:
         problem = f"function '{model.functions[0].name}'"

@@ -5,9 +5,10 @@ Formats what :func:`wav2small.firmware_bench.bench.bench` found and computes not
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from xml.etree import ElementTree
+
+from wav2small.export.base import escape
 
 _VERDICTS = {True: "fits", False: "DOES NOT FIT", None: "not checked"}
 _LABELS = {
@@ -44,7 +45,7 @@ def to_text(report: dict[str, Any]) -> str:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Format a report for a CI summary or a comment."""
-    lines = [f"## {_escape(_title(report))}", ""]
+    lines = [f"## {escape.markdown(_title(report))}", ""]
     lines += _table(("", ""), _summary(report))
     header = ("target", "check", "needs", "limit", "verdict", "why")
     lines += ["", *_table(header, _checks(report)), ""]
@@ -80,7 +81,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     for core in _cores(report):
         lines += _core_tables(core)
     for name, text in _left_out(report):
-        lines += [f"{name[0].upper()}{name[1:]}: {_escape(text)}.", ""]
+        lines += [f"{name[0].upper()}{name[1:]}: {escape.markdown(text)}.", ""]
     lines.pop()
     return "\n".join(lines) + "\n"
 
@@ -91,9 +92,9 @@ def to_junit(report: dict[str, Any]) -> str:
     A check that failed is a failure,
     one that was not made is skipped.
     """
-    root = ElementTree.Element("testsuites", name=_printable(_title(report)))
+    root = ElementTree.Element("testsuites", name=escape.line(_title(report)))
     for budget in report["budgets"]:
-        name = _printable(_target_name(budget))
+        name = escape.line(_target_name(budget))
         checks = budget["checks"]
         suite = ElementTree.SubElement(
             root,
@@ -108,7 +109,7 @@ def to_junit(report: dict[str, Any]) -> str:
             case = ElementTree.SubElement(
                 suite, "testcase", classname=name, name=check["name"]
             )
-            message = _printable(
+            message = escape.line(
                 f"needs {_amount(check, 'actual')} ({check['basis']}), "
                 f"limit {_amount(check, 'limit')} ({check['source']})"
             )
@@ -125,7 +126,7 @@ def to_junit(report: dict[str, Any]) -> str:
 def _title(report: dict[str, Any]) -> str:
     model, window = report["model"], report["window"]
     verdict = "fits" if report["fits"] else "does not fit"
-    return _printable(f"{model['file']}, window of {window['seconds']:g} s: {verdict}")
+    return escape.line(f"{model['file']}, window of {window['seconds']:g} s: {verdict}")
 
 
 def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -153,10 +154,10 @@ def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if compute["uncounted"]:
         rows.append(
-            ("", "not known for " + _printable(", ".join(compute["uncounted"])))
+            ("", "not known for " + escape.line(", ".join(compute["uncounted"])))
         )
     if compute["transforms"]:
-        transforms = _printable(", ".join(compute["transforms"]))
+        transforms = escape.line(", ".join(compute["transforms"]))
         rows.append(("", f"as a fast Fourier transform: {transforms}"))
     rows += _streaming(report["streaming"])
     rows += _emulated(report)
@@ -169,7 +170,7 @@ def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
                 "host",
                 f"{1000 * host['median_seconds']:.2f} ms (median of {host['runs']}, "
                 f"one thread), {memory}, onnxruntime {host['onnxruntime']}, "
-                f"{_printable(host['machine'])}",
+                f"{escape.line(host['machine'])}",
             )
         )
     return rows
@@ -194,7 +195,7 @@ def _streaming(streaming: dict[str, Any]) -> list[tuple[str, str]]:
             )
     if obstacle:
         name = "" if rows else "stream"
-        rows.append((name, _printable(f"not as it is: {obstacle}")))
+        rows.append((name, escape.line(f"not as it is: {obstacle}")))
     return rows
 
 
@@ -240,7 +241,7 @@ def _emulated(report: dict[str, Any]) -> list[tuple[str, str]]:
         left_out = len(report["firmware"]["signals_left_out"])
         if left_out:
             rows.append(("", f"{left_out} signals are too short for a result"))
-    return [(_printable(name), _printable(text)) for name, text in rows]
+    return [(escape.line(name), escape.line(text)) for name, text in rows]
 
 
 def _core_tables(core: dict[str, Any]) -> list[str]:
@@ -259,7 +260,7 @@ def _core_tables(core: dict[str, Any]) -> list[str]:
         for name, count in core["classes"].items()
     ]
     return [
-        f"<details><summary>Instructions on {_escape(core['core'])}</summary>",
+        f"<details><summary>Instructions on {escape.markdown(core['core'])}</summary>",
         "",
         *_table(("layer", "M per second of audio", "share"), rows),
         "",
@@ -282,7 +283,7 @@ def _left_out(report: dict[str, Any]) -> list[tuple[str, str]]:
 def _checks(report: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
-            _printable(_target_name(budget)),
+            escape.line(_target_name(budget)),
             _LABELS.get(check["name"], check["name"]),
             _amount(check, "actual"),
             _amount(check, "limit"),
@@ -295,7 +296,7 @@ def _checks(report: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _why(check: dict[str, Any]) -> str:
-    return _printable(f"{check['basis']}; {check['source']}")
+    return escape.line(f"{check['basis']}; {check['source']}")
 
 
 def _target_name(budget: dict[str, Any]) -> str:
@@ -317,17 +318,7 @@ def _shape(output: dict[str, Any]) -> str:
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:
     lines = [
-        "| " + " | ".join(_escape(cell) for cell in row) + " |"
+        "| " + " | ".join(escape.markdown(cell) for cell in row) + " |"
         for row in (header, *rows)
     ]
     return [lines[0], "|---" * len(header) + "|", *lines[1:]]
-
-
-def _escape(text: str) -> str:
-    # Names come from files: they must not become a table, a link or HTML.
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", _printable(text))
-
-
-def _printable(text: str) -> str:
-    """Keep what fits one line of a terminal and of XML."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from wav2small.export.integer.reference import MOST_FRAMES, ReferenceModel
 from wav2small.export.integer.rescale import Rescale
 from wav2small.export.integer.streaming import schedule
 from wav2small.firmware_bench.streaming import plan
+from wav2small.models import bundled
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 WARNINGS = [
@@ -593,6 +595,49 @@ def test_header_in_cpp(name, tmp_path):
     run("c++", *warnings, "-fsyntax-only", "-x", "c++", tmp_path / "wav2small.h")
 
 
+HOSTILE = (
+    '*/\n__attribute__((constructor)) static void f(void) { puts("here"); }\n/*',
+    "*/ \\\n#include </etc/passwd>\n/*",
+    "??/\n$scores ${x}",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_a_file_becomes_code(text, tmp_path):
+    asset = bundled()["wav2small-rt-mini"] / "model.onnx"
+    generate(asset, tmp_path / "plain")
+    marked = onnx.load(asset)
+    keys = ("licence", "use", "labels", "provenance", "range", "window", text)
+    onnx.helper.set_model_props(marked, dict.fromkeys(keys, text))
+    ends = {"signal", *(value.name for value in marked.graph.output), ""}
+    for number, node in enumerate(marked.graph.node):
+        node.name, node.doc_string = f"{text}{number}", text
+        for names in (node.input, node.output):
+            names[:] = [name if name in ends else name + text for name in names]
+    for tensor in marked.graph.initializer:
+        tensor.name += text
+    onnx.save(marked, tmp_path / "hostile.onnx")
+    generate(tmp_path / "hostile.onnx", tmp_path / "hostile")
+    for path in sorted((tmp_path / "plain").iterdir()):
+        plain, found = (
+            re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL)
+            for file in (path, tmp_path / "hostile" / path.name)
+        )
+        assert found == plain, path.name
+
+
+@pytest.mark.parametrize(
+    "rate", ["16000\nint x;", "16000 */", "0", "-1", "1e4", "99999999"]
+)
+def test_a_rate_that_is_no_rate(rate, tmp_path):
+    model = student("wav2small-rt-mini")
+    marked = onnx.ModelProto()
+    marked.CopyFrom(model.model)
+    onnx.helper.set_model_props(marked, {"sampling_rate": rate})
+    with pytest.raises(ExportError, match="'sampling_rate' must be a whole number"):
+        generate(dataclasses.replace(model, model=marked), tmp_path)
+
+
 def test_the_header_states_licence_and_use(tmp_path):
     model = student("wav2small-rt-mini")
     marked = onnx.ModelProto()
@@ -602,7 +647,7 @@ def test_the_header_states_licence_and_use(tmp_path):
     )
     generate(dataclasses.replace(model, model=marked), tmp_path)
     header = (tmp_path / "wav2small.h").read_text()
-    assert " * Weights: licence CC-BY-NC-4.0    int x , use research-only.\n" in header
+    assert " * Weights: licence CC-BY-NC-4.0 __ int x_, use research-only.\n" in header
     # what a file does not state is not granted
     del marked.metadata_props[:]
     generate(dataclasses.replace(model, model=marked), tmp_path / "bare")

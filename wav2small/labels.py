@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from wav2small.export.base import escape
 from wav2small.export.base.files import LOCK, atomic_write, is_temporary
 from wav2small.export.base.reading import read_json
 
@@ -420,14 +421,14 @@ class LabelStore:
                 table.column_names[index],
                 pa.array(nanoseconds, pa.int64()).cast(pa.duration("ns")),
             )
-        quoted = {key: json.dumps(value) for key, value in self.teacher.items()}
+        quoted = {key: escape.yaml(value) for key, value in self.teacher.items()}
         header = [
             "name: wav2small-labels",
             "source: wav2small annotate",
             # a mark of audformat's own: who reads the database may ask for it
             f"usage: {'research' if mark(self.teacher) == RESEARCH else 'other'}",
             f"license: {quoted['licence']}",
-            f"description: {json.dumps('Scores by ' + self.teacher['name'])}",
+            f"description: {escape.yaml('Scores by ' + self.teacher['name'])}",
             "meta:",
             *(f"  {key}: {value}" for key, value in quoted.items()),
             "raters:",
@@ -482,7 +483,8 @@ def _write_csv(
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        for file, *cells in rows:
+            writer.writerow([escape.csv_path(file), *map(escape.csv_cell, cells)])
         text.detach()
 
 

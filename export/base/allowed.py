@@ -148,7 +148,7 @@ def check(
     where: str,
     error: type[InputError] = InputError,
     *,
-    any_operator: bool = False,
+    only_look: bool = False,
 ) -> None:
     """Refuse a model that holds what is not on the lists of this module.
 
@@ -158,14 +158,15 @@ def check(
         model: model
         where: what errors call it
         error: type of the error
-        any_operator: let in operators that are not on the list
+        only_look: let in operators that are not on the list and fields that
+            nobody knows; for what does not run the model
 
     Raises:
         InputError: of the type given, if it does
 
     """
     try:
-        _Check(model, any_operator).run()
+        _Check(model, only_look).run()
     except _Refused as refused:
         raise error(f"{where} {refused}") from refused
 
@@ -175,9 +176,9 @@ class _Refused(Exception):
 
 
 class _Check:
-    def __init__(self, model: ModelProto, any_operator: bool) -> None:
+    def __init__(self, model: ModelProto, only_look: bool) -> None:
         self.model = model
-        self.any_operator = any_operator
+        self.only_look = only_look
         self.functions: dict[tuple[str, str], FunctionProto] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.open: set[tuple[str, str]] = set()
@@ -248,9 +249,7 @@ class _Check:
             key = node.domain, node.op_type
             if key in self.functions:
                 total += self.inlined(key)
-            elif not (
-                self.any_operator or node.op_type in OPERATORS.get(node.domain, ())
-            ):
+            elif not (self.only_look or node.op_type in OPERATORS.get(node.domain, ())):
                 raise _Refused(
                     "must have operators that give the same numbers each time and "
                     f"end, got {_short('.'.join(filter(None, key)))} '"
@@ -353,7 +352,7 @@ class _Check:
                 )
 
     def unknown(self, message: Message) -> None:
-        if len(UnknownFieldSet(message)):
+        if not self.only_look and len(UnknownFieldSet(message)):
             raise _Refused(
                 "must have fields that this version of onnx knows: export it again"
             )

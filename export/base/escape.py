@@ -8,9 +8,10 @@ whatever writes such a syntax uses it for all that is not its own.
 from __future__ import annotations
 
 import html as _html
-import json
 import re
+import unicodedata
 
+_HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~!])")
 
@@ -20,6 +21,7 @@ def line(text: object) -> str:
 
     Control characters, line breaks, marks that turn the direction of writing
     and bytes that are no UTF-8 become visible, e.g. ``\x1b``.
+    What is left can stand in XML; its writer escapes the marks.
 
     Examples:
         >>> line("a\x1b[31m\nb")
@@ -27,7 +29,8 @@ def line(text: object) -> str:
 
     """
     return "".join(
-        letter if letter.isprintable() else _visible(letter) for letter in str(text)
+        _visible(letter) if unicodedata.category(letter) in _HIDDEN else letter
+        for letter in str(text)
     )
 
 
@@ -54,18 +57,18 @@ def html(text: object) -> str:
     return _html.escape(line(text), quote=True)
 
 
-def xml(text: object) -> str:
-    """Keep what XML 1.0 can hold; the writer of the XML escapes its marks."""
-    return "".join(c for c in line(text) if c < "\ufffe" or c > "\uffff")
-
-
 def yaml(text: object) -> str:
-    """Write text as a scalar of YAML, in quotes.
+    """Write text as a scalar of YAML, in quotes; all but ASCII is escaped."""
 
-    Escapes of JSON are a part of YAML's;
-    all but ASCII is escaped, so no reader finds a line break in it.
-    """
-    return json.dumps(str(text))
+    def scalar(letter: str) -> str:
+        code = ord(letter)
+        if " " <= letter <= "~" and letter not in '"\\':
+            return letter
+        if 0xD800 <= code < 0xE000:  # half a character has no place in a file
+            code = 0xFFFD
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return f'"{"".join(map(scalar, str(text)))}"'
 
 
 def csv_cell(value: object) -> object:
@@ -77,6 +80,17 @@ def csv_cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value
+
+
+def csv_path(path: str) -> str:
+    """Return a path for a cell of CSV that names the same file when it is read.
+
+    Examples:
+        >>> csv_path("=1+1.wav")
+        './=1+1.wav'
+
+    """
+    return "./" + path if path.startswith(_FORMULA) else path
 
 
 def _visible(letter: str) -> str:

@@ -52,7 +52,7 @@ def parse(
     where: str = "model",
     error: type[InputError] = InputError,
     *,
-    any_operator: bool = False,
+    only_look: bool = False,
 ) -> ModelProto:
     """Parse the bytes of a model and check what it holds.
 
@@ -60,8 +60,8 @@ def parse(
         data: content of a file
         where: what errors call it
         error: type of the error
-        any_operator: let in operators that are not on the list;
-            for what looks at a model and does not run it in this process
+        only_look: let in operators that are not on the list and fields that
+            nobody knows; for what does not run the model in this process
 
     Raises:
         InputError: of the type given, if it is no ONNX
@@ -79,7 +79,7 @@ def parse(
             f"{where} must be an ONNX file, got {one_line(cause)}: "
             "check the path and the file"
         ) from cause
-    allowed.check(model, where, error, any_operator=any_operator)
+    allowed.check(model, where, error, only_look=only_look)
     return model
 
 
@@ -131,14 +131,13 @@ def session(
         ) from cause
 
 
-def open_foreign(
+def try_out(
     data: bytes, where: str = "model", error: type[InputError] = InputError
-) -> onnxruntime.InferenceSession:
-    """Open a model that anybody may have made.
+) -> None:
+    """Let a model that anybody may have made hear a second of a tone.
 
     What it would allocate and compute cannot be read off its nodes,
-    so it first hears a second of a tone in a process of its own,
-    whose memory and time are limited.
+    so it does that in a process of its own, whose memory and time are limited.
 
     Args:
         data: content of a file
@@ -146,13 +145,26 @@ def open_foreign(
         error: type of the error
 
     Raises:
+        InputError: of the type given, if it does not run,
+            or takes too much memory or time
+
+    """
+    digest = hashlib.sha256(data).digest()
+    if digest not in _TRIED:
+        isolated.run(data, where=where, error=error)
+        _TRIED.add(digest)
+
+
+def open_foreign(
+    data: bytes, where: str = "model", error: type[InputError] = InputError
+) -> onnxruntime.InferenceSession:
+    """Open a model that anybody may have made, see :func:`try_out`.
+
+    Raises:
         InputError: of the type given, if it is not allowed, does not run,
             or takes too much memory or time
 
     """
     parse(data, where, error)
-    digest = hashlib.sha256(data).digest()
-    if digest not in _TRIED:
-        isolated.run(data, where=where, error=error)
-        _TRIED.add(digest)
+    try_out(data, where, error)
     return session(data, error=error, where=where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from ..base import escape
 from ..base.errors import ExportError
 from ..base.files import replace_file
 from ..integer.front_end import CENTRED, FRACTION, LOG_TABLE, FrontEnd, log2, twiddles
@@ -332,11 +333,12 @@ class _Writer:
         if front.past_frames:
             state += f"    int{8 * self.past_bytes}_t past[{front.past_frames}];\n"
         values = {
-            # no text of a file may end the comment that it stands in
-            "licence": re.sub(r"[^\w .+-]", " ", metadata.get("licence", "unknown")),
-            "use": re.sub(r"[^\w .+-]", " ", metadata.get("use", "as it says")),
-            "sampling_rate": metadata.get("sampling_rate", "16000"),
-            "labels": metadata.get("labels", "arousal, dominance, valence"),
+            "licence": escape.c_comment(metadata.get("licence", "unknown")),
+            "use": escape.c_comment(metadata.get("use", "as it says")),
+            "sampling_rate": _sampling_rate(metadata),
+            "labels": escape.c_comment(
+                metadata.get("labels", "arousal, dominance, valence")
+            ),
             "scores": self.program.output.count,
             "hop_length": front.hop_length,
             "min_samples": min_samples(self.plan),
@@ -371,14 +373,14 @@ class _Writer:
         yield ""
         yield f"static const line_t lines[{len(self.rows)}] = {{"
         for rows in self.rows:
-            yield f"    {self._line(rows)}, /* {_comment(rows.name)} */"
+            yield f"    {self._line(rows)}, /* {escape.c_comment(rows.name)} */"
         yield "};"
         yield ""
         head = [Placed(step, 0) for step in self.program.head]
         stages = [*self.stages, *head]
         yield f"static const stage_t stages[{len(stages)}] = {{"
         for i, stage in enumerate(stages):
-            comment = _comment(f"{stage.step.kind} of {stage.step.label}")
+            comment = escape.c_comment(f"{stage.step.kind} of {stage.step.label}")
             yield f"    /* {comment} */"
             yield f"    {self._stage(i, stage.step, stage.part)},"
         yield "};"
@@ -502,7 +504,7 @@ class _Writer:
                 numbers["references"] = self.references[id(step)]
             if step.layer.tables:
                 yield ""
-                yield f"/* {_comment(step.label)} */"
+                yield f"/* {escape.c_comment(step.label)} */"
             fields = []
             for member, table in step.layer.tables.items():
                 title = f"{name}_{member.removeprefix('end.')}"
@@ -587,6 +589,17 @@ class _Writer:
                 entry += ", {{{}, {}}}".format(*level_of(self.front, heard))
             yield f"    {{{entry}}},"
         yield "};"
+
+
+def _sampling_rate(metadata: Mapping[str, str]) -> int:
+    """Return the rate that a model states, in Hz."""
+    stated = metadata.get("sampling_rate", "16000")
+    if not re.fullmatch("[1-9][0-9]{2,5}", stated):
+        raise ExportError(
+            "metadata entry 'sampling_rate' must be a whole number of Hz, got "
+            f"'{escape.line(stated)[:40]}': export the model again"
+        )
+    return int(stated)
 
 
 def level_of(front: FrontEnd, samples: np.ndarray) -> tuple[int, int]:
@@ -678,11 +691,6 @@ def _unique(entries: Iterable[Rows]) -> list[Rows]:
 
 def _symmetric(window: np.ndarray) -> bool:
     return len(window) % 2 == 0 and np.array_equal(window[1:], window[:0:-1])
-
-
-def _comment(text: str) -> str:
-    """Text that a comment may hold."""
-    return re.sub(r"[^A-Za-z0-9 ._:-]", "_", text)
 
 
 def _integer(value: int) -> str:

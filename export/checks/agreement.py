@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
+from ..base import escape
 from ..base.errors import ExportError
 from ..integer import front_end, reader
 from ..integer.graph import Convolution, IntegerGraph, Linear, LogMel, Operator
@@ -118,8 +119,8 @@ def to_markdown(report: AgreementReport) -> str:
                 else (f"{entry.largest:.1e} of its range")
             )
             lines.append(
-                f"| {entry.layer} | {entry.dtype} | {execution} | {entry.elements:,} "
-                f"| {entry.differing:,} | {unit} |"
+                f"| {escape.markdown(entry.layer)} | {entry.dtype} | {execution} "
+                f"| {entry.elements:,} | {entry.differing:,} | {unit} |"
             )
     for execution, error in report.score_error.items():
         lines.append(

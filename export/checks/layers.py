@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
+from ..base import escape
 from ..base.errors import ExportError
 from ..base.metrics import concordance_cc
 from ..integer import front_end, reader
@@ -307,12 +308,13 @@ def to_markdown(comparison: Comparison, names: Sequence[str]) -> str:
         ratio = entry.signal_to_difference
         shown = f"{ratio:.1f} dB" if np.isfinite(ratio) else "equal"
         lines.append(
-            f"| {entry.layer} | {entry.largest:.4g} | {entry.mean:.2g} | {shown} |"
+            f"| {escape.markdown(entry.layer)} | {entry.largest:.4g} "
+            f"| {entry.mean:.2g} | {shown} |"
         )
     parting = comparison.parting
     lines += [
         "",
-        f"They part at {parting} (below {PARTING:g} dB)."
+        f"They part at {escape.markdown(parting)} (below {PARTING:g} dB)."
         if parting
         else f"No layer falls below {PARTING:g} dB.",
         "",

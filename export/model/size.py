@@ -18,6 +18,7 @@ from typing import NamedTuple
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
+from ..base import escape
 from ..base.errors import ExportError
 from . import topology
 from .topology import Topology
@@ -233,12 +234,12 @@ def _order(part: Part) -> tuple[int, list[str], str]:
 
 def _cell(text: str) -> str:
     """Text that stays within its cell, whatever a file calls its things."""
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
-    return text if len(text) <= 80 else text[:77] + "..."
+    text = " ".join(text.split())
+    return escape.markdown(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _load(model: ModelProto | bytes | str | Path) -> tuple[ModelProto, bytes]:
-    loaded = topology.load(model)
+    loaded = topology.load(model, only_look=True)
     if isinstance(model, bytes):
         return loaded, model
     if isinstance(model, ModelProto):

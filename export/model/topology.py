@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-def load(source: ModelProto | bytes | str | Path) -> ModelProto:
+def load(
+    source: ModelProto | bytes | str | Path, *, only_look: bool = False
+) -> ModelProto:
     """Load and check a model that is whole in itself.
 
     Args:
         source: model, its bytes or its file
+        only_look: see :func:`wav2small.export.base.onnx_file.parse`
 
     Returns:
         the model, not a copy where it already is one
@@ -35,13 +38,16 @@ def load(source: ModelProto | bytes | str | Path) -> ModelProto:
     """
     if isinstance(source, ModelProto):
         model, where = source, "model"
-        allowed.check(model, where, ExportError)
+        allowed.check(model, where, ExportError, only_look=only_look)
     elif isinstance(source, bytes):
-        model, where = onnx_file.parse(source, error=ExportError), "model"
+        where = "model"
+        model = onnx_file.parse(source, where, ExportError, only_look=only_look)
     else:
         where = f"'{line(source)}'"
         data = onnx_file.read(source, ExportError)
-        model = onnx_file.parse(data, where, ExportError)
+        model = onnx_file.parse(data, where, ExportError, only_look=only_look)
+        if not only_look:
+            onnx_file.try_out(data, where, ExportError)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker has no common base class

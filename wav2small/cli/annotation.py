@@ -19,6 +19,7 @@ from .terminal import (
     say,
     say_averaged,
     say_use,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def annotate(
             + ", ".join(f"{s / 60:.1f} min of {k}" for k, s in report.skipped.items())
             + f", see {out / 'skipped.csv'}"
         )
-    print(out)
+    show(out)
     if report.errors:
         say(
             f"warning: {len(report.errors)} of {report.files} files gave no label, "

@@ -16,6 +16,7 @@ from .terminal import (
     extra,
     say,
     say_use,
+    show,
     to_json,
     write,
 )
@@ -132,7 +133,7 @@ def bench(
             baseline=baseline,
             growth=growth,
         )
-    print(formats.to_text(report))
+    show(formats.to_text(report))
     say_use(report["model"]["metadata"], "model")
     if json_file:
         write(json_file, to_json(report))
@@ -146,14 +147,14 @@ def bench(
 
             if picture:
                 drawing.draw_memory(report, picture)
-                print(picture)
+                show(picture)
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
                 drawing.draw_memory(report, pictures / "memory.png")
                 drawing.draw_fit(report, pictures / "fit.png")
                 if report["firmware"] and report["firmware"]["cores"]:
                     drawing.draw_layers(report, pictures / "layers.png")
-                print(pictures)
+                show(pictures)
     if not report["fits"]:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from .terminal import (
     bar,
     extra,
     say,
+    show,
     to_json,
     write,
 )
@@ -57,7 +58,7 @@ def compare(
             say(f"warning: {error}")
     with bar("compare") as advance:
         comparison = compare_layers(models[0], models[1], signals, advance)
-    print(to_markdown(comparison, DIMENSIONS))
+    show(to_markdown(comparison, DIMENSIONS))
     if json_file:
         write(
             json_file,
@@ -68,7 +69,7 @@ def compare(
             from wav2small.export.pictures import draw_comparison
 
             draw_comparison(comparison, picture)
-        print(picture)
+        show(picture)
 
 
 def _layers(name: str) -> Layered:

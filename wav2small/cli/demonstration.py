@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from .benchmark import bench
 from .distillation import distill
 from .evaluation import evaluate
 from .exporting import export
+from .terminal import say, show
 
 TARGET = "generic-m55-256k"
 """The target whose verdict the demo shows."""
@@ -96,9 +96,9 @@ def demo(out: Path) -> None:
         ("pictures", f"{picture}  {sizes}  {plan}"),
         ("run time", f"{time.monotonic() - begun:.0f} s"),
     ]
-    print()
+    show()
     for name, value in rows:
-        print(f"{name:<22} {value}")
+        show(f"{name:<22} {value}")
 
 
 def _parameters(run: Path) -> int:
@@ -111,4 +111,5 @@ def _parameters(run: Path) -> int:
 def _show(*words: object) -> None:
     """Say the command that does the next step."""
     line = shlex.join(["wav2small", *map(str, words)])
-    print(f"\n$ {line}", file=sys.stderr)
+    say("")
+    say(f"$ {line}")

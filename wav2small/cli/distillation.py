@@ -16,6 +16,7 @@ from .terminal import (
     say,
     say_use,
     scores_line,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -124,4 +125,4 @@ def distill(
         f"dev CCC to the teacher {scores_line(best['metrics'])}"
     )
     say_use(best, "student")
-    print(run)
+    show(run)

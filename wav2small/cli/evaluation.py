@@ -15,6 +15,7 @@ from .terminal import (
     bars,
     extra,
     say,
+    show,
     to_json,
     write,
 )
@@ -137,16 +138,16 @@ def evaluate(
     with bar("evaluate") as advance:
         result, scores = compare(loaded, signals, references, progress=advance)
     for name, figures in result.items():
-        print(f"{model} against {name}")
-        print(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")
+        show(f"{model} against {name}")
+        show(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")
         for dimension in DIMENSIONS:
             row = figures[dimension]
             low, high = row["ccc_interval"]
-            print(
+            show(
                 f"{dimension:<10} {row['ccc']:6.3f} [{low:6.3f}, {high:6.3f}] "
                 f"{row['pcc']:6.3f} {row['mae']:6.3f} {row['clips']:5}"
             )
-        print(f"{'mean':<10} {figures['mean']:6.3f}")
+        show(f"{'mean':<10} {figures['mean']:6.3f}")
     if json_file:
         write(json_file, to_json({"model": model, **result}))
     if picture:
@@ -154,7 +155,7 @@ def evaluate(
             from ..pictures import draw_agreement
 
             draw_agreement(read.scores[kept], scores, picture)
-        print(picture)
+        show(picture)
 
 
 def _run_suite(
@@ -184,14 +185,14 @@ def _run_suite(
             about=about,
             progress=advance_named,
         )
-    print(to_text(outcome.report))
+    show(to_text(outcome.report))
     if json_file:
         write(json_file, to_json(outcome.report))
     if html:
         with extra("report"):
             page = to_html(outcome)
         write(html, page)
-        print(html)
+        show(html)
 
 
 def _read_clips(

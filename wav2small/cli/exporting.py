@@ -21,6 +21,7 @@ from .terminal import (
     fail,
     say,
     say_use,
+    show,
     to_json,
     write,
 )
@@ -195,7 +196,7 @@ def export(
                 from wav2small.export.pictures import draw_budget
 
                 draw_budget(made.parts, picture, made.size.limit if made.size else None)
-            print(picture)
+            show(picture)
         say(f"{len(made.data):,} bytes")
         for name, entry in made.parity.executions.items():
             ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
@@ -235,4 +236,5 @@ def export(
             say(f"C99 with about {total:,} bytes of state and scratch")
             beside.append(out / "c99")
         model = package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite)
-        print(*(model, *beside), sep="\n")
+        for path in (model, *beside):
+            show(path)

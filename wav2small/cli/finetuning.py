@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wav2small.export.base import escape
 from wav2small.export.base.files import claim
 
 from ..adv import DIMENSIONS
@@ -23,6 +24,7 @@ from .terminal import (
     say_averaged,
     say_use,
     scores_line,
+    show,
     to_json,
     write,
 )
@@ -255,7 +257,7 @@ def finetune(
         f"{best['parameters']:,} parameters trained"
     )
     say_use(best["info"], "teacher")
-    print(run)
+    show(run)
 
 
 def layers(
@@ -295,20 +297,20 @@ def layers(
         table.speakers[rows], table.genders[rows], folds, np.random.default_rng(seed)
     )
     figures = probe_layers(features, table.truth[rows], parts)
-    print(f"layer {'':<4}" + "".join(f"{name:<26}" for name in DIMENSIONS))
+    show(f"layer {'':<4}" + "".join(f"{name:<26}" for name in DIMENSIONS))
     for row in figures:
         shown = (
             f"{value:6.3f} [{low:6.3f}, {high:6.3f}]"
             for value, low, high in (row[name] for name in DIMENSIONS)
         )
-        print(f"{row['layer']:>5} " + "  ".join(shown))
+        show(f"{row['layer']:>5} " + "  ".join(shown))
     if json_file:
         said = {"backbone": backbone, "clips": len(rows), "folds": folds}
         write(json_file, to_json({**said, "layers": figures}))
     if picture:
         with extra("report"):
             draw_layers(figures, picture)
-        print(picture)
+        show(picture)
 
 
 def select(
@@ -345,7 +347,7 @@ def select(
     with claim(out, file=True):
         text = _chosen(places, count, backbone, teacher, labelled, passes, seed)
         write(out, text)
-    print(out)
+    show(out)
 
 
 def _chosen(
@@ -410,14 +412,9 @@ def _chosen(
     writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
     for item in chosen:
         source = kept[item]
-        cells = [source.path, source.start, source.end]
-        writer.writerow(
-            [
-                *cells,
-                *(source.metadata.get(key) for key in audio.METADATA),
-                *[""] * 3,
-            ]
-        )
+        about = [escape.csv_cell(source.metadata.get(key)) for key in audio.METADATA]
+        name = escape.csv_path(str(source.path))
+        writer.writerow([name, source.start, source.end, *about, *[""] * 3])
     return text.getvalue()
 
 
@@ -470,7 +467,7 @@ def ask(
     say_use(store.teacher, "labels")
     for file, reason in store.errors()[:5]:
         say(f"warning: no label: {file}: {reason}")
-    print(out)
+    show(out)
     if not len(store):
         raise InputError(
             f"audio must give at least one label, got none: see {out / 'errors.csv'}"

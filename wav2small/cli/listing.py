@@ -10,6 +10,7 @@ import typer
 
 from .terminal import (
     extra,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -33,24 +34,24 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
 
         for name, entry in STUDENTS.items():
             count = sum(p.numel() for p in entry.build().parameters())
-            print(f"{name:<20} {count:>9,} parameters  {entry.description}")
+            show(f"{name:<20} {count:>9,} parameters  {entry.description}")
     elif what is Table.teachers:
         with extra("train"):
             from ..teachers.loading import ENSEMBLES, TEACHERS, load_teacher
 
         for name in TEACHERS:
             info = load_teacher(name).info
-            print(f"{name:<20} {info.licence:<12} {info.training_data}")
+            show(f"{name:<20} {info.licence:<12} {info.training_data}")
         for name, path in ENSEMBLES.items():
             members = json.loads(path.read_text())["members"]
-            print(f"{name:<20} {' + '.join(member['teacher'] for member in members)}")
+            show(f"{name:<20} {' + '.join(member['teacher'] for member in members)}")
     elif what is Table.models:
         from ..models import OnnxModel, bundled, find_onnx
 
         for name in bundled():
             path = find_onnx(name)
             metadata = OnnxModel(path).metadata
-            print(
+            show(
                 f"{name:<20} {path.stat().st_size:>9,} bytes  "
                 f"{metadata['licence']:<12} window: {metadata['window']}"
             )
@@ -58,16 +59,16 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
         from wav2small.firmware_bench.measure import obstacle
         from wav2small.firmware_bench.target import TARGETS
 
-        print(
+        show(
             f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
             "bench     verified  source"
         )
         for name, place in TARGETS.items():
-            print(
+            show(
                 f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
                 f"{place.amount('ram_bytes', 1024):>11}"
                 f"{place.amount('flash_bytes', 1024):>12}  "
                 f"{'planned' if obstacle(place.core) else 'emulated':<8}  "
                 f"{'yes' if place.verified else 'no':<8}  {place.source}"
             )
-        print("A figure with ? is not verified: it is shown and never decides.")
+        show("A figure with ? is not verified: it is shown and never decides.")

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wav2small.export.base import escape
+
 from ..adv import DIMENSIONS
 from .terminal import (
     say,
+    show,
     to_json,
 )
 
@@ -56,7 +59,7 @@ def predict(
     if as_csv:
         writer.writerow(columns)
     elif not as_json:
-        print(
+        show(
             f"{'start':>8} {'end':>8}  {'kind':<10} "
             + " ".join(f"{name:>9}" for name in DIMENSIONS)
             + "  file"
@@ -73,19 +76,20 @@ def predict(
                 if as_json:
                     rows.append(dict(zip(columns, cells, strict=True)))
                 elif as_csv:
-                    writer.writerow(cells)
+                    name = escape.csv_path(escape.line(item.file))
+                    writer.writerow([name, *cells[1:]])
                 else:
                     shown = " ".join(
                         f"{'-':>9}" if s is None else f"{s:9.3f}" for s in scores
                     )
-                    print(
+                    show(
                         f"{item.start:8.2f} {item.end:8.2f}  {item.kind:<10} {shown}"
-                        f"  {item.file}"
+                        f"  {escape.line(item.file)}"
                     )
         except audio.AudioError as error:
             failed += 1
             say(f"error: {error}")
     if as_json:
-        print(to_json(rows))
+        show(to_json(rows))
     if failed == len(sources):
         raise typer.Exit(2)

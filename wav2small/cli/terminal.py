@@ -14,6 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from wav2small.export.base import escape
+
 from ..adv import DIMENSIONS
 from ..errors import ToolError
 
@@ -197,8 +199,13 @@ def speak_any_language() -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user; what a program reads goes to stdout."""
-    print(text, file=sys.stderr)
+    """Tell the user one line; what a program reads goes to stdout."""
+    print(escape.line(text), file=sys.stderr)
+
+
+def show(text: object = "") -> None:
+    """Write lines of a result to stdout, whatever names are in them."""
+    print(escape.lines(text))
 
 
 def fail(text: str) -> NoReturn:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
 from typing import Any, NamedTuple
+
+from wav2small.export.base.escape import html as escape
 
 from ..adv import DIMENSIONS
 from .bench import Outcome
