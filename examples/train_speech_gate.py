@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from wav2small import audio, gate
+from wav2small.acoustics.signals import add_at_snr, fit
 from wav2small.adv import SAMPLING_RATE
-from wav2small.data import add_at_snr, colour, fit
+from wav2small.data import colour
 from wav2small.export.base.files import atomic_write
 from wav2small.export.model.compact import compact
 from wav2small.export.model.simplify import simplify

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from wav2small.data import (
     AugmentConfig,
     Clips,
-    add_at_snr,
     background,
     band,
     degrade,
-    fit,
     read_noises,
     room,
     vary,
@@ -87,28 +85,6 @@ def test_a_part_of_a_file(files, tmp_path):
     path = files[0][0]
     clips, _ = Clips.decode([(path, 0.25, 0.5)], tmp_path / "clips")
     np.testing.assert_allclose(clips[0], tone(1.0)[4000:8000], atol=1 / 32768)
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
-def test_fit_crops_or_repeats(length, samples, seed):
-    signal = np.arange(length)
-    fitted = fit(signal, samples, np.random.default_rng(seed))
-    assert len(fitted) == samples
-    steps = np.diff(fitted) % length
-    assert (steps == 1 % length).all()
-
-
-@given(st.floats(-10, 40), st.integers(0, 99))
-def test_noise_is_added_at_its_ratio(snr, seed):
-    rng = np.random.default_rng(seed)
-    signal, noise = rng.normal(size=(2, 1000))
-    added = add_at_snr(signal, noise, snr) - signal
-    got = 10 * np.log10(np.mean(signal**2) / np.mean(added**2))
-    assert got == pytest.approx(snr, abs=1e-6)
-
-
-def test_silence_adds_nothing():
-    np.testing.assert_array_equal(add_at_snr(tone(0.1), np.zeros(1600), 0), tone(0.1))
 
 
 @settings(deadline=None, max_examples=60)
@@ -198,6 +174,7 @@ class SecondClip:
 
 
 ONE = (
+    "aid_probability",
     "band_probability",
     "room_probability",
     "noise_probability",

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..acoustics import aid, lines, outside, rooms, signals
+from ..acoustics.rooms import ROOMS, Room, room_response
 from ..metrics import concordance_cc, mean_absolute_error, pearson_cc
 from . import changes
 from .figures import (
@@ -25,7 +28,6 @@ from .figures import (
     recall_of,
     shift_of,
 )
-from .rooms import ROOMS, Room, room_response
 from .sounds import Sounds
 
 UNCHANGED = 0.05
@@ -166,7 +168,7 @@ def all_changes() -> list[Change]:
             Change(small, title.format(value), apply(value), 0.95) for value in settings
         ]
     for kind, mix, snr in (
-        ("speech", changes.babble, 20),
+        ("speech", outside.babble, 20),
         ("music", changes.recording, 20),
         ("environment", changes.recording, 20),
         ("cough", changes.event, 10),
@@ -180,12 +182,62 @@ def all_changes() -> list[Change]:
         ("phone, mu-law", "mu-law"),
         ("phone, low-rate codec", "modulated noise"),
     ):
-        table.append(Change(channel, name, _drawn(changes.phone)(coding), 0.5, -0.05))
+        table.append(Change(channel, name, _drawn(lines.phone)(coding), 0.5, -0.05))
     for name, room in ROOMS.items():
         table.append(Change(channel, f"room: {name}", _in_room(room), 0.8))
     for slope in (-3, 3):
         name = f"spectral tilt of {slope:+} dB per octave"
-        table.append(Change(channel, name, _plain(changes.tilt)(slope), 0.8))
+        table.append(Change(channel, name, _plain(signals.tilt)(slope), 0.8))
+    return table + _of_an_aid()
+
+
+def _of_an_aid() -> list[Change]:
+    """Return the changes that an aid and its wearer's life bring.
+
+    What colours or compresses is judged as rooms and tilts are,
+    wind as a noise where it is light, a line and strong wind as the phone is.
+    """
+    group = "robustness: hearing aid"
+
+    def compression(ratio: float) -> Apply:
+        settings = aid.Compression(ratio=ratio)
+        return lambda signal, rng, sounds: aid.compress(signal, settings)
+
+    def own_voice(signal: np.ndarray, rng: np.random.Generator, _: Sounds) -> Any:
+        room = rooms.own_voice(ROOMS["living room, 2 m"])
+        near = aid.own_voice_path(signal)
+        return rooms.reverberate(near, room_response(room))
+
+    table = [
+        Change(group, f"compression {ratio}:1 in 5 bands", compression(ratio), 0.8)
+        for ratio in (1.5, 2, 3)
+    ]
+    places: tuple[aid.Place, ...] = ("behind the ear", "in the canal")
+    for place in places:
+        table.append(
+            Change(group, f"microphone {place}", _placed(aid.microphone, place), 0.8)
+        )
+    table.append(Change(group, "own voice", own_voice, 0.8))
+    drawn: tuple[tuple[str, Callable[..., np.ndarray], float], ...] = (
+        ("feedback", aid.feedback, 0.8),
+        ("residue of a feedback canceller", aid.canceller_residue, 0.8),
+        ("telecoil with hum at 20 dB", lines.telecoil, 0.5),
+    )
+    for name, function, least in drawn:
+        table.append(Change(group, name, _alone(function), least))
+    for speed, least in ((3, 0.9), (5, 0.5), (8, 0.5)):
+        blown = _drawn(outside.wind)(speed)
+        table.append(Change(group, f"wind of {speed} m/s", blown, least, -0.05))
+    for name, plain, least in (
+        ("noise reduction", aid.reduce_noise, 0.8),
+        ("clipping 6 dB below the peak", partial(aid.saturate, below_peak=6.0), 0.8),
+        (
+            "12 bits at 20.48 kHz",
+            partial(aid.digital_path, bits=12, rate=20480),
+            0.95,
+        ),
+    ):
+        table.append(Change(group, name, _fixed(plain), least))
     return table
 
 
@@ -199,6 +251,20 @@ def _drawn(function: Callable[..., np.ndarray]) -> Callable[[Any], Apply]:
     return lambda setting: lambda signal, rng, sounds: function(signal, setting, rng)
 
 
+def _placed(function: Callable[..., np.ndarray], place: str) -> Apply:
+    return lambda signal, rng, sounds: function(signal, place, rng)
+
+
+def _alone(function: Callable[..., np.ndarray]) -> Apply:
+    """Take a function of signal and generator."""
+    return lambda signal, rng, sounds: function(signal, rng)
+
+
+def _fixed(function: Callable[..., np.ndarray]) -> Apply:
+    """Take a function of a signal alone."""
+    return lambda signal, rng, sounds: function(signal)
+
+
 def _mixed(function: Callable[..., np.ndarray], kind: str, snr: float) -> Apply:
     """Take a function of signal, recordings, ratio and generator."""
     return lambda signal, rng, sounds: function(signal, sounds.of_kind(kind), snr, rng)
@@ -206,4 +272,4 @@ def _mixed(function: Callable[..., np.ndarray], kind: str, snr: float) -> Apply:
 
 def _in_room(room: Room) -> Apply:
     # the response takes a while to make, so not before it is wanted
-    return lambda signal, rng, sounds: changes.reverberate(signal, room_response(room))
+    return lambda signal, rng, sounds: rooms.reverberate(signal, room_response(room))

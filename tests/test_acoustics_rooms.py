@@ -6,8 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from waves import RATE, decibels
 
-from wav2small.suite.rooms import ROOMS, SPEED_OF_SOUND, decay_time, room_response
+from wav2small.acoustics.rooms import (
+    ROOMS,
+    SPEED_OF_SOUND,
+    decay_time,
+    own_voice,
+    random_room,
+    reverberate,
+    room_response,
+)
 
 
 @pytest.mark.parametrize("name", ROOMS)
@@ -82,3 +91,44 @@ def test_a_decay_that_no_wall_has_is_refused(decay):
 def test_silence_has_no_decay():
     with pytest.raises(ValueError, match="response must not be silent"):
         decay_time(np.zeros(10))
+
+
+def test_a_room_of_one_reflection_is_one_echo():
+    response = np.zeros(1000)
+    response[100], response[700] = 1, 0.5
+    click = np.zeros(4000)
+    click[1000] = 1
+    changed = reverberate(click, response)
+    assert changed[1600] / changed[1000] == pytest.approx(0.5)
+    assert set(np.flatnonzero(np.abs(changed) > 1e-6)) == {1000, 1600}
+    assert decibels(changed, click) == pytest.approx(0, abs=1e-3)
+
+
+def test_drawn_rooms_have_the_distance_and_the_decay_asked():
+    distances = []
+    for seed in range(40):
+        room = random_room(np.random.default_rng(seed), nearest=1.0, farthest=3.0)
+        distances.append(np.linalg.norm(np.subtract(room.talker, room.microphone)))
+        assert 0.2 <= room.decay <= 1.2
+        if seed < 8:
+            assert decay_time(room_response(room)) == pytest.approx(
+                room.decay, rel=0.05
+            )
+    assert 1.0 <= min(distances) < 1.3
+    assert 2.0 < max(distances) <= 3.0
+
+
+def test_the_wearer_is_nearer_than_a_partner_and_hears_less_of_the_room():
+    room = ROOMS["living room, 2 m"]
+    wearer = own_voice(room)
+    assert np.linalg.norm(np.subtract(wearer.talker, wearer.microphone)) == (
+        pytest.approx(0.15)
+    )
+
+    def clarity(response: np.ndarray) -> float:
+        first = int(np.abs(response).argmax())
+        early = response[: first + RATE // 200]
+        return decibels(early, response) + 10 * np.log10(len(early) / len(response))
+
+    assert clarity(room_response(room)) < -3 < clarity(room_response(wearer))
+    assert clarity(room_response(wearer)) > -0.5
