@@ -42,10 +42,15 @@ def test_provenance_is_stated(name):
     assert all(info.to_dict().values())
 
 
-def test_other_forms_of_the_network_are_masked_as_well():
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_other_forms_of_the_network_are_masked_as_well(stride):
     torch.manual_seed(0)
     config = TeacherConfig(
-        channels=(4, 8), time_kernels=(3, 5), time_pools=(2, 3), deviation=True
+        stride=stride,
+        channels=(4, 8),
+        time_kernels=(3, 5),
+        time_pools=(2, 3),
+        deviation=True,
     )
     network = TeacherNetwork(config)
     network(torch.randn(4, 16000))

@@ -50,6 +50,10 @@ class TeacherConfig:
     time_pools: tuple[int, ...] = (2, 2, 2, 2)
     """How many frames become one at the end of each stage."""
 
+    stride: int = 1
+    """How many frames, and mel bands, the first convolution goes on at a time:
+    2 makes all that follows cost a quarter."""
+
     deviation: bool = False
     """Whether the standard deviation over time is pooled beside the mean."""
 
@@ -92,7 +96,7 @@ class TeacherNetwork(nn.Module):
         )
         self.norm = nn.BatchNorm1d(config.n_mels)
         self.stages = nn.ModuleList()
-        inputs = 1
+        inputs, stride = 1, config.stride
         for channels, kernel in zip(config.channels, config.time_kernels, strict=True):
             layers: list[nn.Module] = []
             for width in (inputs, channels):
@@ -101,14 +105,16 @@ class TeacherNetwork(nn.Module):
                         width,
                         channels,
                         (kernel, 3),
+                        stride=stride,
                         padding=(kernel // 2, 1),
                         bias=False,
                     ),
                     nn.BatchNorm2d(channels),
                 ]
+                stride = 1
             self.stages.append(nn.ModuleList(layers))
             inputs = channels
-        mels = config.n_mels
+        mels = (config.n_mels - 1) // config.stride + 1
         for _ in config.channels:
             mels = (mels + 1) // 2
         width = inputs * mels
@@ -138,12 +144,18 @@ class TeacherNetwork(nn.Module):
     def classify(self, features: Tensor, frames: Tensor | None = None) -> Tensor:
         """Score log-mel maps; ``frames`` are the valid ones of each."""
         x = features[:, None]
+        stride = self.config.stride
         for stage, pool in zip(self.stages, self.config.time_pools, strict=True):
             mask: Tensor | float = 1.0
             if frames is not None:
                 mask = frame_mask(frames, x.shape[2])[:, None, :, None].to(x.dtype)
                 x = x * mask
             conv_1, norm_1, conv_2, norm_2 = stage.children()
+            if frames is not None and stride > 1:
+                frames = (frames - 1) // stride + 1
+                mask = frame_mask(frames, (x.shape[2] - 1) // stride + 1)
+                mask = mask[:, None, :, None].to(x.dtype)
+            stride = 1
             x = torch.relu(norm_1(conv_1(x))) * mask
             x = torch.relu(norm_2(conv_2(x))) * mask
             # ceil_mode keeps a last, half-filled cell: no signal is too short
