@@ -1,3 +1,4 @@
+import os
 import random
 import struct
 import tracemalloc
@@ -8,7 +9,7 @@ import soundfile
 from recordings import FORMATS, tone, write
 
 from wav2small import audio
-from wav2small.audio import AudioError, decode
+from wav2small.audio import AudioError, containers, decode
 
 
 def check(path, match):
@@ -20,22 +21,39 @@ def check(path, match):
 
 
 def test_missing(tmp_path):
-    check(tmp_path / "a.wav", "must be a file that exists")
+    check(tmp_path / "a.wav", "must be a file .* got No such file or directory")
 
 
 def test_folder(tmp_path):
     (tmp_path / "a.wav").mkdir()
-    check(tmp_path / "a.wav", "must be a file that exists")
+    check(tmp_path / "a.wav", "must be a file .* got it is a folder")
 
 
 def test_name_too_long(tmp_path):
-    check(tmp_path / f"{'a' * 300}.wav", "cannot be read: .*File name too long")
+    check(tmp_path / f"{'a' * 300}.wav", "must be a file .* got File name too long")
 
 
 def test_name_in_one_line(tmp_path):
     with pytest.raises(AudioError, match=r"'.*a\\nb.wav'") as caught:
         audio.load(tmp_path / "a\nb.wav")
     assert "\n" not in str(caught.value)
+
+
+def test_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    check(tmp_path / "a.wav", "must be a file .* got it is a named pipe")
+
+
+def test_device(tmp_path):
+    (tmp_path / "a.wav").symlink_to("/dev/zero")
+    check(tmp_path / "a.wav", "must be a file .* got it is a device")
+
+
+def test_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"M\xfcller.wav")
+    path.touch()
+    with pytest.raises(AudioError, match=r"must be UTF-8, got '.*M.udcfcller.wav'"):
+        containers.check(path)
 
 
 @pytest.mark.parametrize("extension", FORMATS)
@@ -177,8 +195,48 @@ def test_wav_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("length", "size"),
+    [
+        (0xFFFFFFFF, 0xFFFFFFFF),  # FFmpeg
+        (0x7FFFF000, 0x7FFFF024),  # SoX
+        (0x80000000, 0x80000024),  # arecord
+        (0x7FFFFFFF, 0x7FFFFFFF),
+    ],
+)
+@pytest.mark.parametrize("odd", [0, 1])
+def test_wav_of_a_pipe(tmp_path, length, size, odd):
+    path = tmp_path / "a.wav"
+    path.write_bytes(riff(*chunks(length=length), size=size) + b"x" * odd)
+    np.testing.assert_allclose(audio.load(path), tone(1)[:1001], atol=1e-4)
+
+
+ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
+ID3V2 = b"ID3\x04\0\0\0\0\0\x0aTIT2\0\0\0\x01\0\0\0"
+APE = b"APETAGEX" + bytes(24)
+
+
+@pytest.mark.parametrize("tag", [ID3V1, ID3V2, APE, APE + ID3V1])
+@pytest.mark.parametrize("extension", FORMATS)
+def test_a_tag_behind_the_audio(tmp_path, extension, tag):
+    path = write(tmp_path / f"a.{extension}", tone(1.5))
+    before = audio.load(path)
+    path.write_bytes(path.read_bytes() + tag)
+    np.testing.assert_array_equal(audio.load(path), before)
+
+
+def test_a_chunk_that_the_header_does_not_count(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(riff(*chunks()) + b"id3 " + struct.pack("<I", 4) + b"ID3\4")
+    np.testing.assert_allclose(audio.load(path), tone(1)[:1001], atol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("data", "match"),
     [
+        (riff(*chunks()) + riff(*chunks()), "claims 2038 of 4084"),
+        (riff(*chunks(), chunks()[1]), "a second data chunk"),
+        (riff(*chunks(), size=0xFFFFFFFF), "RIFF claims 4294967295 of 2038"),
+        (riff(*chunks(length=0x80000001), size=0x80000025), "data claims 2147483649"),
         (riff(*chunks(length=4000)), "data claims 4000 of 2002 bytes"),
         (riff(*chunks(length=0xFFFFFFFF)), "data claims 4294967295 of 2002 bytes"),
         (riff(*chunks(length=2003)), "data claims 2003 of 2002 bytes"),

@@ -1,11 +1,13 @@
 import dataclasses
 import itertools
 import os
+import subprocess
 
 import pytest
-from recordings import names, touch
+from recordings import names, tone, touch, write
 
 from wav2small import audio
+from wav2small.audio import AudioError
 from wav2small.errors import InputError
 
 
@@ -58,9 +60,21 @@ def test_nothing_to_find(tmp_path):
         audio.find([tmp_path / "empty/notes.txt"])
 
 
-def test_name_that_is_not_utf8(tmp_path):
-    (tmp_path / os.fsdecode(b"\xff.wav")).touch()
-    with pytest.raises(InputError, match=r"must be UTF-8, got b'.*xff.wav'"):
+def test_name_that_is_not_utf8_costs_that_file(tmp_path):
+    write(tmp_path / "ok.wav", tone(0.1))
+    broken = tmp_path / os.fsdecode(b"M\xfcller.wav")
+    broken.touch()
+    _, (first, second) = audio.find([tmp_path])
+    assert (first.name, second.name) == ("M\\xfcller.wav", "ok.wav")
+    assert first.path == broken
+    assert len(audio.load(second.path)) == 1600
+    with pytest.raises(AudioError, match=r"must be UTF-8, got .*: rename it"):
+        audio.load(first.path)
+
+
+def test_names_that_would_be_one(tmp_path):
+    touch(tmp_path, os.fsdecode(b"\xff.wav"), "\\xff.wav")
+    with pytest.raises(InputError, match=r"must differ in UTF-8, got .* twice"):
         audio.find([tmp_path])
 
 
@@ -102,3 +116,79 @@ def test_no_audio_is_of_two_splits(tmp_path, first, second, refused):
         return
     with pytest.raises(InputError, match=rf"must be one, got {refused} of .*: x\.wav"):
         audio.find([tmp_path / "m.csv"])
+
+
+def test_two_slashes_are_one(tmp_path):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "m.csv").write_text(f"file\n/{tmp_path}/a.wav\n")
+    for place in ("a.wav", "", "m.csv"):
+        root, (source,) = audio.find([f"/{tmp_path}/{place}"])
+        assert (root, source.path) == (tmp_path, tmp_path / "a.wav")
+
+
+# Folders
+
+
+def test_a_linked_folder_is_read(tmp_path):
+    touch(tmp_path, "corpus/a.wav", "disk/b.wav", "disk/deep/c.wav")
+    (tmp_path / "corpus/more").symlink_to(tmp_path / "disk")
+    _, sources = audio.find([tmp_path / "corpus"])
+    assert names(sources) == ["a.wav", "more/b.wav", "more/deep/c.wav"]
+
+
+def test_no_folder_is_read_twice(tmp_path):
+    touch(tmp_path, "z/a.wav", "z/deep/b.wav")
+    (tmp_path / "a").symlink_to("z")  # to a folder that is there anyway
+    (tmp_path / "z/deep/loop").symlink_to(tmp_path)
+    (tmp_path / "z/deep/self").symlink_to(".")
+    (tmp_path / "y").symlink_to("y")  # to itself
+    _, sources = audio.find([tmp_path])
+    assert names(sources) == ["z/a.wav", "z/deep/b.wav"]
+
+
+def test_a_link_to_nothing_is_a_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.wav").symlink_to("nowhere")
+    _, (source,) = audio.find([tmp_path])
+    with pytest.raises(AudioError, match="No such file"):
+        audio.check(source.path)
+
+
+def test_deep_folders(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("a.wav", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    try:
+        _, (source,) = audio.find([tmp_path])
+        assert source.name == "d/" * 1200 + "a.wav"
+    finally:  # what clears up after tests gives up on so many
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
+
+
+def test_folders_that_are_too_deep_are_said(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    touch(tmp_path, "a.wav")
+    with pytest.warns(audio.LeftOutWarning, match="cannot be searched: .*too long"):
+        _, sources = audio.find([tmp_path])
+    assert names(sources) == ["a.wav"]
+
+
+def test_other_recordings_are_counted(tmp_path):
+    touch(tmp_path, "a.wav", "b/1.m4a", "b/2.M4A", "3.aiff", "x.txt", ".4.m4a")
+    with pytest.warns(audio.LeftOutWarning) as caught:
+        _, sources = audio.find([tmp_path])
+    assert names(sources) == ["a.wav"]
+    assert [str(w.message).split(",")[0] for w in caught] == [
+        "1 aiff are left out",
+        "2 m4a are left out",
+    ]

@@ -321,6 +321,7 @@ class _Job:
         gate: SpeechGate | None,
         note: Note,
     ) -> Iterator[Clip]:
+        audio.check(parts[0].path)  # whoever hashes first may wait for a pipe
         digest = sha256(parts[0].path)
         name = parts[0].name
         for part in parts:

@@ -12,9 +12,11 @@ from .containers import (
     LOWEST_RATE,
     MAX_CHANNELS,
     AudioError,
+    check,
     one_line,
 )
 from .decode import END_TOLERANCE, MAX_LEVEL, beginning, load, stream
+from .folders import LeftOutWarning, absolute
 from .manifests import METADATA
 from .sources import Source, find, order
 
@@ -28,8 +30,11 @@ __all__ = [
     "METADATA",
     "SAMPLING_RATE",
     "AudioError",
+    "LeftOutWarning",
     "Source",
+    "absolute",
     "beginning",
+    "check",
     "find",
     "load",
     "one_line",

@@ -10,6 +10,8 @@ from typing import BinaryIO, Literal
 
 import soundfile
 
+from wav2small.export.base.reading import open_file
+
 from ..errors import InputError
 
 EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3")
@@ -21,23 +23,50 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 """Most channels of a file."""
 
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBE")
+"""How that begins which taggers write behind the audio."""
+
+_UNKNOWN = {0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF}
+"""Lengths that writers state who do not know them yet: SoX, others, arecord, FFmpeg.
+Those who state 0 are not among them: libsndfile takes them at their word."""
+
 
 class AudioError(InputError):
     """A file of audio cannot be used. One line, which names the file."""
 
 
+def check(path: Path) -> None:
+    """Look at a file before it is read or hashed.
+
+    Raises:
+        AudioError: if it is no file, or its header cannot be believed
+
+    """
+    with open_audio(path):
+        pass
+
+
 @contextmanager
 def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file whose header can be believed."""
+    """Open a file whose header can be believed.
+
+    Raises:
+        AudioError: if it is none
+
+    """
     shown = one_line(path)
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise AudioError(f"name of audio must be UTF-8, got {shown}: rename it") from (
+            error
+        )
     if path.suffix.lower().lstrip(".") not in EXTENSIONS:
         raise AudioError(
             f"audio must be one of {', '.join(EXTENSIONS)}: {shown}: convert it"
         )
     try:
-        if not path.is_file():
-            raise AudioError(f"audio must be a file that exists: {shown}: check it")
-        with path.open("rb") as raw:
+        with open_file(path) as raw:
             size = raw.seek(0, os.SEEK_END)
             raw.seek(0)
             if not size:
@@ -49,7 +78,8 @@ def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
                 _check_ogg(raw, size, shown)
     except OSError as error:
         raise AudioError(
-            f"audio cannot be read: {shown}: {error.strerror}: check its permissions"
+            f"audio must be a file that can be read, got {error.strerror}: {shown}: "
+            "check the path and its permissions"
         ) from error
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
@@ -89,6 +119,9 @@ def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
     """Walk the chunks of a WAV file: they must end where the file does.
 
     libsndfile takes what is there without a word.
+    Two kinds of files may differ from their header, since nothing is lost:
+    one that was written to a pipe, where no length could be known,
+    and one with a tag behind its audio.
     """
 
     def wrong(what: str) -> AudioError:
@@ -98,38 +131,63 @@ def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
         )
 
     endian: Literal["big", "little"] = "big" if magic == b"RIFX" else "little"
-    header = raw.read(8)
-    riff = int.from_bytes(header[:4], endian)
-    # 8 bytes of slack: some writers count the header or forget the padding
-    if magic != b"RF64" and abs(riff + 8 - size) > 8:
-        raise wrong(f"RIFF claims {riff} of {size - 8} bytes")
-    position, align, large, found = 12, 1, 0, False
-    while size - position >= 8:
+    riff = int.from_bytes(raw.read(8)[:4], endian)
+    position, align, large, found, counted = 12, 1, 0, False, False
+    while size - position >= 8 and not (found and _is_tag(raw, position)):
         raw.seek(position)
         name, field_ = raw.read(4), raw.read(4)
-        length = int.from_bytes(field_, endian)
+        start, length = position + 8, int.from_bytes(field_, endian)
         content = raw.read(24) if name in (b"fmt ", b"ds64") else b""
         if name == b"data" and magic == b"RF64" and length == 0xFFFFFFFF:
             length = large
-        if not all(32 <= byte < 127 for byte in name):
-            raise wrong(f"no chunk at byte {position}")
-        if position + 8 + length > size:
+        elif name == b"data" and _is_streamed(raw, riff, start, length):
+            return
+        if not all(32 <= byte < 127 for byte in name) or name == magic:
+            break
+        if start + length > size:
             title = name.decode("ascii").strip()
-            raise wrong(f"{title} claims {length} of {size - position - 8} bytes")
+            raise wrong(f"{title} claims {length} of {size - start} bytes")
         if name == b"fmt ":
             align = int.from_bytes(content[12:14], endian) or 1
         elif name == b"ds64":
             large = int.from_bytes(content[8:16], "little")
         elif name == b"data":
+            if found:
+                raise wrong(f"a second data chunk at byte {position}")
             found = True
             if length % align:
                 raise wrong(f"data claims {length} bytes in blocks of {align}")
-        position += 8 + length + length % 2
+        position = start + length + length % 2
+        # 8 bytes of slack: some writers count the header or forget the padding
+        counted = counted or (found and abs(riff + 8 - position) <= 8)
+    tagged = found and (_is_tag(raw, position) or abs(position - size) <= 1)
+    if magic != b"RF64" and abs(riff + 8 - size) > 8 and not (tagged and counted):
+        raise wrong(f"RIFF claims {riff} of {size - 8} bytes")
     raw.seek(min(position, size))
-    if raw.read(8).strip(b"\0"):
+    if not tagged and raw.read(8).strip(b"\0"):
         raise wrong(f"no chunk at byte {position}")
     if not found:
         raise wrong("no data chunk")
+
+
+def _is_tag(raw: BinaryIO, position: int) -> bool:
+    """Tell whether what players know as a tag begins here."""
+    raw.seek(position)
+    return raw.read(8).startswith(_TAGS)
+
+
+def _is_streamed(raw: BinaryIO, riff: int, start: int, length: int) -> bool:
+    """Tell whether a WAV file was written to a pipe: its data last to the end.
+
+    Args:
+        raw: the file
+        riff: length of all that follows it, as the header has it
+        start: where the data begin, in bytes
+        length: of the data, as the header has it
+
+    """
+    given = {*_UNKNOWN, (start - 8 + length) % 2**32}
+    return length in _UNKNOWN and riff in given and not _is_tag(raw, start)
 
 
 def _check_ogg(raw: BinaryIO, size: int, shown: str) -> None:
@@ -140,7 +198,7 @@ def _check_ogg(raw: BinaryIO, size: int, shown: str) -> None:
     position = 0
     pages: dict[bytes, int] = {}
     open_streams: set[bytes] = set()
-    while position < size:
+    while position < size and not (pages and _is_tag(raw, position)):
         raw.seek(position)
         header = raw.read(27)
         segments = raw.read(header[26]) if len(header) == 27 else b""

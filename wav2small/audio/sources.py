@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import InputError
 from .containers import EXTENSIONS, one_line
 from .databases import HEADER, read_database, read_database_table
+from .folders import absolute, walk
 from .manifests import Row, merge_rows, read_manifest
 
 
@@ -66,6 +67,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
     * an audio file,
     * a folder, searched with its subfolders for :data:`EXTENSIONS`;
       hidden files and folders are left out,
+      links are followed, and no folder is searched twice,
     * a manifest ``.csv`` or ``.parquet``:
       column ``file``, absolute or relative to the manifest's folder,
       optionally ``start`` and ``end`` (seconds or time deltas),
@@ -85,6 +87,10 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
     as one for each rater, its scores are their mean;
     of metadata the first by name of the manifest counts.
     No part of a recording may be of two splits.
+    What a folder holds and is not read, as other audio formats and closed folders,
+    is told by a :class:`LeftOutWarning`.
+    A file whose name is not UTF-8 is among the sources;
+    an error of it comes when it is read.
 
     Args:
         paths: where to look
@@ -99,10 +105,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
 
     """
     # absolute, and as the caller named them
-    places = {
-        Path(os.path.abspath(path)): os.fspath(path)  # noqa: PTH100
-        for path in sorted(paths, key=os.fspath)
-    }
+    places = {absolute(path): os.fspath(path) for path in sorted(paths, key=os.fspath)}
     if not places:
         raise InputError("audio must be at least one path, got none: name one")
     found = [(place, *_rows(place)) for place in sorted(places)]
@@ -123,14 +126,14 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
             named.setdefault(path, os.path.join(above, row.file))  # noqa: PTH118
             groups.setdefault((path, row.start, row.end), []).append(row)
     sources = []
+    paths_by_name: dict[str, Path] = {}
     for (path, start, end), rows in groups.items():
-        name = path.relative_to(root).as_posix()
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
+        # labels and reports are of UTF-8; it is never read under this name
+        name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+        if paths_by_name.setdefault(name, path) != path:
             raise InputError(
-                f"name of audio must be UTF-8, got {os.fsencode(path)!r}: rename it"
-            ) from error
+                f"names of audio must differ in UTF-8, got '{name}' twice: rename one"
+            )
         row = merge_rows(rows, name)
         said = row.metadata, row.human, row.ratings
         sources.append(Source(path, name, start, end, *said, named[path]))
@@ -160,7 +163,7 @@ def _check_splits(sources: list[Source]) -> None:
 def _rows(place: Path) -> tuple[Path, list[Row]]:
     """Return the folder that rows are relative to, and the rows."""
     suffix = place.suffix.lower().lstrip(".")
-    if not place.exists():
+    if not os.path.exists(place):  # noqa: PTH110 (that raises if it is too long)
         raise InputError(f"audio must exist: {one_line(place)}: check the path")
     base = place.parent
     if place.is_dir():
@@ -168,7 +171,7 @@ def _rows(place: Path) -> tuple[Path, list[Row]]:
         rows = (
             read_database(place)
             if (place / HEADER).is_file()
-            else [Row(file) for file in _walk(place)]
+            else [Row(file) for file in walk(place)]
         )
     elif suffix in ("csv", "parquet"):
         rows = read_database_table(place) or read_manifest(place)
@@ -189,12 +192,3 @@ def _rows(place: Path) -> tuple[Path, list[Row]]:
 
 def _absolute(file: str) -> bool:
     return file.startswith("/")
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            extension = name.rpartition(".")[2].lower()
-            if extension in EXTENSIONS and not name.startswith("."):
-                yield Path(parent, name).relative_to(folder).as_posix()
