@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from wav2small import audio
 from wav2small.audio import Source
+from wav2small.bundled import DEMO
 from wav2small.errors import InputError
 from wav2small.gate import SpeechGate
-from wav2small.models import DEFAULT, DEMO, load_model
+from wav2small.models import DEFAULT, load_model
 from wav2small.predict import predict, windows
 
 

@@ -1,5 +1,11 @@
 """The errors that a user can mend."""
 
-from wav2small.export.base.errors import BenchError, ExportError, InputError, ToolError
+from wav2small.export.base.errors import (
+    BenchError,
+    ExportError,
+    InputError,
+    LeftOutWarning,
+    ToolError,
+)
 
-__all__ = ["BenchError", "ExportError", "InputError", "ToolError"]
+__all__ = ["BenchError", "ExportError", "InputError", "LeftOutWarning", "ToolError"]

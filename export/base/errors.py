@@ -41,6 +41,10 @@ class BenchToolError(BenchError, ToolError):
     exit_code = 3
 
 
+class LeftOutWarning(UserWarning):
+    """Something that may have been meant to be read is not. One line."""
+
+
 def one_line(error: BaseException) -> str:
     """Say an error of another library in one short line without control characters."""
     text = line(" ".join(str(error).split())) or type(error).__name__

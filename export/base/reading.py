@@ -8,10 +8,11 @@ So what it is and how large comes before the first byte.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
-from typing import Any, BinaryIO
+from typing import Any
 
 MOST_BYTES = 1 << 36
 """Largest file that is opened, in bytes: days of audio."""
@@ -34,7 +35,9 @@ _KINDS = {
 }
 
 
-def open_file(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> BinaryIO:
+def open_file(
+    path: str | os.PathLike[str], *, most: int = MOST_BYTES
+) -> io.BufferedReader:
     """Open a regular file of a size that can be.
 
     Args:
@@ -58,7 +61,7 @@ def open_file(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> Binary
         raise FileNotFoundError(
             errno.ENOENT, f"no file has such a name ({error})", name
         ) from error
-    file = os.fdopen(opened, "rb")
+    file = open(opened, "rb")  # noqa: PTH123, SIM115
     try:
         _check(os.fstat(opened), name, most)
     except OSError:

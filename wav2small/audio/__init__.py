@@ -6,6 +6,7 @@ samples are read in blocks of bounded size and must be finite.
 """
 
 from ..adv import SAMPLING_RATE
+from ..errors import LeftOutWarning
 from .containers import (
     EXTENSIONS,
     HIGHEST_RATE,
@@ -16,7 +17,7 @@ from .containers import (
     one_line,
 )
 from .decode import END_TOLERANCE, MAX_LEVEL, beginning, load, stream
-from .folders import LeftOutWarning, absolute
+from .folders import absolute
 from .manifests import METADATA
 from .sources import Source, find, order
 

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import LeftOutWarning
 from .containers import EXTENSIONS, one_line
 
 OTHER = {
@@ -16,10 +17,6 @@ OTHER = {
     "raw", "pcm", "snd", "sph", "spx", "tta", "voc", "w64", "webm", "wma", "wv",
 }  # fmt: skip
 """Endings of recordings that are not read."""
-
-
-class LeftOutWarning(UserWarning):
-    """Something that may be audio is not read. One line."""
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
 from .benchmark import bench
 from .comparison import compare
@@ -23,12 +25,18 @@ from .listing import list_
 from .prediction import predict
 from .terminal import extra, say, speak_any_language
 
+BUG = 70
+"""Exit code of a bug, as ``EX_SOFTWARE`` of BSD."""
+
+TRACEBACK = "WAV2SMALL_TRACEBACK"
+"""Variable of the environment that lets a bug show its traceback."""
+
 app = typer.Typer(
     name="wav2small",
     help="Tiny speech-emotion models for hearing aids.\n\n"
     "Exit codes: 0 done, fits or holds; 1 does not fit or does not hold, nothing else; "
     "2 wrong usage or wrong input; 3 a package or tool is missing or fails; "
-    "4 something that was asked could not be checked.",
+    "4 something that was asked could not be checked; 70 a bug.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -77,8 +85,13 @@ PATH_ERRORS = (
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line."""
+    """Run the command line; what a user can mend is one line, and so is a bug."""
     speak_any_language()
+    with _warnings_in_a_line():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except KeyboardInterrupt:
@@ -91,12 +104,48 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
         sys.exit(141)
     except InputError as error:
-        say("error: " + " ".join(str(error).split()))
+        say(f"error: {' '.join(str(error).split())}")
         sys.exit(error.exit_code)
-    except OSError as error:
-        say("error: " + " ".join(str(error).split()))
+    except OSError as error:  # a full disk, a folder where a file is to be
+        # of a rename the second is what the user knows
+        path = error.filename2 or error.filename
+        where = f"{os.fsdecode(path)}: " if path else ""
+        say(f"error: {where}{error.strerror or error}: check the path and the disk")
         sys.exit(2 if isinstance(error, PATH_ERRORS) else 3)
-    except Exception:
-        # a bug: 1 would say that a model does not fit
-        traceback.print_exc()
+    except MemoryError:
+        say("error: memory must suffice, it did not: free some or give less at a time")
         sys.exit(3)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        else:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            say(
+                f"error: this is a bug in wav2small: {what}: set {TRACEBACK}=1 to see "
+                "where, and report it"
+            )
+        sys.exit(BUG)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Say what was left out; other libraries' warnings are shown as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LeftOutWarning)
+        show = warnings.showwarning
+
+        def in_a_line(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, LeftOutWarning):
+                say(f"warning: {message}")
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = in_a_line
+        yield
