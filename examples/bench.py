@@ -29,6 +29,7 @@ from wav2small.models import DEMO, load_student
 from wav2small.students import STUDENTS
 from wav2small.teachers.base import Teacher
 from wav2small.teachers.loading import load_teacher
+from wav2small.training import ahead
 
 RUNS = 31
 
@@ -74,7 +75,7 @@ def show_loop(name: str, clips: Clips, teacher: Teacher) -> None:
     ready = [crops.prepare(step) for step in range(crops.steps_per_epoch)]
     heard = (time.perf_counter() - begun) / len(ready)
     # the teacher has heard its variation: what is timed is all else
-    fresh = crops.batches(0, 10**6)
+    fresh = ahead(crops.prepare, 0, 10**6)
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         losses = score_losses(module(batch[0]), batch[1])

@@ -27,7 +27,6 @@ from torch import nn
 from wav2small import audio
 from wav2small.adv import DIMENSIONS, SAMPLING_RATE
 from wav2small.data import AugmentConfig, degrade, read_noises, vary
-from wav2small.distill import move_average
 from wav2small.finetune.norms import CATEGORIES
 from wav2small.finetune.norms import norm_score as target
 from wav2small.losses import concordance_loss
@@ -38,6 +37,7 @@ from wav2small.teachers.bundled import (
     TeacherConfig,
     TeacherNetwork,
 )
+from wav2small.training import move_average
 
 
 def mask_features(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

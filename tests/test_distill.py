@@ -437,7 +437,7 @@ def test_steps_have_generators_of_their_own():
 
 
 def test_an_undefined_score_is_never_the_best(labels, tmp_path, monkeypatch):
-    import wav2small.distill as module
+    import wav2small.training as module
 
     scores = iter([float("nan")] * 3 + [0.5] * 3 + [float("nan")] * 3)
     monkeypatch.setattr(module, "concordance_cc", lambda *_: next(scores))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import math
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wav2small.export.base.files import recover_folder, remove_folder
+from wav2small.export.base.files import claim, remove_folder
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
@@ -34,11 +30,22 @@ from .data import (
 from .errors import InputError
 from .labels import Labels, LabelStore
 from .losses import check_finite, score_losses
-from .metrics import concordance_cc
 from .students import student
 from .teachers import licence
 from .teachers.base import Teacher
 from .teachers.loading import load_teacher
+from .training import (
+    BEST,
+    Batch,
+    Progress,
+    Recipe,
+    Schedule,
+    begin,
+    concordance_row,
+    epoch_batch,
+    train,
+)
+from .weights import to_arrays
 
 
 @dataclass(frozen=True)
@@ -114,15 +121,6 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, step])
 
 
-def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Return the clips of one step: each clip once per epoch, in random order."""
-    steps = max(1, len(items) // batch_size)
-    epoch, position = divmod(step, steps)
-    # a stream of its own: step generators have non-negative second words below 2**62
-    order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
-    return np.resize(order[position * batch_size :], batch_size)
-
-
 class Crops:
     """What the student hears in each step, and the scores it shall give.
 
@@ -182,16 +180,6 @@ class Crops:
             for signal, without in zip(signals, silent, strict=True)
         ]
         return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
-
-    def batches(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Prepare the batches of steps in a thread of their own, one ahead."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.prepare, start)
-            for step in range(start, stop):
-                ready = ahead.result()
-                if step + 1 < stop:
-                    ahead = pool.submit(self.prepare, step + 1)
-                yield ready
 
     def _hear(
         self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int
@@ -279,7 +267,7 @@ def distill(
     tensorboard: bool = False,
     teacher: Teacher | None = None,
     losses: Callable[[Tensor, Tensor], dict[str, Tensor]] = score_losses,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a student on the scores of a label store.
 
@@ -309,40 +297,75 @@ def distill(
         InputError: if labels, run or configuration do not fit
 
     """
-    last = run / "last"
-    recover_folder(last)
-    recover_folder(run / "best")
-    if overwrite:
-        # only what a run makes: the folder may hold files of the user's own
-        for name in ("last", "best", "clips", "logs"):
-            remove_folder(run / name)
-    elif last.exists() and not resume:
-        raise InputError(f"run exists: {run}: pass --resume or --overwrite")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device must be cpu, got cuda: no CUDA device is here")
+    with claim(run, "clips"):
+        begin(run, resume=resume, overwrite=overwrite, parts=("logs",))
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError("device must be cpu, got cuda: no CUDA device is here")
+        store = LabelStore.open(labels_folder)
+        labels = store.read()
+        root = audio_root or store.root
+        teacher = _teacher(store, config, teacher)
+        clips, unreadable = _decode(labels, root, run, progress)
+        rows = _rows(labels, unreadable, root, config)
+        noises = read_noises(noise)
+        crops = Crops(clips, labels.scores, rows[0], noises, config, teacher)
+        logs = run / "logs" if tensorboard else None
+        recipe = _Distillation(crops, labels, rows[1], losses, device, logs)
+        described = _describe(store, labels, clips, config) | {
+            "noise": identity(noises)
+        }
+        train(
+            run,
+            recipe,
+            Schedule(
+                steps=config.epochs * crops.steps_per_epoch,
+                rise=config.warmup,
+                average=config.average,
+                evaluations=config.evaluations,
+            ),
+            described,
+            same={
+                "distill": "configuration",
+                "teacher": "labels",
+                "labels": "labels",
+                "noise": "noise",
+            },
+            weight_decay=config.weight_decay,
+            bfloat16=config.bfloat16,
+            device=device,
+            resume=resume,
+            progress=progress,
+        )
+        recipe.close()
+        remove_folder(run / "clips")
+        return checkpoint.load(run / BEST)[1] | {"unreadable": len(unreadable)}
 
-    store = LabelStore.open(labels_folder)
-    labels = store.read()
+
+def _teacher(
+    store: LabelStore, config: DistillConfig, teacher: Teacher | None
+) -> Teacher | None:
+    """Return who scores crops, if anybody does."""
     if config.teaching == "cached":
-        teacher = None
-    elif teacher is None:
+        return None
+    if teacher is None:
         # who made the labels was let in then, and their mark goes on
         teacher = load_teacher(store.teacher["name"], policy="research")
-    if teacher and teacher.info.revision != store.teacher["revision"]:
+    if teacher.info.revision != store.teacher["revision"]:
         raise InputError(
             f"teacher must be the one of the labels, {store.teacher['name']} "
             f"{store.teacher['revision']}, got {teacher.info.revision}: "
             "annotate again or pass --teaching cached"
         )
+    return teacher
 
-    root = audio_root or store.root
+
+def _decode(
+    labels: Labels, root: Path, run: Path, progress: Progress | None
+) -> tuple[Clips, set[int]]:
+    """Decode the rows' audio; the numbers of those that cannot be read beside it."""
+    rows = zip(labels.names, labels.starts, labels.ends, strict=True)
     clips, errors = Clips.decode(
-        [
-            (root / name, float(start), float(end))
-            for name, start, end in zip(
-                labels.names, labels.starts, labels.ends, strict=True
-            )
-        ],
+        [(root / name, float(start), float(end)) for name, start, end in rows],
         run / "clips",
         progress=progress and (lambda done, total: progress("decode", done, total, {})),
     )
@@ -351,34 +374,34 @@ def distill(
             f"audio of the labels cannot be read below {root}: {errors[0][1]}: "
             "pass --audio-root"
         )
-    bad = {item for item, _ in errors}
-    train, dev = split_dev(labels, config.dev_share, config.seed)
-    train = np.array([item for item in train if item not in bad])
-    dev = np.array([item for item in dev if item not in bad])
+    return clips, {item for item, _ in errors}
+
+
+def _rows(
+    labels: Labels, unreadable: set[int], root: Path, config: DistillConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of training and development that can be read."""
+    train, dev = (
+        np.array([item for item in part if item not in unreadable])
+        for part in split_dev(labels, config.dev_share, config.seed)
+    )
     if not len(train) or len(dev) < 2:
         raise InputError(
             "labels must have audio for training and for 2 development rows, got "
             f"{len(train)} and {len(dev)} that can be read below {root}: "
             "pass --audio-root"
         )
-    noises = read_noises(noise)
-    crops = Crops(clips, labels.scores, train, noises, config, teacher)
+    return train, dev
 
-    torch.manual_seed(config.seed)
-    entry = student(config.student)
-    # few channels: mixing them is fastest where they lie side by side
-    module = entry.build().to(device).train()
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(module)
-    trainable = {k: p for k, p in module.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    total = config.epochs * crops.steps_per_epoch
-    described = {
+
+def _describe(
+    store: LabelStore, labels: Labels, clips: Clips, config: DistillConfig
+) -> dict[str, Any]:
+    """Return what a checkpoint says of itself before it is trained."""
+    return {
         "format": 1,
         "student": config.student,
-        "config": asdict(entry.config),
+        "config": asdict(student(config.student).config),
         "dimensions": DIMENSIONS,
         "sampling_rate": SAMPLING_RATE,
         "distill": asdict(config),
@@ -390,146 +413,86 @@ def distill(
             "hours": round(clips.seconds / 3600, 3),
             "sha256": _identity(labels),
         },
-        "noise": identity(noises),
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
-    history: list[dict[str, float]] = []
-    best = -math.inf
-    start = 0
-    if resume and last.exists():
-        weights, saved = checkpoint.load(last)
-        if saved["distill"] != _plain(asdict(config)):
-            raise InputError(
-                f"run must be resumed with its own configuration: {last}: "
-                "pass the same options or --overwrite"
-            )
-        if any(saved[key] != described[key] for key in ("teacher", "labels")):
-            raise InputError(
-                f"run must be resumed with its own labels: {last}: "
-                "pass the same labels or --overwrite"
-            )
-        if saved.get("noise", described["noise"]) != described["noise"]:
-            raise InputError(
-                f"run must be resumed with its own noise: {last}: "
-                "pass the same recordings or --overwrite"
-            )
-        state, _ = checkpoint.load(last, extra="training")
-        _load(average, weights)
-        _load(module, {k[7:]: v for k, v in state.items() if k.startswith("module/")})
-        for name, parameter in trainable.items():
-            optimizer.state[parameter] = {
-                key: torch.from_numpy(state[f"{key}/{name}"].copy()).to(
-                    device if key != "step" else "cpu"
-                )
-                for key in ("step", "exp_avg", "exp_avg_sq")
+
+
+class _Distillation(Recipe):
+    """A student that shall give the scores of a teacher."""
+
+    def __init__(
+        self,
+        crops: Crops,
+        labels: Labels,
+        dev: np.ndarray,
+        losses: Callable[[Tensor, Tensor], dict[str, Tensor]],
+        device: str,
+        logs: Path | None,
+    ) -> None:
+        config = crops.config
+        self.crops, self.labels, self.dev = crops, labels, dev
+        self.losses_of, self.logs = losses, logs
+        self.weights = {"l1": config.l1_weight}
+        self.writer: Any = None
+        torch.manual_seed(config.seed)
+        # few channels: mixing them is fastest where they lie side by side
+        self.module = student(config.student).build().to(device).train()
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trained = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
+        self.groups = [
+            {
+                "names": list(trained),
+                "params": list(trained.values()),
+                "peak": config.learning_rate,
             }
-        crops.heard = state["heard"]
-        history, start = saved["history"], saved["step"]
-        best = max(map(_quality, history))
-    writer = None
-    if tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
+        ]
 
-        writer = SummaryWriter(str(run / "logs"), purge_step=start)
+    def prepare(self, step: int) -> Batch:
+        signal, truth = self.crops.prepare(step)
+        return {"signal": signal, "truth": truth}
 
-    marks = {
-        round(total * (i + 1) / config.evaluations) for i in range(config.evaluations)
-    }
-    batches = crops.batches(start, total) if start < total else iter(())
-    for step, (signal, truth) in enumerate(batches, start):
-        rate = config.learning_rate * _schedule(step, total, config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(
-            torch.device(device).type, torch.bfloat16, enabled=config.bfloat16
-        ):
-            prediction = module(signal.to(device))
-        parts = losses(prediction.float(), truth.to(device))
-        loss = torch.stack(
-            [
-                value * (config.l1_weight if name == "l1" else 1)
-                for name, value in parts.items()
-            ]
-        ).sum()
-        check_finite(loss.item(), step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trainable.values(), 5.0)
-        optimizer.step()
-        # the average forgets its random start quickly, then slows down
-        decay = min(config.average, (1 + step) / (10 + step))
-        move_average(average, module, decay)
-        figures = {name: value.item() for name, value in parts.items()}
-        if writer:
+    def forward(self, batch: Batch, step: int) -> Tensor:
+        return self.module(batch["signal"])
+
+    def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.losses_of(outputs.float(), batch["truth"])
+
+    def evaluate(self, average: nn.Module, step: int) -> dict[str, float]:
+        scores = predict_clips(average, self.crops.clips, self.dev)
+        check_finite(scores.sum(), step)
+        return concordance_row(self.labels.scores[self.dev], scores)
+
+    def save(self, folder: Path, average: nn.Module, described: dict[str, Any]) -> None:
+        checkpoint.save(folder, to_arrays(average), described)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"heard": self.crops.heard.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
+        self.crops.heard = state["heard"]
+
+    def stepped(
+        self, step: int, share: float, loss: float, figures: Mapping[str, float]
+    ) -> None:
+        if self.logs and not self.writer:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.logs), purge_step=step)
+        if self.writer:
             for name, value in figures.items():
-                writer.add_scalar(f"loss/{name}", value, step)
-            writer.add_scalar("learning_rate", rate, step)
-        if progress:
-            progress("train", step + 1, total, figures)
-        if step + 1 in marks:
-            scores = predict_clips(average, clips, dev)
-            check_finite(scores.sum(), step)
-            row = {
-                name: concordance_cc(labels.scores[dev, axis], scores[:, axis])
-                for axis, name in enumerate(DIMENSIONS)
-            }
-            defined = [value for value in row.values() if not math.isnan(value)]
-            row["mean"] = float(np.mean(defined)) if defined else math.nan
-            row["step"] = step + 1
-            history.append(row)
-            if writer:
-                for name in DIMENSIONS:
-                    writer.add_scalar(f"dev/ccc_{name}", row[name], step)
-            described |= {"step": step + 1, "history": history, "metrics": row}
-            weights = _arrays(average)
-            if _quality(row) > best:
-                best = _quality(row)
-                checkpoint.save(run / "best", weights, described)
-            state = {f"module/{k}": v for k, v in _arrays(module).items()}
-            state["heard"] = crops.heard.copy()
-            for name, parameter in trainable.items():
-                for key, value in optimizer.state[parameter].items():
-                    state[f"{key}/{name}"] = value.cpu().numpy()
-            checkpoint.save(last, weights, described, extra={"training": state})
-            if progress:
-                progress("dev", step + 1, total, row)
-    if writer:
-        writer.close()
-    shutil.rmtree(run / "clips", ignore_errors=True)
-    return checkpoint.load(run / "best")[1] | {"unreadable": len(errors)}
+                self.writer.add_scalar(f"loss/{name}", value, step)
+            rate = self.crops.config.learning_rate * share
+            self.writer.add_scalar("learning_rate", rate, step)
 
+    def evaluated(self, step: int, row: Mapping[str, float]) -> None:
+        if self.writer:
+            for name in DIMENSIONS:
+                self.writer.add_scalar(f"dev/ccc_{name}", row[name], step)
 
-def _quality(row: dict[str, float]) -> float:
-    """Mean concordance; below every other where it is not defined."""
-    return -1.0 if math.isnan(row["mean"]) else row["mean"]
-
-
-def _schedule(step: int, total: int, warmup: float) -> float:
-    """Cosine decay to zero after a linear rise, relative to the peak."""
-    rise = max(1, round(warmup * total))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
-
-
-@torch.no_grad()
-def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Draw the average towards a module's weights and statistics, in place."""
-    for kept, fresh in zip(
-        average.state_dict().values(), module.state_dict().values(), strict=True
-    ):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(fresh, 1 - decay)
-        else:
-            kept.copy_(fresh)
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
-
-
-def _load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    def close(self) -> None:
+        """Write what is left of the event files."""
+        if self.writer:
+            self.writer.close()
 
 
 def _identity(labels: Labels) -> str:
@@ -540,8 +503,3 @@ def _identity(labels: Labels) -> str:
     for table in (labels.starts, labels.ends, labels.scores):
         digest.update(np.ascontiguousarray(table).tobytes())
     return digest.hexdigest()
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration as it comes back from JSON."""
-    return json.loads(json.dumps(config))

@@ -17,8 +17,9 @@ from ..errors import InputError
 from ..teachers import licence as licences
 from ..teachers.base import TeacherInfo, check_lengths
 from ..teachers.description import FILE, Description
+from ..weights import load_weights, to_arrays
 from . import FORMAT, find
-from .backbones import batches, build_backbone, load_weights, pad, to_arrays
+from .backbones import batches, build_backbone, pad
 from .network import FinetuneNetwork, network_config
 from .parts.adapters import merge_lora
 from .parts.exits import check_exits, predict_early

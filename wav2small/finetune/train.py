@@ -6,37 +6,44 @@ import copy
 import hashlib
 import json
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wav2small.export.base.files import recover_folder, remove_folder
+from wav2small.export.base.files import claim, remove_folder
 
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..data import AugmentConfig, Clips, degrade, identity, read_noises, vary
-from ..distill import epoch_batch, move_average, split_dev
+from ..distill import split_dev
 from ..errors import InputError
 from ..features import normalize
 from ..losses import check_finite
-from ..metrics import concordance_cc
 from ..teachers import licence as licences
+from ..training import (
+    BEST,
+    Batch,
+    Progress,
+    Recipe,
+    Schedule,
+    begin,
+    concordance_row,
+    epoch_batch,
+    train,
+)
 from .backbones import (
     Backbone,
     Origin,
     first_layers,
     load_backbone,
-    load_weights,
     save_backbone,
-    to_arrays,
     uniform_layers,
 )
 from .network import FinetuneNetwork, NetworkConfig
@@ -244,16 +251,6 @@ class Batches:
             batch["text"] = torch.from_numpy(text.astype(np.float32))
         return batch
 
-    def ahead(self, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
-        """Prepare the batches of steps in a thread of their own, one ahead."""
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.prepare, start)
-            for step in range(start, stop):
-                ready = coming.result()
-                if step + 1 < stop:
-                    coming = pool.submit(self.prepare, step + 1)
-                yield ready
-
 
 def parameter_groups(
     network: FinetuneNetwork, config: FinetuneConfig, pretrained: bool
@@ -320,7 +317,7 @@ def finetune(
     device: str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a teacher on what people say of speech.
 
@@ -355,35 +352,92 @@ def finetune(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("device must be cpu, got cuda: no CUDA device is here")
     group = Group.join(device)
-    last = run / "last"
-    if group.rank == 0:
-        for kept in (last, run / "best", run / "warm"):
-            recover_folder(kept)
-        if overwrite:
-            for place in ("last", "best", "clips"):
-                remove_folder(run / place)
-    group.wait()
-    if last.exists() and not resume:
-        raise InputError(f"run exists: {run}: pass --resume or --overwrite")
-    if group.rank == 0 and not resume:
-        remove_folder(run / "warm")
-    group.share(config.batch_size)
+    if group.rank:
+        progress = None
+    # of several processes one writes
+    with claim(run, "clips") if group.rank == 0 else nullcontext():
+        if group.rank == 0:
+            begin(run, resume=resume, overwrite=overwrite, parts=("warm",))
+            if not resume:
+                remove_folder(run / "warm")
+        group.wait()
+        group.share(config.batch_size)
+        clips, unreadable = _decode(table, run, group, progress)
+        readable = np.ones(len(clips), bool)
+        readable[sorted(unreadable)] = False
+        learnt, dev, heard = _rows(table, readable, config)
+        text = _embed(text, table)
+        config = replace(config, network=_settled(config.network, table, learnt, text))
+        noises = read_noises(noise)
+        batches = Batches(clips, table, learnt, text, noises, config, group)
+        torch.manual_seed(config.seed)
+        backbone, origin = load_backbone(config.backbone)
+        backbone = _warm_up(
+            backbone, origin, config, batches, heard, run, group, device, progress
+        )
+        info = _info(name or run.resolve().name, origin, licence, training_data)
+        recipe = _Finetuning(batches, dev, backbone, origin, info, device)
+        described = {
+            "dimensions": DIMENSIONS,
+            "sampling_rate": SAMPLING_RATE,
+            "finetune": asdict(config),
+            "parameters": sum(p.numel() for p in recipe.module.parameters()),
+            "trainable": recipe.trainable,
+            "labels": {
+                "train": len(learnt),
+                "dev": len(dev),
+                "truth": table.origin,
+                "sha256": _identity(table, text),
+                "noise": identity(noises),
+            },
+            "versions": {"wav2small": __version__, "torch": torch.__version__},
+        }
+        train(
+            run,
+            recipe,
+            Schedule(
+                steps=config.steps,
+                rise=config.rise,
+                average=config.average,
+                evaluations=config.evaluations,
+                patience=config.patience,
+            ),
+            described,
+            same={"finetune": "options", "labels": "labels"},
+            weight_decay=config.weight_decay,
+            bfloat16=config.bfloat16,
+            device=device,
+            group=group,
+            resume=resume,
+            progress=progress,
+        )
+        if group.rank == 0:
+            remove_folder(run / "clips")
+        group.wait()
+        group.leave()
+        return checkpoint.load(run / BEST)[1] | {"unreadable": len(unreadable)}
 
+
+def _decode(
+    table: Table, run: Path, group: Group, progress: Progress | None
+) -> tuple[Clips, set[int]]:
+    """Decode the rows' audio; the numbers of those that cannot be read beside it."""
+    labels = table.labels
     sources = [
         (table.root / file, float(start), None if math.isinf(end) else float(end))
         for file, start, end in zip(
-            table.labels.names, table.labels.starts, table.labels.ends, strict=True
+            labels.names, labels.starts, labels.ends, strict=True
         )
     ]
 
     def decode() -> tuple[Clips, list[tuple[int, str]]]:
-        tell = progress if group.rank == 0 else None
         return Clips.decode(
             sources,
             run / "clips",
-            progress=tell and (lambda done, total: tell("decode", done, total, {})),
+            progress=progress and (lambda *counts: progress("decode", *counts, {})),
         )
 
+    # one process decodes, and the others find it done
     if group.rank == 0:
         clips, errors = decode()
     group.wait()
@@ -394,173 +448,133 @@ def finetune(
             f"audio of the labels cannot be read below {table.root}: {errors[0][1]}: "
             "pass --audio-root"
         )
-    readable = np.ones(len(clips), bool)
-    readable[[item for item, _ in errors]] = False
+    return clips, {item for item, _ in errors}
+
+
+def _rows(
+    table: Table, readable: np.ndarray, config: FinetuneConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of training and development, and those that may be heard."""
     split = table.labels.metadata["split"]
     rated = table.rated & readable
     # rows without a truth are in neither part
     told = [part if known else "test" for part, known in zip(split, rated, strict=True)]
-    train, dev = split_dev(
+    learnt, dev = split_dev(
         table.with_split([part or "" for part in told]).labels,
         config.dev_share,
         config.seed,
     )
     test = np.array([part == "test" for part in split])
     heard = np.setdiff1d(np.flatnonzero(readable & ~test), dev)
+    return learnt, dev, heard
 
-    text = _embed(text, table)
-    network_config = config.network
+
+def _settled(
+    config: NetworkConfig, table: Table, learnt: np.ndarray, text: np.ndarray | None
+) -> NetworkConfig:
+    """Fill in what the table says of the parts: width of text, categories."""
     if text is not None:
-        network_config = replace(network_config, text_width=text.shape[1])
-    elif network_config.text_width:
+        config = replace(config, text_width=text.shape[1])
+    elif config.text_width:
         raise InputError(
-            f"text must be given, got none for {network_config.text_width} columns: "
+            f"text must be given, got none for {config.text_width} columns: "
             "pass embeddings or an encoder"
         )
-    if "category" in network_config.tasks and not network_config.categories:
-        names = {table.labels.metadata["emotion"][item] or "" for item in train} - {""}
-        network_config = replace(network_config, categories=tuple(sorted(names)))
-    config = replace(config, network=network_config)
-    noises = read_noises(noise)
-    batches = Batches(clips, table, train, text, noises, config, group)
+    if "category" in config.tasks and not config.categories:
+        names = {table.labels.metadata["emotion"][item] or "" for item in learnt} - {""}
+        config = replace(config, categories=tuple(sorted(names)))
+    return config
 
-    torch.manual_seed(config.seed)
-    backbone, origin = load_backbone(config.backbone)
-    backbone = _warm_up(
-        backbone, origin, config, batches, heard, run, group, device, progress
-    )
-    backbone.masked = config.masked
-    if config.lora:
-        add_lora(backbone, config.lora)
-    network = FinetuneNetwork(network_config, backbone).to(device)
-    groups = parameter_groups(network, config, pretrained=bool(origin.licence))
-    trainable = {
-        key: parameter
-        for part in groups
-        for key, parameter in zip(part["names"], part["params"], strict=True)
-    }
-    optimizer = torch.optim.AdamW(
-        [{"params": part["params"], "peak": part["peak"]} for part in groups],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-    )
-    network.train()
-    if config.freezes:
-        network.backbone.eval()
-    average = copy.deepcopy(network)
-    info = _info(name or run.resolve().name, origin, licence, training_data)
-    described: dict[str, Any] = {
-        "dimensions": DIMENSIONS,
-        "sampling_rate": SAMPLING_RATE,
-        "finetune": asdict(config),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable": sum(p.numel() for p in trainable.values()),
-        "labels": {
-            "train": len(train),
-            "dev": len(dev),
-            "truth": table.origin,
-            "sha256": _identity(table, text),
-            "noise": identity(noises),
-        },
-        "versions": {"wav2small": __version__, "torch": torch.__version__},
-    }
-    history: list[dict[str, float]] = []
-    curve: list[float] = []
-    start = 0
-    if resume and last.exists():
-        weights, saved = checkpoint.load(last)
-        for part, option in (("finetune", "options"), ("labels", "labels")):
-            if saved[part] != json.loads(json.dumps(described[part])):
-                raise InputError(
-                    f"run must be resumed with its own {option}: {last}: "
-                    f"pass the same {option} or --overwrite"
-                )
-        state, _ = checkpoint.load(last, extra="training")
-        load_weights(average, weights, last)
-        load_weights(
-            network,
-            {k[7:]: v for k, v in state.items() if k.startswith("module/")},
-            last,
+
+class _Finetuning(Recipe):
+    """A network that shall say what people say."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        dev: np.ndarray,
+        backbone: Backbone,
+        origin: Origin,
+        info: dict[str, str],
+        device: str,
+    ) -> None:
+        config = batches.config
+        self.batches, self.dev, self.info = batches, dev, info
+        self.curve: list[float] = []
+        self.begun = time.monotonic()
+        backbone.masked = config.masked
+        if config.lora:
+            add_lora(backbone, config.lora)
+        self.network = FinetuneNetwork(config.network, backbone).to(device)
+        self.groups = parameter_groups(
+            self.network, config, pretrained=bool(origin.licence)
         )
-        for key, parameter in trainable.items():
-            if f"step/{key}" in state:
-                optimizer.state[parameter] = {
-                    kind: torch.from_numpy(state[f"{kind}/{key}"].copy()).to(
-                        device if kind != "step" else "cpu"
-                    )
-                    for kind in ("step", "exp_avg", "exp_avg_sq")
-                }
-        history, curve, start = saved["history"], saved["curve"], saved["step"]
+        self.network.train()
+        if config.freezes:
+            self.network.backbone.eval()
+        self.module = self.network
 
-    marks = {
-        round(config.steps * (i + 1) / config.evaluations)
-        for i in range(config.evaluations)
-    }
-    stop = config.steps if not _done(history, config.patience) else start
-    begun = time.monotonic()
-    ahead = batches.ahead(start, stop) if start < stop else iter(())
-    for step, batch in enumerate(ahead, start):
+    @property
+    def trainable(self) -> int:
+        """Number of parameters that are trained."""
+        return sum(p.numel() for part in self.groups for p in part["params"])
+
+    def prepare(self, step: int) -> Batch:
+        return self.batches.prepare(step)
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        seed, rank = self.batches.config.seed, self.batches.group.rank
         # dropout and masks of each step and process: a resumed run needs no state
-        torch.manual_seed((config.seed * 2**31 + step) * 64 + group.rank)
-        share = _schedule(step, config.steps, config.rise)
-        for rates in optimizer.param_groups:
-            rates["lr"] = rates["peak"] * share
-        batch = {key: value.to(device) for key, value in batch.items()}
-        with torch.autocast(
-            torch.device(device).type, torch.bfloat16, enabled=config.bfloat16
-        ):
-            outputs = network(
-                batch["signal"], gender=batch["gender"], text=batch.get("text")
-            )
-        outputs = group.gather({key: value.float() for key, value in outputs.items()})
+        torch.manual_seed((seed * 2**31 + step) * 64 + rank)
+        return self.network(
+            batch["signal"], gender=batch["gender"], text=batch.get("text")
+        )
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        config = self.batches.config
+        outputs = self.batches.group.gather(
+            {key: value.float() for key, value in outputs.items()}
+        )
         parts = score_parts(outputs["scores"], batch["truth"], config.l1_weight)
-        for task in network_config.tasks:
+        for task in config.network.tasks:
             parts[task] = task_part(
                 outputs[task], batch[f"{task} class"], config.task_weight
             )
-        if network_config.exits:
+        if config.network.exits:
             parts |= exit_parts(outputs, batch["truth"], config.l1_weight)
-        loss = torch.stack(list(parts.values())).sum()
-        check_finite(loss.item(), step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        group.sum_gradients(trainable.values())
-        nn.utils.clip_grad_norm_(trainable.values(), 5.0)
-        optimizer.step()
-        # the average forgets its random start quickly, then slows down
-        move_average(average, network, min(config.average, (1 + step) / (10 + step)))
-        curve.append(round(loss.item(), 6))
-        if progress and group.rank == 0:
-            figures = {key: value.item() for key, value in parts.items()}
-            progress("train", step + 1, config.steps, figures)
-        if step + 1 not in marks:
-            continue
-        row = _evaluate(average, clips, table, dev, text, group)
-        check_finite(row.pop("sum"), step)
-        history.append(row | {"step": step + 1})
-        done = _done(history, config.patience)
-        if group.rank == 0:
-            described |= {"step": step + 1, "history": history, "curve": curve}
-            described |= {"metrics": history[-1]}
-            if _quality(row) > max(map(_quality, history[:-1]), default=-math.inf):
-                described["seconds"] = round(time.monotonic() - begun, 1)
-                save_teacher(run / "best", average, info, described)
-            state = {f"module/{k}": v for k, v in to_arrays(network).items()}
-            for key, parameter in trainable.items():
-                for kind, value in optimizer.state[parameter].items():
-                    state[f"{kind}/{key}"] = value.cpu().numpy()
-            checkpoint.save(
-                last, to_arrays(average), described, extra={"training": state}
+        return parts
+
+    def evaluate(self, average: nn.Module, step: int) -> dict[str, float]:
+        batches, items = self.batches, self.dev
+        own = np.array(batches.group.mine(items.tolist()), np.int64)
+        rows: dict[int, object] = {}
+        if len(own):
+            scores = score(
+                cast(FinetuneNetwork, average),
+                [batches.clips[int(item)] for item in own],
+                gender=batches.gender[own],
+                text=None if batches.text is None else batches.text[own],
             )
-            if progress:
-                progress("dev", step + 1, config.steps, history[-1])
-        if done:
-            break
-    if group.rank == 0:
-        shutil.rmtree(run / "clips", ignore_errors=True)
-    group.wait()
-    group.leave()
-    return checkpoint.load(run / "best")[1] | {"unreadable": len(errors)}
+            rows = dict(zip(own.tolist(), scores, strict=True))
+        found = batches.group.collect(rows)
+        told = np.stack([np.asarray(found[int(item)]) for item in items])
+        check_finite(float(told.sum()), step)
+        return concordance_row(batches.table.truth[items], told)
+
+    def save(self, folder: Path, average: nn.Module, described: dict[str, Any]) -> None:
+        described["seconds"] = round(time.monotonic() - self.begun, 1)
+        save_teacher(folder, cast(FinetuneNetwork, average), self.info, described)
+
+    def stepped(
+        self, step: int, share: float, loss: float, figures: Mapping[str, float]
+    ) -> None:
+        self.curve.append(round(loss, 6))
+
+    def describe(self) -> dict[str, Any]:
+        return {"curve": self.curve}
+
+    def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
+        self.curve = saved["curve"]
 
 
 def _warm_up(
@@ -572,7 +586,7 @@ def _warm_up(
     run: Path,
     group: Group,
     device: str,
-    progress: Callable[[str, int, int, dict[str, float]], None] | None,
+    progress: Progress | None,
 ) -> Backbone:
     """Keep some layers and warm them up, or take what an earlier run made."""
     whole = copy.deepcopy(backbone) if config.warm_up == "taught" else backbone
@@ -638,60 +652,6 @@ def _embed(text: Text | None, table: Table) -> np.ndarray | None:
             f"text must be embeddings ({count} rows, width), got shape {embedded.shape}"
         )
     return embedded
-
-
-def _evaluate(
-    network: FinetuneNetwork,
-    clips: Clips,
-    table: Table,
-    items: np.ndarray,
-    text: np.ndarray | None,
-    group: Group,
-) -> dict[str, float]:
-    """Concordance of whole clips with people, by dimension and on average.
-
-    Beside it ``sum``, of all scores, which tells whether they are finite.
-    """
-    own = np.array(group.mine(items.tolist()), np.int64)
-    rows: dict[int, object] = {}
-    if len(own):
-        scores = score(
-            network,
-            [clips[int(item)] for item in own],
-            gender=table.genders[own],
-            text=None if text is None else text[own],
-        )
-        rows = dict(zip(own.tolist(), scores, strict=True))
-    found = group.collect(rows)
-    told = np.stack([np.asarray(found[int(item)]) for item in items])
-    row = {
-        name: concordance_cc(table.truth[items, axis], told[:, axis])
-        for axis, name in enumerate(DIMENSIONS)
-    }
-    defined = [value for value in row.values() if not math.isnan(value)]
-    mean = float(np.mean(defined)) if defined else math.nan
-    return row | {"mean": mean, "sum": float(told.sum())}
-
-
-def _quality(row: dict[str, float]) -> float:
-    """Mean concordance; below every other where it is not defined."""
-    return -1.0 if math.isnan(row["mean"]) else row["mean"]
-
-
-def _done(history: list[dict[str, float]], patience: int) -> bool:
-    """Tell whether the last evaluations were no better than one before them."""
-    qualities = [_quality(row) for row in history]
-    return bool(qualities) and len(qualities) - 1 - int(np.argmax(qualities)) >= (
-        patience
-    )
-
-
-def _schedule(step: int, total: int, rise: float) -> float:
-    """Cosine decay to zero after a linear rise, relative to the peak."""
-    rising = max(1, round(rise * total))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
 def _info(

@@ -5,10 +5,8 @@ from .base import (
     States,
     batches,
     first_layers,
-    load_weights,
     mask_features,
     pad,
-    to_arrays,
     uniform_layers,
 )
 from .loading import Origin, build_backbone, load_backbone, save_backbone
@@ -27,10 +25,8 @@ __all__ = [
     "build_backbone",
     "first_layers",
     "load_backbone",
-    "load_weights",
     "mask_features",
     "pad",
     "save_backbone",
-    "to_arrays",
     "uniform_layers",
 ]

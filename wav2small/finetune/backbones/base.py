@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,31 +185,6 @@ def uniform_layers(depth: int, count: int) -> list[int]:
 def _check_count(depth: int, count: int) -> None:
     if not 1 <= count <= depth:
         raise InputError(f"layers must be 1 to {depth} of the backbone, got {count}")
-
-
-def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    """Return a module's weights as a checkpoint holds them."""
-    return {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
-
-
-def load_weights(
-    module: nn.Module, weights: Mapping[str, np.ndarray], where: Path
-) -> None:
-    """Put weights into a module.
-
-    Raises:
-        InputError: if a key is missing, unexpected or of another shape
-
-    """
-    try:
-        module.load_state_dict(
-            {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
-        )
-    except RuntimeError as error:
-        raise InputError(
-            f"weights must have the keys that config.json describes: {where}: "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 def pad(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:

@@ -11,8 +11,9 @@ import torch
 
 from ... import checkpoint
 from ...errors import InputError
+from ...weights import load_weights, to_arrays
 from .. import find
-from .base import Backbone, load_weights, to_arrays
+from .base import Backbone
 from .mel import MEL, MelBackbone, MelConfig
 from .self_supervised import SelfSupervised
 

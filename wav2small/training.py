@@ -1,0 +1,365 @@
+"""One training loop: schedule, average, batches ahead, checkpoints, resume.
+
+What is trained, on what and towards what is a :class:`Recipe`.
+Each step depends on its number and on nothing else that a checkpoint lacks.
+So a run that is killed and resumed ends with the weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wav2small.export.base.files import recover_folder, remove_folder
+
+from . import checkpoint
+from .adv import DIMENSIONS
+from .errors import InputError
+from .finetune.parallel import Group
+from .losses import check_finite
+from .metrics import concordance_cc
+from .weights import load_weights, to_arrays
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called with what is being done, how much of it is done and how much there is,
+and the figures so far."""
+
+Batch = dict[str, Tensor]
+"""What a step needs, by name."""
+
+LAST, BEST = "last", "best"
+"""Checkpoints of a run: what it goes on from, and what it is for."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training lasts, and what happens when."""
+
+    steps: int
+    """Steps at most."""
+
+    rise: float
+    """Share of the steps in which the rates rise, in 0..1."""
+
+    average: float
+    """Decay per step of the moving average of the weights, in 0..1."""
+
+    evaluations: int
+    """How often it is evaluated and saved, evenly spread."""
+
+    patience: int | None = None
+    """Evaluations without a better one after which it stops; None for never."""
+
+    def rate(self, step: int) -> float:
+        """Rate of a step relative to the peak: a linear rise, then a cosine."""
+        rising = max(1, round(self.rise * self.steps))
+        if step < rising:
+            return (step + 1) / rising
+        left = (step - rising) / max(1, self.steps - rising)
+        return 0.5 * (1 + math.cos(math.pi * left))
+
+    def decay(self, step: int) -> float:
+        """Decay of the average: it forgets its random start quickly."""
+        return min(self.average, (1 + step) / (10 + step))
+
+    @property
+    def marks(self) -> set[int]:
+        """Numbers of steps after which it is evaluated."""
+        return {
+            round(self.steps * (item + 1) / self.evaluations)
+            for item in range(self.evaluations)
+        }
+
+    def done(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Tell whether the last evaluations were no better than one before them."""
+        if self.patience is None or not history:
+            return False
+        qualities = [quality(row) for row in history]
+        return len(qualities) - 1 - int(np.argmax(qualities)) >= self.patience
+
+
+class Recipe:
+    """What a training is about."""
+
+    module: nn.Module
+    """What is trained."""
+
+    groups: list[dict[str, Any]]
+    """Of its parameters: ``names``, ``params`` and ``peak`` rate of each group."""
+
+    weights: Mapping[str, float] = MappingProxyType({})
+    """Weights of the losses, by name; 1 where there is none."""
+
+    def prepare(self, step: int) -> Batch:
+        """Return the batch of a step; called in a thread of its own."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch, step: int) -> Any:
+        """Return what the module makes of a batch, in the precision of the run."""
+        raise NotImplementedError
+
+    def losses(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of what the module made, by name."""
+        raise NotImplementedError
+
+    def evaluate(self, average: nn.Module, step: int) -> dict[str, float]:
+        """Return figures of the averaged weights, with their ``mean``."""
+        raise NotImplementedError
+
+    def save(self, folder: Path, average: nn.Module, described: dict[str, Any]) -> None:
+        """Write the best checkpoint."""
+        raise NotImplementedError
+
+    def stepped(
+        self, step: int, share: float, loss: float, figures: Mapping[str, float]
+    ) -> None:
+        """Look at what came of a step."""
+
+    def evaluated(self, step: int, row: Mapping[str, float]) -> None:
+        """Look at what came of an evaluation."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the checkpoint's configuration says of it besides."""
+        return {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what a resumed run needs besides weights and optimiser."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
+        """Take what :meth:`state` and :meth:`describe` gave."""
+
+
+def begin(
+    run: Path, *, resume: bool, overwrite: bool, parts: Sequence[str] = ()
+) -> None:
+    """See what is in a run's folder, and remove what shall be replaced.
+
+    Args:
+        run: folder of the run, which nobody else writes to
+        resume: go on with the run that is there
+        overwrite: delete the run that is there
+        parts: further folders that a run makes
+
+    Raises:
+        InputError: if there is a run, and neither is asked for
+
+    """
+    for name in (LAST, BEST, *parts):
+        recover_folder(run / name)
+    if overwrite:
+        # only what a run makes: the folder may hold files of the user's own;
+        # what it goes on from is the first to go
+        for name in (LAST, BEST, "clips", *parts):
+            remove_folder(run / name)
+    elif (run / LAST).exists() and not resume:
+        raise InputError(f"run exists: {run}: pass --resume or --overwrite")
+
+
+def train(
+    run: Path,
+    recipe: Recipe,
+    schedule: Schedule,
+    described: dict[str, Any],
+    *,
+    same: Mapping[str, str],
+    weight_decay: float,
+    bfloat16: bool = False,
+    device: str = "cpu",
+    group: Group | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Train, and write the checkpoints ``best`` and ``last`` of a run.
+
+    Args:
+        run: folder of the run
+        recipe: what is trained, on what and towards what
+        schedule: how long and how fast
+        described: what the checkpoints' configuration says
+        same: what of it must be as before in a resumed run,
+            and what to call it
+        weight_decay: decoupled weight decay of AdamW
+        bfloat16: whether matrices are multiplied in bfloat16
+        device: torch device
+        group: the processes that train together
+        resume: go on from ``last`` if it is there
+        progress: called after each step and evaluation
+
+    Raises:
+        InputError: if the run is of something else, or the training diverges
+
+    """
+    group = group or Group()
+    last, module = run / LAST, recipe.module
+    parameters = {
+        name: parameter
+        for part in recipe.groups
+        for name, parameter in zip(part["names"], part["params"], strict=True)
+    }
+    optimizer = torch.optim.AdamW(
+        [{"params": part["params"], "peak": part["peak"]} for part in recipe.groups],
+        weight_decay=weight_decay,
+    )
+    average = copy.deepcopy(module)
+    history: list[dict[str, float]] = []
+    start = 0
+    if resume and last.exists():
+        weights, saved = checkpoint.load(last)
+        _check_same(saved, described, same, last)
+        state, _ = checkpoint.load(last, extra="training")
+        load_weights(average, weights, last)
+        inner = {k[7:]: v for k, v in state.items() if k.startswith("module/")}
+        load_weights(module, inner, last)
+        _restore(optimizer, parameters, state, device)
+        recipe.restore(state, saved)
+        history, start = saved["history"], saved["step"]
+    stop = start if schedule.done(history) else schedule.steps
+    marks = schedule.marks
+    for step, batch in enumerate(ahead(recipe.prepare, start, stop), start):
+        share = schedule.rate(step)
+        for rates in optimizer.param_groups:
+            rates["lr"] = rates["peak"] * share
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=bfloat16
+        ):
+            outputs = recipe.forward(batch, step)
+        losses = recipe.losses(outputs, batch)
+        loss = torch.stack(
+            [value * recipe.weights.get(name, 1) for name, value in losses.items()]
+        ).sum()
+        check_finite(loss.item(), step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        group.sum_gradients(parameters.values())
+        nn.utils.clip_grad_norm_(parameters.values(), 5.0)
+        optimizer.step()
+        move_average(average, module, schedule.decay(step))
+        figures = {name: value.item() for name, value in losses.items()}
+        recipe.stepped(step, share, loss.item(), figures)
+        if progress:
+            progress("train", step + 1, schedule.steps, figures)
+        if step + 1 not in marks:
+            continue
+        row = recipe.evaluate(average, step) | {"step": step + 1}
+        history.append(row)
+        if group.rank == 0:
+            described |= {"step": step + 1, "history": history, "metrics": row}
+            described |= recipe.describe()
+            if quality(row) > max(map(quality, history[:-1]), default=-math.inf):
+                recipe.save(run / BEST, average, described)
+            state = {f"module/{k}": v for k, v in to_arrays(module).items()}
+            state |= recipe.state() | _state(optimizer, parameters)
+            extra = {"training": state}
+            checkpoint.save(last, to_arrays(average), described, extra=extra)
+        recipe.evaluated(step, row)
+        if progress:
+            progress("dev", step + 1, schedule.steps, row)
+        if schedule.done(history):
+            break
+
+
+Item = TypeVar("Item")
+
+
+def ahead(prepare: Callable[[int], Item], start: int, stop: int) -> Iterator[Item]:
+    """Prepare what steps need in a thread of its own, one step ahead."""
+    if start >= stop:
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(prepare, start)
+        for step in range(start, stop):
+            ready = coming.result()
+            if step + 1 < stop:
+                coming = pool.submit(prepare, step + 1)
+            yield ready
+
+
+def concordance_row(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Concordance by dimension, and the ``mean`` of those that are defined."""
+    row = {
+        name: concordance_cc(truth[:, axis], scores[:, axis])
+        for axis, name in enumerate(DIMENSIONS)
+    }
+    defined = [value for value in row.values() if not math.isnan(value)]
+    return row | {"mean": float(np.mean(defined)) if defined else math.nan}
+
+
+def quality(row: Mapping[str, float]) -> float:
+    """Mean concordance; below every other where it is not defined."""
+    return -1.0 if math.isnan(row["mean"]) else row["mean"]
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Draw the average towards a module's weights and statistics, in place."""
+    for kept, fresh in zip(
+        average.state_dict().values(), module.state_dict().values(), strict=True
+    ):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(fresh, 1 - decay)
+        else:
+            kept.copy_(fresh)
+
+
+def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Return the clips of one step: each clip once per epoch, in random order."""
+    steps = max(1, len(items) // batch_size)
+    epoch, position = divmod(step, steps)
+    # a stream of its own: step generators have non-negative second words below 2**62
+    order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
+    return np.resize(order[position * batch_size :], batch_size)
+
+
+def _check_same(
+    saved: Mapping[str, Any],
+    described: Mapping[str, Any],
+    same: Mapping[str, str],
+    last: Path,
+) -> None:
+    for key, name in same.items():
+        # as it comes back from JSON
+        wanted = json.loads(json.dumps(described[key]))
+        if saved.get(key, wanted) != wanted:
+            raise InputError(
+                f"run must be resumed with its own {name}: {last}: "
+                f"pass the same {name} or --overwrite"
+            )
+
+
+def _state(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, np.ndarray]:
+    return {
+        f"{kind}/{name}": value.cpu().numpy()
+        for name, parameter in parameters.items()
+        for kind, value in optimizer.state[parameter].items()
+    }
+
+
+def _restore(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    state: Mapping[str, np.ndarray],
+    device: str,
+) -> None:
+    for name, parameter in parameters.items():
+        if f"step/{name}" in state:
+            optimizer.state[parameter] = {
+                kind: torch.from_numpy(state[f"{kind}/{name}"].copy()).to(
+                    device if kind != "step" else "cpu"
+                )
+                for kind in ("step", "exp_avg", "exp_avg_sq")
+            }
