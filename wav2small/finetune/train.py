@@ -545,21 +545,9 @@ class _Finetuning(Recipe):
         return parts
 
     def evaluate(self, average: nn.Module, step: int) -> dict[str, float]:
-        batches, items = self.batches, self.dev
-        own = np.array(batches.group.mine(items.tolist()), np.int64)
-        rows: dict[int, object] = {}
-        if len(own):
-            scores = score(
-                cast(FinetuneNetwork, average),
-                [batches.clips[int(item)] for item in own],
-                gender=batches.gender[own],
-                text=None if batches.text is None else batches.text[own],
-            )
-            rows = dict(zip(own.tolist(), scores, strict=True))
-        found = batches.group.collect(rows)
-        told = np.stack([np.asarray(found[int(item)]) for item in items])
+        told = _evaluate(cast(FinetuneNetwork, average), self.batches, self.dev)
         check_finite(float(told.sum()), step)
-        return concordance_row(batches.table.truth[items], told)
+        return concordance_row(self.batches.table.truth[self.dev], told)
 
     def save(self, folder: Path, average: nn.Module, described: dict[str, Any]) -> None:
         described["seconds"] = round(time.monotonic() - self.begun, 1)
@@ -575,6 +563,24 @@ class _Finetuning(Recipe):
 
     def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
         self.curve = saved["curve"]
+
+
+def _evaluate(
+    network: FinetuneNetwork, batches: Batches, items: np.ndarray
+) -> np.ndarray:
+    """Return scores of whole clips, shared out among the processes."""
+    own = np.array(batches.group.mine(items.tolist()), np.int64)
+    rows: dict[int, object] = {}
+    if len(own):
+        scores = score(
+            network,
+            [batches.clips[int(item)] for item in own],
+            gender=batches.gender[own],
+            text=None if batches.text is None else batches.text[own],
+        )
+        rows = dict(zip(own.tolist(), scores, strict=True))
+    found = batches.group.collect(rows)
+    return np.stack([np.asarray(found[int(item)]) for item in items])
 
 
 def _warm_up(
