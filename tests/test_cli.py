@@ -19,7 +19,7 @@ import onnx
 import pytest
 import soundfile
 
-from wav2small import cli
+from wav2small import cli, models
 from wav2small.adv import DIMENSIONS
 from wav2small.bundled import DEMO as MANIFEST
 from wav2small.students import STUDENTS
@@ -202,9 +202,76 @@ def test_evaluate_needs_human_scores_for_human(chain: Path, run: Run) -> None:
 
 
 def test_evaluate_names_the_splits(chain: Path, run: Run) -> None:
-    code, _, error = run("evaluate", chain / "run", chain / "labels", "--split", "x")
+    words = ("evaluate", chain / "run", chain / "labels", "--split")
+    code, _, error = run(*words, "Validation")
     assert code == 2
-    assert "split must be one of ['test', 'train']" in error
+    assert "split must be one of ['test', 'train'], got 'dev'" in error
+    code, _, error = run(*words, "x")
+    assert code == 2
+    assert "split must be one of train (training" in error
+    assert run(*words, "Test1")[0] == 0
+
+
+def valence_first(path: Path) -> Path:
+    """A model whose outputs are valence, arousal, dominance: level and its powers."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, time] signal) => (float[1, 3] logits)
+    <int64[1] axes = {1}, float[1, 3] w = {3.0, -2.0, 5.0}> {
+        level = Abs(signal)
+        mean = ReduceMean<axes = [1]>(level)
+        logits = MatMul(mean, w)
+    }"""
+    model = onnx.parser.parse_model(text)
+    for key, value in (("labels", "valence,arousal,dominance"), ("licence", "MIT")):
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
+    return path
+
+
+def test_all_commands_read_the_order_of_outputs(
+    corpus: Path, tmp_path: Path, run: Run
+) -> None:
+    model, labels = valence_first(tmp_path / "x.onnx"), tmp_path / "labels"
+    words = ("--teacher", model, "--workers", 0, "--csv", tmp_path / "l.csv")
+    assert run("annotate", corpus, labels, *words)[0] == 0
+    code, output, _ = run(
+        "evaluate", model, labels, "--against", "teacher", "--json", tmp_path / "e.json"
+    )
+    assert code == 0, output
+    found = json.loads((tmp_path / "e.json").read_text())["teacher"]
+    assert [found[name]["ccc"] for name in DIMENSIONS] == pytest.approx([1, 1, 1])
+    clip = sorted(corpus.glob("*.opus"))[0]
+    code, output, _ = run("predict", clip, "--model", model, "--csv")
+    (row,) = csv.DictReader(output.splitlines())
+    with (tmp_path / "l.csv").open(newline="") as file:
+        told = {row["file"]: row for row in csv.DictReader(file)}[clip.name]
+    for name, sign in zip(DIMENSIONS, (-1, 1, 1), strict=True):
+        assert float(row[name]) == pytest.approx(float(told[name]), abs=1e-3)
+        assert float(told[name]) * sign > 0
+
+
+def test_compare_compares_scores_of_one_name(
+    corpus: Path, tmp_path: Path, run: Run
+) -> None:
+    model = onnx.load(models.find_onnx("wav2small-rt-mini"))
+    for entry in model.metadata_props:
+        if entry.key == "labels":
+            entry.value = "dominance,arousal,valence"
+    onnx.save(model, tmp_path / "x.onnx")
+    words = ("--clips", 2, "--audio", corpus, "--json", tmp_path / "c.json")
+    assert run("compare", "wav2small-rt-mini", tmp_path / "x.onnx", *words)[0] == 0
+    arousal, dominance, valence = json.loads((tmp_path / "c.json").read_text())[
+        "max_error"
+    ]
+    assert arousal > 0 and dominance > 0 and valence == 0
+
+
+def test_evaluate_takes_any_teacher(chain: Path, tmp_path: Path, run: Run) -> None:
+    made = {"members": [{"teacher": "bundled"}], "name": "ours"}
+    (tmp_path / "ours.json").write_text(json.dumps(made))
+    code, output, error = run("evaluate", tmp_path / "ours.json", chain / "labels")
+    assert code == 0, error
+    assert "mean        1.000" in output
 
 
 def test_bench_gates_and_reports(chain: Path, run: Run) -> None:

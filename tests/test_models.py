@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -17,7 +18,7 @@ from wav2small.errors import InputError
 from wav2small.evaluate import agreement
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
-from wav2small.teachers.loading import load_teacher
+from wav2small.teachers.loading import load_any, load_teacher
 
 RNG = np.random.default_rng(0)
 SIGNALS = [RNG.normal(size=n).astype(np.float32) for n in (640, 5000)]
@@ -51,22 +52,87 @@ def test_a_run_loads_as_what_was_saved(module, run):
     assert models.find_checkpoint(run / "best") == run / "best"
 
 
+def save(model, path, **metadata):
+    """Write a model that says what its outputs are."""
+    for key, value in ({"labels": ",".join(DIMENSIONS)} | metadata).items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
+
+
 def test_onnx_and_checkpoint_agree(module, run, tmp_path):
     exported = to_onnx(module, window=None, example_samples=8000)
-    onnx.save(exported, tmp_path / "model.onnx")
+    save(exported, tmp_path / "model.onnx")
     torch_scores = models.load_model(run).predict(SIGNALS)
     onnx_scores = models.load_model(tmp_path).predict(SIGNALS)
     assert onnx_scores.shape == (2, 3)
     np.testing.assert_allclose(onnx_scores, torch_scores, rtol=1e-4, atol=1e-4)
 
 
-def test_a_fixed_window_takes_any_signal(module, tmp_path):
-    exported = to_onnx(module, window=4000, example_samples=4000)
-    onnx.save(exported, tmp_path / "model.onnx")
-    model = models.OnnxModel(tmp_path / "model.onnx")
-    assert model.window == 4000
-    scores = model.predict([*SIGNALS, SIGNALS[1][:4000]])
-    np.testing.assert_array_equal(scores[1], scores[2])
+POWER = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, {time}] signal) => (float[1, 3] logits)
+<int64[1] axes = {{1}}, float[1, 3] w = {{1.0, 2.0, 3.0}}> {{
+    square = Mul(signal, signal)
+    power = ReduceMean<axes = [1]>(square)
+    logits = MatMul(power, w)
+}}"""
+"""Power of the signal, twice and three times that."""
+
+
+def power_model(path, time="time", **metadata):
+    save(onnx.parser.parse_model(POWER.format(time=time)), path, **metadata)
+    return path
+
+
+@pytest.mark.parametrize("samples", [100, 400, 401, 799, 800, 1000])
+def test_a_fixed_window_hears_all_of_a_signal(tmp_path, samples):
+    model = models.OnnxModel(power_model(tmp_path / "model.onnx", 400))
+    assert model.window == 400
+    signal = np.arange(1, samples + 1, dtype=np.float32)
+    found = model.predict([signal])[0, 0]
+    squares = signal.astype(np.float64) ** 2
+    # all pieces are full but the last, which ends where the signal does
+    full, rest = divmod(samples, 400)
+    wanted = squares[: full * 400].sum() + rest * squares[-400:].mean()
+    np.testing.assert_allclose(found, wanted / samples, rtol=1e-5)
+
+
+ORDERS = list(itertools.permutations(DIMENSIONS))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_reader_knows_the_order_of_the_outputs(tmp_path, order):
+    path = power_model(tmp_path / "model.onnx", labels=",".join(order), licence="MIT")
+    signal = SIGNALS[1]
+    power = float(np.mean(signal**2))
+    wanted = [(1 + order.index(name)) * power for name in DIMENSIONS]
+    for load in (models.OnnxModel, models.load_model, load_teacher, load_any):
+        model = load(path if load is models.OnnxModel else str(path))
+        np.testing.assert_allclose(model.predict([signal])[0], wanted, rtol=1e-5)
+
+
+def test_outputs_that_nobody_names_are_no_scores(tmp_path):
+    power_model(tmp_path / "model.onnx", labels="")
+    with pytest.raises(InputError, match="must be named arousal, dominance, valence"):
+        models.load_model(tmp_path)
+    (tmp_path / "teacher.json").write_text(
+        '{"labels": ["valence", "dominance", "arousal"], "range": [0, 2], "clip": true}'
+    )
+    found = models.load_model(tmp_path).predict([np.full(64, 0.6, np.float32)])
+    np.testing.assert_allclose(found, [[0.54, 0.36, 0.18]], rtol=1e-5)
+
+
+def test_whatever_scores_can_be_loaded(run, tmp_path):
+    assert isinstance(load_any("wav2small"), models.OnnxModel)
+    assert isinstance(load_any(str(run)), models.StudentModel)
+    assert load_any("bundled").info.name == "bundled"
+    path = power_model(tmp_path / "x.onnx", labels="", licence="CC-BY-NC-4.0")
+    teacher = load_any(str(path), labels=["valence", "arousal", "dominance"])
+    assert teacher.info.use == "research-only"
+    members = {"members": [{"teacher": "bundled"}]}
+    (tmp_path / "ours.json").write_text(json.dumps(members))
+    assert load_any(str(tmp_path / "ours.json")).info.name == "ours"
+    with pytest.raises(InputError, match=r"or one of wav2small.*bundled.*got 'none'"):
+        load_any("none")
 
 
 def test_damage_is_said(run, tmp_path):

@@ -68,7 +68,7 @@ def test_who_says_what_the_outputs_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("arousal,dominance", "labels of an ONNX teacher must be 3"),
+        ("arousal,dominance", "labels of an ONNX model must be 3"),
         ("arousal,dominance,dominance", "must be named arousal, dominance, valence"),
         ("angry,happy,sad", r"got \['angry', 'happy', 'sad'\]: pass --teacher-labels"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wav2small.export.base import onnx_file
+from wav2small.export.base.errors import one_line
 from wav2small.export.base.escape import line
+from wav2small.export.base.reading import parse_yaml, read_json, read_text
 
 from . import checkpoint
 from .errors import InputError
+from .teachers.description import FILE, Description
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +50,18 @@ def find_checkpoint(name: str | Path) -> Path:
         f"model must be a run, a checkpoint or one of {', '.join(bundled())}, "
         f"got '{name}': there is no {checkpoint.MANIFEST} in it"
     )
+
+
+def is_student(folder: Path) -> bool:
+    """Tell whether a folder is the run or the checkpoint of a student."""
+    for place in (folder, folder / "best", folder / "checkpoint"):
+        try:
+            config = read_json(place / "config.json")
+        except (OSError, ValueError):
+            continue
+        if isinstance(config, dict) and "student" in config:
+            return True
+    return False
 
 
 def find_onnx(name: str | Path) -> Path:
@@ -106,15 +121,31 @@ def load_student(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 class OnnxModel:
-    """An exported model in onnxruntime, on one thread.
+    """A model of anybody in onnxruntime, on one thread: the one reader of all commands.
+
+    Its input is ``signal`` ``(1, time)``, float32 at 16 kHz,
+    its scores are the output ``logits`` (the first output if none is named so),
+    ``(1, 3)``, in whatever order.
+    What they are is said by ``labels``,
+    else by the file's description (``teacher.json`` beside ``model.onnx``,
+    ``x.json`` beside ``x.onnx``), else by the entry ``labels`` of its metadata,
+    else by audonnx's ``model.yaml`` beside it.
 
     Shape:
         signals: a sequence of arrays ``(time,)``, float32 at 16 kHz
         scores: ``(len(signals), 3)``, arousal, dominance, valence
 
+    Args:
+        path: the file
+        labels: the dimension of each output
+
+    Raises:
+        InputError: if it cannot be read, is of another shape,
+            or nothing says what its outputs are
+
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, labels: Sequence[str] | None = None) -> None:
         where = f"model '{line(path)}'"
         self.session = onnx_file.open_foreign(onnx_file.read(path), where)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -130,29 +161,95 @@ class OnnxModel:
         time = inputs[0].shape[1]
         self.window: int | None = time if isinstance(time, int) else None
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        whole = path.name == "model.onnx"
+        self.description = Description.read(
+            path.with_name(FILE) if whole else path.with_suffix(".json")
+        )
+        named = path.resolve().parent.name if whole else path.stem
+        self.name = self.description.name or named
+        own = stated_labels(self.metadata, path)
+        self.outputs = self.description.outputs(labels, own, self.name)
+        if len(self.outputs.labels) != 3:
+            raise InputError(
+                f"labels of an ONNX model must be 3, got {self.outputs.order}: {path}"
+            )
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals; a fixed window crops or repeats them to its length.
+        """Score signals one by one.
+
+        A model of a fixed window hears a longer signal piece by piece;
+        its score is their mean, weighted by what each piece adds.
+        A shorter one is repeated.
 
         Raises:
             InputError: if a signal has fewer than 64 samples
 
         """
-        scores = []
+        found = []
         for signal in signals:
             if len(signal) < MIN_SAMPLES:
                 raise InputError(
                     f"signal must have at least {MIN_SAMPLES} samples at 16 kHz, "
                     f"got {len(signal)}"
                 )
-            if self.window:
-                signal = np.resize(signal, self.window)
-            scores.append(
-                self.session.run(
-                    [self.output], {"signal": np.asarray(signal, np.float32)[None]}
-                )[0][0]
-            )
-        return np.stack(scores)
+            pieces, weights = _pieces(np.asarray(signal, np.float32), self.window)
+            scores = [
+                self.session.run([self.output], {"signal": piece[None]})[0][0]
+                for piece in pieces
+            ]
+            found.append(np.average(scores, axis=0, weights=weights))
+        return self.outputs.to_scores(np.array(found, np.float32))
+
+
+def _pieces(
+    signal: np.ndarray, window: int | None
+) -> tuple[list[np.ndarray], list[int]]:
+    """Cut a signal for a fixed window: pieces, and how many new samples each has."""
+    if window is None:
+        return [signal], [1]
+    if len(signal) <= window:
+        return [np.resize(signal, window)], [1]
+    count, rest = divmod(len(signal), window)
+    pieces = list(signal[: count * window].reshape(count, window))
+    weights = [window] * count
+    if rest:  # the last one ends where the signal does
+        pieces.append(signal[-window:])
+        weights.append(rest)
+    return pieces, weights
+
+
+def stated_labels(metadata: Mapping[str, str], path: Path) -> list[Any] | None:
+    """Return the output names that a file or audonnx's YAML beside it states.
+
+    Args:
+        metadata: of the ONNX file
+        path: the file
+
+    Raises:
+        InputError: if the YAML is another, or asks for a transform
+
+    """
+    if metadata.get("labels"):
+        return metadata["labels"].split(",")
+    beside = path.with_name("model.yaml")
+    if path.name != "model.onnx" or not beside.is_file():
+        return None
+    try:
+        content = parse_yaml(read_text(beside))
+        (settings,) = content.values()
+        transform, labels = settings.get("transform"), settings.get("labels")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"model.yaml must be audonnx's: {beside}: {one_line(error)}"
+        ) from error
+    if transform is not None:
+        raise InputError(
+            f"transform must be null, got {transform}: {beside}: "
+            "a model takes the signal itself here"
+        )
+    if isinstance(labels, dict):
+        labels = labels.get("logits", next(iter(labels.values()), None))
+    return labels if isinstance(labels, list) else None
 
 
 class StudentModel:

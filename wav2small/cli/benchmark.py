@@ -175,6 +175,11 @@ def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
             continue
         whole = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
         clips[f"clip {number}"] = whole
+    if not clips:
+        raise InputError(
+            f"audio must be clips that can be read, got none of {len(found)}: "
+            "name others"
+        )
     return clips
 
 

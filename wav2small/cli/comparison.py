@@ -20,6 +20,8 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from wav2small.export.checks.layers import Layered
 
 
@@ -56,6 +58,11 @@ def compare(
             signals.append(audio.beginning(source, 5.0))
         except audio.AudioError as error:
             say(f"warning: {error}")
+    if not signals:
+        raise InputError(
+            f"audio must be clips that can be read, got none of {len(found)}: "
+            "name others"
+        )
     with bar("compare") as advance:
         comparison = compare_layers(models[0], models[1], signals, advance)
     show(to_markdown(comparison, DIMENSIONS))
@@ -73,24 +80,44 @@ def compare(
 
 
 def _layers(name: str) -> Layered:
-    """Model whose layers can be looked at."""
+    """Model whose layers can be looked at, its scores in our order."""
     from wav2small.export.checks.layers import OnnxLayers, ReferenceLayers
     from wav2small.export.model import topology
 
     from ..models import find_checkpoint, find_onnx, load_student
 
     form, _, rest = name.partition(":")
-    if form == "reference":
-        return ReferenceLayers(topology.load(find_onnx(rest)))
-    if form == "exact":
-        return OnnxLayers(topology.load(find_onnx(rest)), "exact")
+    if form in ("reference", "exact"):
+        path = find_onnx(rest)
+        model = topology.load(path)
+        if form == "reference":
+            return _InOurOrder(ReferenceLayers(model), path)
+        return _InOurOrder(OnnxLayers(model, "exact"), path)
     if form != "checkpoint":
         try:
-            return OnnxLayers(topology.load(find_onnx(name)))
+            path = find_onnx(name)
         except InputError:
             rest = name
+        else:
+            return _InOurOrder(OnnxLayers(topology.load(path)), path)
     folder = find_checkpoint(rest)
     with extra("train"):
         from wav2small.export.model.to_onnx import to_onnx
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
+
+
+class _InOurOrder:
+    """A model whose scores are arousal, dominance, valence, whatever the file's are."""
+
+    def __init__(self, layers: Layered, path: Path) -> None:
+        from ..models import OnnxModel
+
+        self._layers = layers
+        labels = OnnxModel(path).outputs.labels
+        self._order = [labels.index(name) for name in DIMENSIONS]
+
+    def run(self, signal: np.ndarray) -> dict[str, np.ndarray]:
+        """See :meth:`wav2small.export.checks.layers.Layered.run`."""
+        found = self._layers.run(signal)
+        return found | {"scores": found["scores"][..., self._order]}

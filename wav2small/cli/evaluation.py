@@ -35,7 +35,10 @@ class Against(StrEnum):
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="Bundled name, run, ONNX or name of a teacher.")
+        str,
+        typer.Argument(
+            help="Bundled name, run, or whatever annotate takes as --teacher."
+        ),
     ],
     labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
     against: Annotated[
@@ -44,6 +47,13 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Only rows of this split, e.g. test.")
+    ] = None,
+    teacher_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Outputs of a teacher in its order, e.g. arousal,valence,dominance, "
+            "if its files do not say it."
+        ),
     ] = None,
     audio_root: Annotated[
         Path | None, typer.Option(help="Where the audio is, if it was moved.")
@@ -84,10 +94,10 @@ def evaluate(
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
     import numpy as np
 
+    from ..audio.spellings import split_name
     from ..evaluate import evaluate as compare
     from ..labels import LabelStore
-    from ..models import load_model
-    from ..teachers.loading import TEACHERS, load_teacher
+    from ..teachers.loading import load_any
 
     store = LabelStore.open(labels)
     read = store.read()
@@ -102,11 +112,10 @@ def evaluate(
                 f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
             )
         references = {name.value: references[name.value] for name in against}
-    if model in TEACHERS:
-        with extra("train"):
-            loaded: Model = load_teacher(model)
-    else:
-        loaded = load_model(model)
+    with extra("train"):
+        order = teacher_labels.split(",") if teacher_labels else None
+        loaded = load_any(model, labels=order)
+    split = split_name(split) if split else None
     rows = [
         row
         for row, name in enumerate(read.metadata["split"])

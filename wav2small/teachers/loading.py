@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
+from ..evaluate import Model
+from ..models import bundled, is_student, load_model
 from . import licence as licences
 from .base import Teacher
 
@@ -62,6 +64,30 @@ def load_teacher(
             f"'{name}': list it with others as members of an ensemble"
         )
     return teacher
+
+
+def load_any(name: str, *, labels: Sequence[str] | None = None) -> Model:
+    """Load what scores signals: a bundled model, a student's run, or any teacher.
+
+    Args:
+        name: a bundled model, the run or checkpoint of a student,
+            or as of :func:`load_teacher`; of any licence, since nothing is made of it
+        labels: as of :func:`load_teacher`
+
+    Raises:
+        InputError: if it is none of them
+
+    """
+    path = Path(name)
+    if name in bundled() or (not (path / "model.onnx").exists() and is_student(path)):
+        return load_model(name)
+    known = [*bundled(), *TEACHERS, *ENSEMBLES]
+    if name not in known and "/" not in name and not path.exists():
+        raise InputError(
+            f"model must be a run, an ONNX file, a teacher or one of "
+            f"{', '.join(known)}, got '{name}': no such file"
+        )
+    return load_teacher(name, labels=labels, policy="research")
 
 
 def load_member(
