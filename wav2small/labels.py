@@ -19,12 +19,13 @@ import pyarrow.parquet
 
 from wav2small.export.base import escape
 from wav2small.export.base.files import LOCK, atomic_write, is_temporary
-from wav2small.export.base.reading import read_json
+from wav2small.export.base.reading import parse_json, read_json
 
 from .adv import DIMENSIONS
 from .audio import METADATA
 from .audio.spellings import SpellingError, canonical
 from .errors import InputError
+from .tables import read_footer, read_parquet
 from .teachers.licence import RESEARCH, mark
 
 FORMAT = 1
@@ -241,7 +242,7 @@ class LabelStore:
         skipped = sorted(
             tuple(stretch)
             for path in self.shards()
-            for stretch in json.loads(self._said(path).get("skipped", "[]"))
+            for stretch in self._said(path).get("skipped", [])
         )
         with _writing(self.folder):
             _write_csv(self.folder / "errors.csv", ["file", "error"], self.errors())
@@ -272,19 +273,23 @@ class LabelStore:
                 "annotate with --overwrite"
             ) from error
 
-    def _said(self, path: Path) -> dict[str, str]:
-        """Return a shard's metadata, of its last bytes alone."""
+    def _said(self, path: Path) -> dict[str, list[Any]]:
+        """Return what a shard's metadata say, of its last bytes alone."""
         with self._reading(path):
-            return _checked(pa.parquet.read_schema(path))
+            said = _checked(read_footer(path).schema.to_arrow_schema())
+            entries = {name: parse_json(text) for name, text in said.items()}
+            for name, kinds in _SAID.items():
+                for entry in entries.get(name, []):
+                    if not all(map(isinstance, entry, kinds)) or len(entry) != len(
+                        kinds
+                    ):
+                        raise ValueError(f"{entry} among {name}")
+            return entries
 
     def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         for path in self._paths():
             with self._reading(path):
-                # one thread: the shards are small
-                with pa.parquet.ParquetFile(
-                    path, page_checksum_verification=True
-                ) as file:
-                    table = file.read(columns, use_threads=False)
+                table = read_parquet(path, columns, checksums=True)
                 _checked(table.schema)
                 wanted = [SCHEMA.field(name) for name in columns or SCHEMA.names]
                 if not table.schema.equals(pa.schema(wanted)):
@@ -296,7 +301,7 @@ class LabelStore:
         count = 0
         for path in self._paths():
             with self._reading(path):
-                count += pa.parquet.read_metadata(path).num_rows
+                count += read_footer(path).num_rows
         return count
 
     def seconds(self) -> float:
@@ -310,9 +315,7 @@ class LabelStore:
         """Return how much audio was heard and not labelled, in seconds by kind."""
         seconds: dict[str, float] = {}
         for path in self._paths():
-            for _, start, end, kind in json.loads(
-                self._said(path).get("skipped", "[]")
-            ):
+            for _, start, end, kind in self._said(path).get("skipped", []):
                 seconds[kind] = seconds.get(kind, 0.0) + end - start
         return dict(sorted(seconds.items()))
 
@@ -320,7 +323,7 @@ class LabelStore:
         """Return file and error of each file that gave no row, sorted."""
         errors: dict[str, str] = {}
         for path in self._paths():
-            errors.update(json.loads(self._said(path)["errors"]))
+            errors.update(self._said(path)["errors"])
         return sorted(errors.items())
 
     def done(self) -> set[SourceKey | str]:
@@ -332,11 +335,11 @@ class LabelStore:
         for path in self._paths():
             said = self._said(path)
             if "sources" in said:
-                done.update(map(tuple, json.loads(said["sources"])))
+                done.update(map(tuple, said["sources"]))
             else:
-                done.update(file for file, _ in json.loads(said["errors"]))
-                with self._reading(path), pa.parquet.ParquetFile(path) as file:
-                    done.update(file.read(["file"])["file"].to_pylist())
+                done.update(file for file, _ in said["errors"])
+                with self._reading(path):
+                    done.update(read_parquet(path, ["file"])["file"].to_pylist())
         return done
 
     def table(self) -> pa.Table:
@@ -503,7 +506,13 @@ def _checked(schema: pa.Schema) -> dict[str, str]:
     return said
 
 
-_SAID = ("errors", "skipped", "sources")
+_NUMBER = int | float
+_SAID: dict[str, tuple[Any, ...]] = {
+    "errors": (str, str),
+    "skipped": (str, _NUMBER, _NUMBER, str),
+    "sources": (str, _NUMBER | None, _NUMBER | None),
+}
+"""What a shard says beside its rows: lists of entries of these types."""
 
 
 def _sha256(said: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import posixpath
@@ -15,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from wav2small.export.base.errors import one_line as reason
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
+from ..tables import read_csv, read_footer, read_parquet
 from .containers import one_line
 from .spellings import SpellingError, canonical
 
@@ -82,21 +84,19 @@ def read_cells(
     """
     try:
         if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.reader(file, strict=True)
-                columns = _unique(map(rename, next(reader, [])), path)
-                return columns, [
-                    dict(itertools.zip_longest(columns, cells[: len(columns)]))
-                    for cells in reader
-                    if cells
-                ]
+            lines = read_csv(path)
+            columns = _unique(map(rename, next(lines, [])), path)
+            return columns, [
+                dict(itertools.zip_longest(columns, cells[: len(columns)]))
+                for cells in lines
+            ]
+        stored = read_footer(path).schema.to_arrow_schema().names
+        names = [(name, rename(name)) for name in stored]
+        names = [(name, own) for name, own in names if own in COLUMNS]
+        columns = _unique((own for _, own in names), path)
+        table = read_parquet(path, [name for name, _ in names])
         import pyarrow
-        import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(path, partitioning=None)
-        columns = [rename(name) for name in table.column_names]
-        table = table.select([i for i, n in enumerate(columns) if n in COLUMNS])
-        columns = _unique((name for name in columns if name in COLUMNS), path)
         for index, column in enumerate(table.schema):
             if pyarrow.types.is_duration(column.type):
                 unit = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
@@ -110,10 +110,14 @@ def read_cells(
         return columns, table.rename_columns(columns).to_pylist()
     except InputError:
         raise
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's are of these
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except OSError as error:
         raise InputError(
-            f"table cannot be read: {one_line(path)}: {reason}: save it again"
+            f"table must be a file that can be read, got {error.strerror}: "
+            f"{one_line(path)}: check the path"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"table cannot be read: {one_line(path)}: {reason(error)}: save it again"
         ) from error
 
 
@@ -200,7 +204,7 @@ def parse_rows(
         file = posixpath.normpath(cell_text(record["file"]) or ".")
         if file.startswith("//"):  # which POSIX lets be, as if it were another root
             file = file[1:]
-        if file.startswith("../") or file in (".", "..", "/"):
+        if file.startswith("../") or file in (".", "..", "/") or "\0" in file:
             raise InputError(
                 f"file must be an absolute path or one below the table's folder, got "
                 f"'{cell_text(record['file'])}': {where}: move table or audio"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 
 from .. import audio
 from ..errors import InputError
+from ..tables import read_csv
 
 PER_CATEGORY = 20
 """Most recordings of a category of noise, spread evenly."""
@@ -126,9 +126,10 @@ def _categories(place: Path) -> dict[Path, str]:
     if table.suffix.lower() != ".csv" or not table.is_file():
         return {}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
+        lines = read_csv(table)
+        names = next(lines, [])
+        rows = [dict(zip(names, cells, strict=False)) for cells in lines]
+    except (OSError, ValueError) as error:
         raise InputError(
             f"table of noises must be CSV in UTF-8: {table}: {error}: save it again"
         ) from error
