@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from finetune_corpus import write_corpus
 from hypothesis import given
@@ -97,11 +99,41 @@ def test_a_program_replies() -> None:
          "ended with 3: no key"),
         ("import time; time.sleep(60)", "must reply within 1 s"),
         ("import sys; sys.stdout.buffer.write(bytes([255]))", "must write UTF-8"),
+        ("while True: print('x' * 9999)", "at most 65536 bytes"),
     ],
 )  # fmt: skip
 def test_programs_that_fail(code, message) -> None:
     with pytest.raises(InputError, match=message):
         program(code, 1 if "sleep" in code else 60)("x")
+
+
+def test_a_program_may_complain_at_length() -> None:
+    code = "import sys; sys.stderr.write('x' * 10**6); print('done')"
+    assert program(code)("x" * 10**6) == "done\n"
+
+
+def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(600)'], stdout=subprocess.DEVNULL, "
+        "stderr=subprocess.DEVNULL).pid)"
+    )
+    child = int(program(code)("x"))
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(30)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"a":' * 13_000,
+        "{" * 60_000,
+        '{"arousal": %s, "dominance": 1, "valence": 1}' % ("9" * 4000),
+    ],
+)
+def test_replies_that_are_meant_ill(reply) -> None:
+    with pytest.raises(InputError, match="reply must hold a JSON object"):
+        parse(reply)
 
 
 def test_a_program_that_is_not_there() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import platform
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -31,6 +35,9 @@ arousal (0 calm, 1 excited), dominance (0 submissive, 1 in control),
 valence (0 negative, 1 positive). Weigh the words and the way they are said.
 Reply with one JSON object: {"arousal": x, "dominance": y, "valence": z}
 """
+
+MOST_REPLY = 1 << 16
+"""Longest reply of a program in bytes."""
 
 SHARD = 32
 """Recordings of a shard: what a kill costs at most."""
@@ -92,11 +99,12 @@ def parse(reply: str) -> tuple[float, float, float]:
             found, _ = json.JSONDecoder().raw_decode(reply, start.start())
         except ValueError:
             continue
+        except RecursionError:  # and so would each object in it
+            break
         values = [found.get(name) for name in DIMENSIONS]
         if all(
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
             and 0 <= value <= 1
             for value in values
         ):
@@ -111,6 +119,8 @@ def parse(reply: str) -> tuple[float, float, float]:
 class Program:
     """A program that reads a prompt on stdin and writes its reply to stdout.
 
+    What it started is ended with it.
+
     Args:
         command: the program and its arguments; no shell is between
         timeout: seconds that a reply may take
@@ -124,35 +134,72 @@ class Program:
         """Run the program once.
 
         Raises:
-            InputError: if it cannot be started, fails or takes too long
+            InputError: if it cannot be started, fails,
+                takes too long or replies without end
 
         """
         name = self.command[0]
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 self.command,
-                input=text,
-                capture_output=True,
-                text=True,
-                timeout=self.timeout,
-                check=False,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a zero byte in an argument
+            reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"program must be one that can be started, got {name}: {error.strerror}"
+                f"program must be one that can be started, got {name}: {reason}"
             ) from error
-        except subprocess.TimeoutExpired as error:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        pipes = ThreadPoolExecutor(3)
+        try:
+            pipes.submit(_tell, process.stdin, text.encode())
+            said = pipes.submit(process.stdout.read, MOST_REPLY + 1)
+            complaint = pipes.submit(_listen, process.stderr)
+            reply = said.result(self.timeout)
+            if len(reply) > MOST_REPLY:
+                raise InputError(
+                    f"program must reply with at most {MOST_REPLY} bytes, {name} did "
+                    "not stop there"
+                )
+            code = process.wait(self.timeout)
+            if code:
+                told = " ".join(complaint.result(1).decode(errors="replace").split())
+                raise InputError(
+                    f"program must end with 0, {name} ended with {code}: {told[:120]}"
+                )
+            return reply.decode()
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
             raise InputError(
                 f"program must reply within {self.timeout:g} s, {name} did not"
             ) from error
         except UnicodeDecodeError as error:
             raise InputError(f"program must write UTF-8, {name} did not") from error
-        if done.returncode:
-            told = " ".join(done.stderr.split())[:120]
-            raise InputError(
-                f"program must end with 0, {name} ended with {done.returncode}: {told}"
-            )
-        return done.stdout
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            pipes.shutdown()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with suppress(OSError):
+                    pipe.close()
+
+
+def _listen(pipe: IO[bytes]) -> bytes:
+    """Return the beginning of what is said, and let the rest be said."""
+    beginning = pipe.read(MOST_REPLY)
+    while pipe.read(MOST_REPLY):
+        pass
+    return beginning
+
+
+def _tell(pipe: IO[bytes], text: bytes) -> None:
+    with suppress(OSError), pipe:  # not every program reads
+        pipe.write(text)
 
 
 def annotate_by_words(
