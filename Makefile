@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test lint models bench interop bench-firmware clean
+.PHONY: help install demo test lint models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,9 @@ lint: install  ## Check style and types
 models: install  ## Train the bundled models again (DATA: folder of speech; hours)
 	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \
 	  --student wav2small wav2small-rt wav2small-rt-mini
+
+checksums: install  ## Write the manifests of what is in the package, after a change of it
+	$(BIN)/python examples/write_checksums.py
 
 bench: install  ## Time int8, the input pipeline, the label store, and annotation (DATA: speech)
 	$(BIN)/python examples/bench.py

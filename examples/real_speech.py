@@ -30,6 +30,7 @@ from train_teacher import target
 from wav2small import audio, checkpoint, cli
 from wav2small.adv import DIMENSIONS
 from wav2small.evaluate import agreement
+from wav2small.export.base import checksums
 from wav2small.firmware_bench.bench import bench
 from wav2small.labels import LabelStore
 from wav2small.models import ASSETS, load_model
@@ -280,6 +281,7 @@ def bundle(student: str, out: Path) -> None:
     shutil.copytree(out / "run" / "best", folder / "checkpoint", dirs_exist_ok=True)
     for name in ("model.onnx", "model.yaml"):
         shutil.copy(out / "int8" / name, folder)
+    checksums.write(folder)
 
 
 def show(student: str, result: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from wav2small import audio, gate
 from wav2small.acoustics.signals import add_at_snr, fit
 from wav2small.adv import SAMPLING_RATE
 from wav2small.data import colour
+from wav2small.export.base import checksums
 from wav2small.export.base.files import atomic_write
 from wav2small.export.model.compact import compact
 from wav2small.export.model.simplify import simplify
@@ -376,6 +377,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / "gate.onnx") as file:
         file.write(content)
+    checksums.write(out)
     frozen = sum(p.numel() for p in network.front_end.parameters())
     total = sum(p.numel() for p in network.parameters())
     print(f"parameters {total}, of which {frozen} frozen; {len(content)} bytes")

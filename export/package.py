@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from .base import checksums
 from .base.errors import ExportError
 from .base.files import replace_file
 from .base.reading import read_bytes
@@ -73,9 +74,14 @@ def pack(
 
 
 def write(
-    data: bytes, folder: Path, *, labels: Sequence[str], overwrite: bool = False
+    data: bytes,
+    folder: Path,
+    *,
+    labels: Sequence[str],
+    overwrite: bool = False,
+    beside: Sequence[str] = (),
 ) -> Path:
-    """Write a packed model into a folder of its own.
+    """Write a packed model into a folder of its own, with checksums.
 
     A write that is killed leaves the old files or the new ones,
     never a part of one.
@@ -85,6 +91,8 @@ def write(
         folder: folder, made if it is not there
         labels: names of the scores, in their order
         overwrite: replace a model that is there
+        beside: names of files in the folder that belong to the model,
+            for the manifest
 
     Returns:
         path of the ONNX file
@@ -105,12 +113,21 @@ def write(
                 f"'{path}' must not exist, got a file: "
                 "choose another folder or overwrite it"
             )
+    manifest = folder / checksums.MANIFEST
+    aside = folder / f".{checksums.MANIFEST}.old"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # without a manifest what a kill leaves is no damaged folder
+        if manifest.exists():
+            manifest.replace(aside)
         # the model comes last: where it is, its description is there
         replace_file(about, description)
         replace_file(model, data)
+        checksums.write(folder, [MODEL_FILE, AUDONNX_FILE, *beside])
+        aside.unlink(missing_ok=True)
     except OSError as error:
+        if aside.exists():
+            aside.replace(manifest)
         raise ExportError(
             f"'{folder}' must be a writable folder, got {topology.one_line(error)}: "
             "choose another"

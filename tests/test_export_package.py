@@ -33,7 +33,11 @@ def model():
 def test_audonnx_loads_it(model, tmp_path):
     path = write(model, tmp_path / "m", metadata=METADATA, labels=LABELS)
     assert path == tmp_path / "m" / "model.onnx"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.yaml"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "manifest.sha256",
+        "model.onnx",
+        "model.yaml",
+    ]
     loaded = audonnx.load(str(path.parent))
     assert loaded.labels("logits") == list(LABELS)
     assert loaded.inputs["signal"].transform is None
@@ -67,7 +71,7 @@ def test_no_overwriting_unless_asked(model, tmp_path, name):
         write(model, tmp_path, metadata={}, labels=LABELS)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     write(model, tmp_path, metadata={}, labels=LABELS, overwrite=True)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
     assert audonnx.load(str(tmp_path)).labels("logits") == list(LABELS)
 
 

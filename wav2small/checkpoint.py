@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from wav2small.export.base import checksums
+from wav2small.export.base.checksums import MANIFEST
 from wav2small.export.base.files import atomic_folder, whole_folder
 from wav2small.export.base.reading import parse_json, read_bytes
 
 from .errors import InputError
 
-MANIFEST = "manifest.sha256"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
@@ -49,12 +50,11 @@ def save(
     }
     for stem, tensors in (extra or {}).items():
         files[f"{stem}.safetensors"] = _pack(tensors)
-    manifest = "".join(
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
-        for name, data in sorted(files.items())
+    manifest = checksums.manifest(
+        {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     )
     with atomic_folder(folder) as fresh:
-        for name, data in [*files.items(), (MANIFEST, manifest.encode())]:
+        for name, data in [*files.items(), (MANIFEST, manifest)]:
             (fresh / name).write_bytes(data)
 
 
@@ -76,26 +76,9 @@ def load(
 
     """
     folder = whole_folder(folder)
-    manifest = _read(folder / MANIFEST)
-    try:
-        lines = manifest.decode("ascii").splitlines(keepends=True)
-        listed = {line[66:-1]: line[:64] for line in lines}
-        canonical = "".join(f"{listed[name]}  {name}\n" for name in sorted(listed))
-    except UnicodeDecodeError:
-        canonical = ""
-    if canonical.encode() != manifest or WEIGHTS not in listed or CONFIG not in listed:
-        raise InputError(
-            f"checkpoint manifest is damaged: {folder / MANIFEST}: "
-            "copy the checkpoint again"
-        )
-    data = {}
-    for name, digest in listed.items():
-        data[name] = _read(folder / name)
-        if hashlib.sha256(data[name]).hexdigest() != digest:
-            raise InputError(
-                f"checkpoint file is damaged: {folder / name}: its SHA-256 is not "
-                "the manifest's; copy the checkpoint again"
-            )
+    listed = _listed(folder)
+    data = {name: _read(folder / name) for name in listed}
+    checksums.verify(folder, data)
     name = f"{extra}.safetensors" if extra else WEIGHTS
     if name not in data:
         raise InputError(
@@ -117,10 +100,17 @@ def digest(folder: Path) -> str:
 
     """
     folder = whole_folder(folder)
-    for line in _read(folder / MANIFEST).decode("ascii", "replace").splitlines():
-        if line[66:] == WEIGHTS:
-            return line[:64]
-    raise InputError(f"checkpoint manifest is damaged: {folder / MANIFEST}")
+    return _listed(folder)[WEIGHTS]
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    listed = checksums.read(folder)
+    if WEIGHTS not in listed or CONFIG not in listed:
+        raise InputError(
+            f"checkpoint manifest is damaged: {folder / MANIFEST}: "
+            "copy the checkpoint again"
+        )
+    return listed
 
 
 def _pack(tensors: Mapping[str, np.ndarray]) -> bytes:

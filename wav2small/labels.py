@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from wav2small.export.base import escape
-from wav2small.export.base.files import LOCK, atomic_write, is_temporary
-from wav2small.export.base.reading import parse_json, read_json
+from wav2small.export.base import checksums, escape
+from wav2small.export.base.files import LOCK, atomic_write, is_temporary, replace_file
+from wav2small.export.base.reading import parse_json, read_bytes, read_text
 
 from .adv import DIMENSIONS
 from .audio import METADATA
@@ -153,26 +153,32 @@ class LabelStore:
         """
         path = Path(folder) / "manifest.json"
         try:
-            manifest = read_json(path)
+            text = read_text(path)
+            manifest = parse_json(text)
             version, _ = manifest["format"], manifest["teacher"]["revision"]
+            stated = {key: manifest[key] for key in manifest if key != "sha256"}
+            if version == FORMAT and text != _manifest_text(stated):
+                raise ValueError("its checksum is another")
         except OSError as error:
             raise InputError(
                 f"labels must be a folder made by 'wav2small annotate': {folder}: "
                 f"{path.name}: {error.strerror}"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"label manifest is damaged: {path}") from error
+            raise InputError(
+                f"label manifest is damaged: {path}: copy the labels again, or "
+                "annotate with --overwrite"
+            ) from error
         if version != FORMAT:
             raise InputError(
                 f"labels must be of format {FORMAT}, got {version}: {folder}: "
                 "update wav2small"
             )
-        return cls(Path(folder), manifest)
+        return cls(Path(folder), stated)
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
-        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         with atomic_write(self.folder / "manifest.json") as file:
-            file.write(text.encode())
+            file.write(_manifest_text(manifest).encode())
         self.manifest = manifest
 
     def shards(self) -> list[Path]:
@@ -214,21 +220,18 @@ class LabelStore:
         if sources is not None:
             said["sources"] = json.dumps(sources)
         said["sha256"] = _sha256(said)
+        said["seal"] = checksums.SEAL
         table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata(said))
         if number is None:
             number = max(self.numbers(), default=-1) + 1
         path = self.folder / "shards" / f"part-{number:05d}.parquet"
         with _writing(self.folder):
             path.parent.mkdir(exist_ok=True)
-            with atomic_write(path) as file:
-                # what a checksum does not cover is left out: a flipped bit is found
-                pa.parquet.write_table(
-                    table,
-                    file,
-                    use_dictionary=False,
-                    write_page_checksum=True,
-                    write_statistics=False,
-                )
+            buffer = io.BytesIO()
+            pa.parquet.write_table(
+                table, buffer, use_dictionary=False, write_statistics=False
+            )
+            replace_file(path, checksums.seal(buffer.getvalue()))
 
     def finish(self) -> None:
         """State that all shards are there, and list what gave no label.
@@ -266,6 +269,8 @@ class LabelStore:
     @contextmanager
     def _reading(self, path: Path) -> Iterator[None]:
         try:
+            if not checksums.is_sealed(read_bytes(path)):
+                raise ValueError("its checksum is another")
             yield
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(
@@ -274,7 +279,7 @@ class LabelStore:
             ) from error
 
     def _said(self, path: Path) -> dict[str, list[Any]]:
-        """Return what a shard's metadata say, of its last bytes alone."""
+        """Return what a shard's metadata say."""
         with self._reading(path):
             said = _checked(read_footer(path).schema.to_arrow_schema())
             entries = {name: parse_json(text) for name, text in said.items()}
@@ -489,6 +494,14 @@ def _write_csv(
         for file, *cells in rows:
             writer.writerow([escape.csv_path(file), *map(escape.csv_cell, cells)])
         text.detach()
+
+
+def _manifest_text(manifest: Mapping[str, Any]) -> str:
+    """Write a manifest with its own checksum; each byte follows from the content."""
+    text = json.dumps(manifest, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    whole = {**manifest, "sha256": digest}
+    return json.dumps(whole, indent=2, sort_keys=True) + "\n"
 
 
 def _checked(schema: pa.Schema) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav2small.export.base import onnx_file
+from wav2small.export.base import checksums, onnx_file
 from wav2small.export.base.errors import one_line
 from wav2small.export.base.escape import line
 from wav2small.export.base.reading import parse_yaml, read_json, read_text
@@ -43,7 +43,8 @@ def find_checkpoint(name: str | Path) -> Path:
 
     """
     folder = bundled().get(str(name), Path(name))
-    for candidate in (folder, folder / "best", folder / "checkpoint"):
+    # the folder at last: the manifest of a model with a checkpoint is another's
+    for candidate in (folder / "best", folder / "checkpoint", folder):
         if (candidate / checkpoint.MANIFEST).exists():
             return candidate
     raise InputError(
@@ -100,6 +101,8 @@ def load_student(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     from .students import student
 
     folder = find_checkpoint(name)
+    if folder.name == "checkpoint":  # of a model folder, which lists it as well
+        checksums.verify(folder.parent)
     weights, config = checkpoint.load(folder)
     try:
         entry = student(config["student"])

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import isolated
+from . import checksums, isolated
 from .errors import InputError, one_line
 from .escape import line
 from .reading import read_bytes
@@ -27,7 +27,7 @@ so that each operator runs as it is written."""
 
 
 def read(path: str | Path, error: type[InputError] = InputError) -> bytes:
-    """Read a file that can be a model.
+    """Read a file that can be a model; its folder's checksums must be right.
 
     Args:
         path: the file
@@ -35,16 +35,19 @@ def read(path: str | Path, error: type[InputError] = InputError) -> bytes:
 
     Raises:
         InputError: of the type given, if it cannot be read,
-            is no regular file or too large
+            is no regular file or too large, or a checksum is another
 
     """
+    path = Path(path)
     try:
-        return read_bytes(path, most=MOST_BYTES)
+        data = read_bytes(path, most=MOST_BYTES)
     except OSError as cause:
         raise error(
             f"'{line(path)}' must be a readable ONNX file, got {cause.strerror}: "
             "check the path and the file"
         ) from cause
+    checksums.verify(path.parent, {path.name: data}, error)
+    return data
 
 
 def parse(

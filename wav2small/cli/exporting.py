@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wav2small.export.base.checksums import MANIFEST
+
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
@@ -189,6 +191,8 @@ def export(
             **made.to_dict(),
             "versions": versions,
         }
+        # a report that takes another's place is not what its manifest lists
+        (out / MANIFEST).unlink(missing_ok=True)
         write(out / "export.json", to_json(result))
         write(out / "export.md", made.to_markdown())
         if picture:
@@ -235,6 +239,9 @@ def export(
             total = sum(dataclasses.astuple(memory))
             say(f"C99 with about {total:,} bytes of state and scratch")
             beside.append(out / "c99")
-        model = package.write(made.data, out, labels=DIMENSIONS, overwrite=overwrite)
+        reports = ["export.json", "export.md"] + ["model.tflite"] * tflite
+        model = package.write(
+            made.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
+        )
         for path in (model, *beside):
             show(path)

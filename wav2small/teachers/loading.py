@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wav2small.export.base import checksums
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..evaluate import Model
@@ -126,6 +128,7 @@ def _load(
         licences.check(name, teacher.info.licence, policy, "its config.json")
         return teacher
     path = ENSEMBLES.get(name, Path(name))
+    checksums.verify(path.parent if name in ENSEMBLES else path)
     described = path / "teacher.json" if path.is_dir() else path
     if described.suffix == ".json" and described.is_file():
         from .description import Description
