@@ -4,6 +4,7 @@ import shutil
 import signal as signals_of_the_system
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +325,45 @@ def test_corpus_that_has_grown(tmp_path):
     assert before.items() < shards(out).items()
     names = LabelStore.open(out).read().names
     assert len(set(names)) == len(names) == 6
+
+
+def test_files_that_have_changed_are_labelled_again(tmp_path):
+    audio, out = tmp_path / "audio", tmp_path / "labels"
+    corpus(audio, 20)
+    (audio / "05_broken.flac").write_text("broken")
+    (audio / "06_broken.flac").write_text("broken")
+    first = annotate([audio], out, Ear(), config=CONFIG)
+    before = LabelStore.open(out).read()
+    for name in ("00.wav", "10.wav", "15.wav"):
+        write(audio / name, 0.7, 555)
+    write(audio / "05_broken.flac", 0.7, 555)
+    teacher = Ear()
+    report = annotate([audio], out, teacher, config=CONFIG, resume=True)
+    assert report.changed == 4
+    assert sum(map(len, teacher.batches)) == 4
+    assert [file for file, _ in first.errors] == ["05_broken.flac", "06_broken.flac"]
+    assert [file for file, _ in report.errors] == ["06_broken.flac"]
+    annotate([audio], tmp_path / "fresh", Ear(), config=CONFIG)
+    ours, fresh = (LabelStore.open(f).table() for f in (out, tmp_path / "fresh"))
+    assert ours.equals(fresh)
+    assert len(before.names) + 1 == len(ours)
+    # and nothing is left to do
+    again = Ear()
+    assert annotate([audio], out, again, config=CONFIG, resume=True).changed == 0
+    assert again.batches == []
+
+
+def test_a_shard_whose_files_have_all_changed(tmp_path):
+    audio, out = tmp_path / "audio", tmp_path / "labels"
+    corpus(audio, 6)
+    config = replace(CONFIG, shard_files=2)
+    annotate([audio], out, Ear(), config=config)
+    for turn in range(2):  # what is left of a shard stays in its place
+        for name in ("00.wav", "01.flac"):
+            write(audio / name, 0.5 + turn / 10, 555)
+        assert annotate([audio], out, Ear(), config=config, resume=True).changed == 2
+    assert len(set(LabelStore.open(out).read().names)) == 6
+    assert len(LabelStore.open(out)) == 6
 
 
 def test_resume_without_labels_begins(tmp_path):

@@ -22,6 +22,7 @@ from wav2small.data import (
     without_speech,
 )
 from wav2small.errors import InputError
+from wav2small.export.base.files import sha256
 
 NOTHING = AugmentConfig(
     speed=0.0,
@@ -79,6 +80,21 @@ def test_clips_of_other_sources_are_decoded_again(files, tmp_path):
     assert [len(clip) for clip in clips] == [0, 8000, 16000]
     clips, _ = Clips.decode([(files[0][0], 0.0, 0.5)] * 3, tmp_path / "clips")
     assert [len(clip) for clip in clips] == [8000] * 3
+
+
+def test_clips_of_other_audio_at_the_same_path_are_decoded_again(files, tmp_path):
+    Clips.decode(files, tmp_path / "clips")
+    soundfile.write(files[1][0], tone(0.25), 16000)
+    clips, _ = Clips.decode(files, tmp_path / "clips")
+    assert [len(clip) for clip in clips] == [16000, 4000, 0]
+
+
+def test_audio_must_be_what_was_labelled(files, tmp_path):
+    clips, _ = Clips.decode(files, tmp_path / "clips")
+    digests = [sha256(files[0][0]), sha256(files[1][0]), ""]
+    clips.check_same("abc", digests)
+    with pytest.raises(InputError, match="got 1 files with other bytes, as b"):
+        clips.check_same("abc", [digests[0], "0" * 64, ""])
 
 
 def test_a_part_of_a_file(files, tmp_path):

@@ -29,6 +29,7 @@ from wav2small.distill import (
     step_rng,
 )
 from wav2small.errors import InputError
+from wav2small.export.base.files import claim
 from wav2small.labels import LabelStore
 from wav2small.teachers.base import TeacherInfo
 
@@ -138,6 +139,32 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(labels, tmp_path, seed):
     # a finished run has nothing left to do
     run(labels, tmp_path / "broken", resume=True, seed=seed, evaluations=4)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+
+
+def test_audio_that_is_not_what_was_labelled(tmp_path):
+    labels = make_labels(tmp_path)
+    soundfile.write(tmp_path / "03.wav", np.zeros(8000), 16000)
+    with pytest.raises(InputError, match=r"got 1 files with other bytes, as 03\.wav"):
+        run(labels, tmp_path / "run")
+
+
+def test_two_runs_cannot_train_in_one_folder(labels, tmp_path):
+    refused = pytest.raises(InputError, match="being written by another run")
+    with claim(tmp_path / "run"), refused:
+        run(labels, tmp_path / "run")
+
+
+def test_a_predecessor_that_a_kill_left_does_not_stand_in_the_way(labels, tmp_path):
+    run(labels, tmp_path / "run")
+    whole = weights(tmp_path / "run")
+    for name in ("best", "last"):
+        left = tmp_path / "run" / f".{name}.old"
+        left.mkdir()
+        (left / "config.json").touch()
+    config = DistillConfig(**FAST)
+    distill(labels, tmp_path / "run", config, teacher=TEACHER, overwrite=True)
+    assert weights(tmp_path / "run") == whole
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["best", "last"]
 
 
 def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from finetune_corpus import write_corpus
+import soundfile
+from finetune_corpus import clip, write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small.errors import InputError
+from wav2small.export.base.files import sha256
 from wav2small.finetune.labelling.words import (
     Example,
     Program,
@@ -166,6 +168,13 @@ def test_labels_by_words(tmp_path: Path) -> None:
     again = annotate_by_words([path], tmp_path / "labels", answer, INFO, resume=True)
     assert len(asked) == 8
     assert len(again) == 5
+    # but what has changed is
+    changed = path.parent / "01.wav"
+    soundfile.write(changed, clip(np.random.default_rng(9), 1, 3), 16000)
+    again = annotate_by_words([path], tmp_path / "labels", answer, INFO, resume=True)
+    assert len(asked) == 9
+    assert len(again) == 5
+    assert again.table()["sha256"].to_pylist()[1] == sha256(changed)
     other = TeacherInfo("other", "1", "MIT", "unknown")
     with pytest.raises(InputError, match="labels must be of teacher other 1 to go on"):
         annotate_by_words([path], tmp_path / "labels", answer, other, resume=True)

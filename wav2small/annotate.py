@@ -58,6 +58,9 @@ class AnnotateReport:
     averaged: int = 0
     """Recordings whose scores by humans are the mean of several rows of tables."""
 
+    changed: int = 0
+    """Files that have changed since they were labelled, and were labelled again."""
+
 
 def annotate(
     paths: Sequence[Path],
@@ -77,6 +80,8 @@ def annotate(
     writes the bytes that an unbroken one would have written,
     whatever engine did the work,
     and a corpus that has grown is added to.
+    Files that have changed since they were labelled are labelled again:
+    all that is labelled is read once, to compare its SHA-256.
 
     Args:
         paths: files, folders, manifests; see :func:`wav2small.audio.find`
@@ -107,6 +112,8 @@ def annotate(
         config = _settled(config, known, len(files))
         crew = stack.enter_context((engine or ThisProcess()).start(teacher, config))
         store = _open(out, root, crew.info, config, resume, overwrite)
+        places = {source.name: source.path for source in sources}
+        changed = store.forget_changed(places) if resume else []
         done = store.done()
         todo = [
             left
@@ -127,6 +134,7 @@ def annotate(
                 number=labelled.number,
                 sources=labelled.sources,
                 skipped=labelled.skipped,
+                unlabelled=labelled.unlabelled,
             )
             told.done(labelled)
         store.finish()
@@ -140,6 +148,7 @@ def annotate(
             skipped,
             left_out / (left_out + store.seconds()) if left_out else 0.0,
             sum(source.ratings > 1 for source in sources),
+            len(changed),
         )
 
 

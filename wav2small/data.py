@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from wav2small.export.base.files import atomic_write
+from wav2small.export.base.files import atomic_write, sha256
 
 from . import audio
 from .acoustics.signals import add_at_snr, fit
@@ -34,7 +35,7 @@ class Clips(Sequence[np.ndarray]):
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "clips.json").read_text())
-        self.sources: list[list[str | float | None]] = index["sources"]
+        self.sources: list[list[Any]] = index["sources"]
         self.places: list[tuple[int, int]] = index["places"]
         self.samples = np.memmap(folder / "clips.int16", dtype="<i2", mode="r")
 
@@ -44,6 +45,30 @@ class Clips(Sequence[np.ndarray]):
     def __getitem__(self, item: int) -> np.ndarray:  # type: ignore[override]
         offset, length = self.places[item]
         return self.samples[offset : offset + length].astype(np.float32) / 32768
+
+    def check_same(self, names: Sequence[str], digests: Sequence[str]) -> None:
+        """See to it that the audio is what was labelled.
+
+        Args:
+            names: file of each clip
+            digests: SHA-256 that the labels have of it; empty where unknown
+
+        Raises:
+            InputError: if a file has other bytes
+
+        """
+        others = {
+            name
+            for name, wanted, (*_, found) in zip(
+                names, digests, self.sources, strict=True
+            )
+            if wanted and found and wanted != found
+        }
+        if others:
+            raise InputError(
+                f"audio must be what was labelled, got {len(others)} files with other "
+                f"bytes, as {min(others)}: label them again with --resume"
+            )
 
     @property
     def seconds(self) -> float:
@@ -60,7 +85,7 @@ class Clips(Sequence[np.ndarray]):
     ) -> tuple[Clips, list[tuple[int, str]]]:
         """Decode clips into a folder, or find them there from an earlier call.
 
-        They are found again only where the sources are the same.
+        They are found again only where the sources are the same, byte by byte.
 
         Args:
             sources: path, start and end (seconds) of each clip
@@ -74,10 +99,11 @@ class Clips(Sequence[np.ndarray]):
 
         """
         folder.mkdir(parents=True, exist_ok=True)
-        named = [[str(path), start, end] for path, start, end in sources]
+        digests = _digests({path for path, _, _ in sources})
+        named = [[str(path), start, end, digests[path]] for path, start, end in sources]
         if (folder / "clips.json").exists():
             clips = cls(folder)
-            if clips.sources == named:
+            if _are_same(named, clips.sources):
                 broken = [i for i, (_, n) in enumerate(clips.places) if not n]
                 return clips, [(i, "could not be read") for i in broken]
         errors, index, offset = [], [], 0
@@ -104,6 +130,28 @@ class Clips(Sequence[np.ndarray]):
         with atomic_write(folder / "clips.json") as file:
             file.write(json.dumps({"sources": named, "places": index}).encode())
         return cls(folder), errors
+
+
+def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:
+    """Tell whether sources are those of before; who is gone has not changed."""
+    return len(now) == len(before) and all(
+        ours[:3] == theirs[:3] and ours[3] in (None, *theirs[3:])
+        for ours, theirs in zip(now, before, strict=True)
+    )
+
+
+def _digests(paths: set[Path]) -> dict[Path, str | None]:
+    """Return the SHA-256 of files, None of those that cannot be read."""
+
+    def digest(path: Path) -> str | None:
+        try:
+            return sha256(path)
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        order = sorted(paths)
+        return dict(zip(order, pool.map(digest, order), strict=True))
 
 
 @dataclass(frozen=True)

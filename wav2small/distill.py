@@ -374,6 +374,7 @@ def _decode(
             f"audio of the labels cannot be read below {root}: {errors[0][1]}: "
             "pass --audio-root"
         )
+    clips.check_same(labels.names, labels.sha256)
     return clips, {item for item, _ in errors}
 
 

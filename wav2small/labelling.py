@@ -11,7 +11,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -127,6 +127,9 @@ class Labelled:
 
     teacher: TeacherInfo
     """Who scored."""
+
+    unlabelled: list[tuple[str, str]]
+    """File and SHA-256 of each file that gave no row, as far as it can be read."""
 
 
 Clip = tuple[dict[str, Any], np.ndarray]
@@ -273,6 +276,7 @@ class _Job:
         self.task = task
         self.rows: list[dict[str, Any]] = []
         self.errors: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         self.skipped: list[Stretch] = []
         self.seconds = 0.0
         self.scored = threading.Semaphore(0)
@@ -292,6 +296,7 @@ class _Job:
         for name, parts in groupby(self.task.shard.sources, lambda s: s.name):
             if name in self.task.refused:
                 self.errors[name] = self.task.refused[name]
+                self._identify(next(parts))
                 continue
             note("read", [name])
             try:
@@ -321,9 +326,10 @@ class _Job:
         gate: SpeechGate | None,
         note: Note,
     ) -> Iterator[Clip]:
-        audio.check(parts[0].path)  # whoever hashes first may wait for a pipe
-        digest = sha256(parts[0].path)
+        self._identify(parts[0])
+        audio.check(parts[0].path)
         name = parts[0].name
+        digest = self.digests.get(name) or sha256(parts[0].path)
         for part in parts:
             for row, signal in _clips(part, config):
                 kind = gate.classify(signal) if gate else "speech"
@@ -332,6 +338,11 @@ class _Job:
                 else:
                     self._skip((name, row["start"], row["end"], kind))
                     note("read", [name])
+
+    def _identify(self, part: audio.Source) -> None:
+        """Note which bytes a file has, be they audio or not."""
+        with suppress(OSError):
+            self.digests[part.name] = sha256(part.path)
 
     def _skip(self, new: Stretch) -> None:
         """Note what is left out; what follows without a gap is one stretch."""
@@ -366,6 +377,7 @@ class _Job:
         for row in rows:
             row |= {"teacher": teacher.name, "licence": teacher.licence}
         rows.sort(key=lambda row: (row["file"], row["start"], row["end"]))
+        labelled = {row["file"] for row in rows}
         return Labelled(
             self.task.shard.number,
             [source.key for source in self.task.shard.sources],
@@ -374,6 +386,7 @@ class _Job:
             [stretch for stretch in self.skipped if stretch[0] not in errors],
             self.seconds,
             teacher,
+            [entry for entry in self.digests.items() if entry[0] not in labelled],
         )
 
 

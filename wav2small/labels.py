@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from wav2small.export.base import checksums, escape
-from wav2small.export.base.files import LOCK, atomic_write, is_temporary, replace_file
+from wav2small.export.base.files import (
+    LOCK,
+    atomic_write,
+    is_temporary,
+    replace_file,
+    sha256,
+)
 from wav2small.export.base.reading import parse_json, read_bytes, read_text
 
 from .adv import DIMENSIONS
@@ -201,6 +208,7 @@ class LabelStore:
         number: int | None = None,
         sources: Sequence[SourceKey] | None = None,
         skipped: Sequence[Stretch] = (),
+        unlabelled: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Write a shard.
 
@@ -211,6 +219,8 @@ class LabelStore:
             sources: what the shard is about;
                 if None, all of each file of rows and errors
             skipped: what was heard and not labelled
+            unlabelled: file and SHA-256 of each file that gave no row,
+                as far as it could be read
 
         Raises:
             InputError: if it cannot be written
@@ -219,6 +229,8 @@ class LabelStore:
         said = {"errors": json.dumps(list(errors)), "skipped": json.dumps(skipped)}
         if sources is not None:
             said["sources"] = json.dumps(sources)
+        if unlabelled:
+            said["unlabelled"] = json.dumps(list(unlabelled))
         said["sha256"] = _sha256(said)
         said["seal"] = checksums.SEAL
         table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata(said))
@@ -232,6 +244,65 @@ class LabelStore:
                 table, buffer, use_dictionary=False, write_statistics=False
             )
             replace_file(path, checksums.seal(buffer.getvalue()))
+
+    def forget_changed(self, paths: Mapping[str, Path]) -> list[str]:
+        """Forget the files whose bytes are no longer those that were labelled.
+
+        They are then not :meth:`done`, and can be labelled again.
+
+        Args:
+            paths: where the files are, by name
+
+        Returns:
+            names of the files that were forgotten
+
+        """
+        known: dict[str, str] = {}
+        for path, table in zip(
+            self._paths(), self._tables(["file", "sha256"]), strict=True
+        ):
+            known.update(self._said(path).get("unlabelled", []))
+            columns = (table[name].to_pylist() for name in ("file", "sha256"))
+            known.update(zip(*columns, strict=True))
+
+        def changed(name: str) -> bool:
+            try:
+                return sha256(paths[name]) != known[name]
+            except OSError:  # what cannot be read now was read once
+                return False
+
+        names = sorted(known.keys() & paths.keys())
+        with ThreadPoolExecutor(8) as pool:
+            found = [
+                name
+                for name, other in zip(names, pool.map(changed, names), strict=True)
+                if other
+            ]
+        if found:
+            self._forget(set(found))
+        return found
+
+    def _forget(self, names: set[str]) -> None:
+        # from now on it is unfinished: more of them may follow
+        self._write_manifest({**self.manifest, "shards": 0})
+        for path, table in zip(self._paths(), self._tables(), strict=True):
+            entries = self._said(path)
+            kept = {
+                name: [tuple(entry) for entry in part if entry[0] not in names]
+                for name, part in entries.items()
+            }
+            rows = [row for row in table.to_pylist() if row["file"] not in names]
+            if len(rows) < len(table) or any(
+                len(kept[name]) < len(part) for name, part in entries.items()
+            ):
+                self.append(
+                    rows,
+                    kept["errors"],
+                    number=int(path.stem[5:]),
+                    sources=kept.get("sources"),
+                    skipped=kept.get("skipped", ()),
+                    unlabelled=kept.get("unlabelled", ()),
+                )
 
     def finish(self) -> None:
         """State that all shards are there, and list what gave no label.
@@ -524,6 +595,7 @@ _SAID: dict[str, tuple[Any, ...]] = {
     "errors": (str, str),
     "skipped": (str, _NUMBER, _NUMBER, str),
     "sources": (str, _NUMBER | None, _NUMBER | None),
+    "unlabelled": (str, str),
 }
 """What a shard says beside its rows: lists of entries of these types."""
 
@@ -532,5 +604,7 @@ def _sha256(said: Mapping[str, str]) -> str:
     """Return the checksum of a shard's metadata; one of errors alone is plain."""
     if list(said) == ["errors"]:
         return hashlib.sha256(said["errors"].encode()).hexdigest()
-    text = json.dumps([said.get(name) for name in _SAID])
+    # what came later counts where it is there
+    names = [name for name in _SAID if name != "unlabelled" or name in said]
+    text = json.dumps([said.get(name) for name in names])
     return hashlib.sha256(text.encode()).hexdigest()

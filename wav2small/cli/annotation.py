@@ -193,6 +193,8 @@ def annotate(
         store.to_audformat(audformat)
     made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
     say(f"{report.labelled} labels by {made_by}")
+    if report.changed:
+        say(f"{report.changed} files had changed and were labelled again")
     say_averaged(report.averaged)
     say_use(store.teacher, "labels")
     if report.skipped:

@@ -242,17 +242,22 @@ def annotate_by_words(
     root, sources = audio.find(paths)
     with claim(out, "shards"):
         store = _open(out, str(root), info, attempts, resume, overwrite)
+        if resume:
+            store.forget_changed({source.name: source.path for source in sources})
         done = store.done()
         todo = [source for source in sources if source.key not in done]
         for begin in range(0, len(todo), SHARD):
             part = todo[begin : begin + SHARD]
-            rows, errors = [], []
+            rows, errors, unlabelled = [], [], []
             for source in part:
                 try:
                     rows.append(_row(source, answer, info, examples, attempts))
                 except InputError as error:
                     errors.append((source.name, str(error)))
-            store.append(rows, errors, sources=[source.key for source in part])
+                    with suppress(OSError):
+                        unlabelled.append((source.name, sha256(source.path)))
+            keys = [source.key for source in part]
+            store.append(rows, errors, sources=keys, unlabelled=unlabelled)
             if progress:
                 progress(min(begin + SHARD, len(todo)), len(todo))
         store.finish()
