@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotate import annotate
+from wav2small.config import AnnotateConfig
 from wav2small.engines import Processes
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from wav2small import audio
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotate import annotate
+from wav2small.config import AnnotateConfig
 from wav2small.engines import Engine, Processes, ThisProcess
 from wav2small.labels import LabelStore
 from wav2small.teachers.base import Teacher

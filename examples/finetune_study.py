@@ -30,7 +30,8 @@ from rich.progress import Progress, track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
-from wav2small.data import AugmentConfig, read_noises
+from wav2small.config import AugmentConfig
+from wav2small.data import read_noises
 from wav2small.export.base.files import atomic_write
 from wav2small.finetune.backbones import (
     Backbone,
@@ -46,15 +47,15 @@ from wav2small.finetune.condense import (
     log_mel_maps,
     train_tiny,
 )
+from wav2small.finetune.config import VARIED, FinetuneConfig, NetworkConfig
 from wav2small.finetune.fusion import fit_weights
 from wav2small.finetune.labelling.selection import choose, dropout_uncertainty
-from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.norms import CATEGORIES, norm_score
 from wav2small.finetune.parts.exits import exit_curve
 from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
 from wav2small.finetune.table import Table, read_table, speaker_folds
 from wav2small.finetune.teacher import FinetunedTeacher, score
-from wav2small.finetune.train import VARIED, FinetuneConfig, finetune
+from wav2small.finetune.train import finetune
 from wav2small.finetune.warm_up.taught import teach_layers
 from wav2small.metrics import bootstrap_interval, concordance_cc
 

@@ -38,8 +38,9 @@ from torch import Tensor, nn
 from wav2small import cli, data, distill
 from wav2small.adv import DIMENSIONS, NEUTRAL
 from wav2small.bundled import DEMO
-from wav2small.data import AugmentConfig, Clips, degrade
-from wav2small.distill import DistillConfig, predict_clips
+from wav2small.config import AugmentConfig, DistillConfig
+from wav2small.data import Clips, degrade
+from wav2small.distill import predict_clips
 from wav2small.export.pipeline import ExportConfig, export
 from wav2small.labels import Labels, LabelStore
 from wav2small.losses import score_losses

@@ -26,7 +26,8 @@ from torch import nn
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS, SAMPLING_RATE
-from wav2small.data import AugmentConfig, degrade, read_noises, vary
+from wav2small.config import AugmentConfig
+from wav2small.data import degrade, read_noises, vary
 from wav2small.finetune.norms import CATEGORIES
 from wav2small.finetune.norms import norm_score as target
 from wav2small.losses import concordance_loss

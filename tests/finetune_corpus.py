@@ -9,11 +9,10 @@ import numpy as np
 import soundfile
 
 from wav2small.adv import DIMENSIONS
-from wav2small.data import AugmentConfig
+from wav2small.config import AugmentConfig
 from wav2small.finetune.backbones import Origin, build_backbone, save_backbone
-from wav2small.finetune.network import NetworkConfig
+from wav2small.finetune.config import FinetuneConfig, NetworkConfig
 from wav2small.finetune.table import Table, read_table
-from wav2small.finetune.train import FinetuneConfig
 
 SMALL_MEL = {
     "model_type": "mel",

@@ -13,7 +13,8 @@ import soundfile
 from ears import Ear, hear
 
 from wav2small import annotate as annotate_module
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotate import annotate
+from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
 from wav2small.labelling import FAILURES

@@ -17,8 +17,9 @@ import pytest
 import soundfile
 from ears import Ear
 
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotate import annotate
 from wav2small.cluster import Cluster
+from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.workers import Limits
 

@@ -20,7 +20,8 @@ import torch
 from ears import Ear
 
 from wav2small import engines
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotate import annotate
+from wav2small.config import AnnotateConfig
 from wav2small.engines import Processes, environment
 from wav2small.errors import InputError
 from wav2small.labels import LabelStore

@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wav2small.config import AugmentConfig
 from wav2small.data import (
-    AugmentConfig,
     Clips,
     background,
     band,

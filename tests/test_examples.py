@@ -16,8 +16,7 @@ import compare_suites
 import real_speech
 import recipe_study
 
-from wav2small.data import AugmentConfig
-from wav2small.distill import DistillConfig
+from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.labels import Labels
 from wav2small.models import bundled
 from wav2small.students import STUDENTS

@@ -9,7 +9,8 @@ from finetune_corpus import SMALL_MEL, SMALL_SSL, clip
 
 from wav2small.errors import InputError
 from wav2small.finetune.backbones import build_backbone
-from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
+from wav2small.finetune.config import NetworkConfig
+from wav2small.finetune.network import FinetuneNetwork
 from wav2small.finetune.parts.exits import exit_costs, exit_curve, predict_early
 from wav2small.finetune.teacher import score
 

@@ -16,10 +16,10 @@ from finetune_corpus import STILL, clip, corpus, fast, write_mel
 
 from wav2small import checkpoint
 from wav2small.errors import InputError
-from wav2small.finetune.network import NetworkConfig
+from wav2small.finetune.config import FinetuneConfig, NetworkConfig
 from wav2small.finetune.parallel import Group
 from wav2small.finetune.teacher import FinetunedTeacher
-from wav2small.finetune.train import FinetuneConfig, finetune
+from wav2small.finetune.train import finetune
 
 SCRIPT = """
     import os, sys

@@ -13,7 +13,8 @@ from wav2small import checkpoint
 from wav2small.errors import InputError
 from wav2small.finetune import backbones
 from wav2small.finetune.backbones import build_backbone, load_backbone
-from wav2small.finetune.network import FinetuneNetwork, NetworkConfig, network_config
+from wav2small.finetune.config import NetworkConfig
+from wav2small.finetune.network import FinetuneNetwork, network_config
 from wav2small.finetune.parts import adapters, conditions, pooling, states
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from wav2small.errors import InputError
 from wav2small.finetune.backbones import build_backbone
+from wav2small.finetune.config import NetworkConfig
 from wav2small.finetune.labelling.selection import choose, dropout_uncertainty, k_means
-from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
+from wav2small.finetune.network import FinetuneNetwork
 
 
 def clusters(count: int, each: int) -> np.ndarray:

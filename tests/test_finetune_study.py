@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import finetune_study as study
 
 from wav2small.finetune.backbones import build_backbone
-from wav2small.finetune.network import FinetuneNetwork, NetworkConfig
+from wav2small.finetune.config import NetworkConfig
+from wav2small.finetune.network import FinetuneNetwork
 from wav2small.finetune.norms import norm_score
 
 FIGURE = {name: [0.5, 0.4, 0.6] for name in ("arousal", "dominance", "valence")}

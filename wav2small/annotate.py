@@ -17,9 +17,10 @@ import soundfile
 from wav2small.export.base.files import claim
 
 from . import __version__, audio
+from .config import AnnotateConfig
 from .engines import Engine, ThisProcess
 from .errors import InputError
-from .labelling import AnnotateConfig, Labelled, Shard
+from .labelling import Labelled, Shard
 from .labels import LabelStore
 from .teachers.base import Teacher, TeacherInfo
 from .workers import Load

@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from .config import AnnotateConfig
 from .engines import Crew, check_load, environment
 from .errors import InputError
-from .labelling import AnnotateConfig, Heard, Labelled, Shard
+from .labelling import Heard, Labelled, Shard
 from .teachers.base import Teacher, TeacherInfo
 from .workers import Limits, Load, Worker
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from . import audio
 from .acoustics.signals import add_at_snr, fit
 from .acoustics.way import to_the_ear
 from .adv import SAMPLING_RATE
+from .config import AugmentConfig
 from .errors import InputError
 
 
@@ -152,56 +152,6 @@ def _digests(paths: set[Path]) -> dict[Path, str | None]:
     with ThreadPoolExecutor(8) as pool:
         order = sorted(paths)
         return dict(zip(order, pool.map(digest, order), strict=True))
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How crops are varied; probabilities in 0..1.
-
-    Speed, what is heard beside the voice and its colour make another recording:
-    :func:`vary`, whose result needs a score of its own.
-    All else happens on the way to the microphone: :func:`degrade`.
-    """
-
-    speed: float = 0.15
-    """Largest relative change of speed and pitch together."""
-
-    mix_probability: float = 0.5
-    """Share of crops with a second speaker or, as often, noise under them."""
-
-    filter_probability: float = 0.5
-    """Share of crops with a random smooth filter."""
-
-    filter_spread: float = 4.0
-    """Standard deviation of the filter's gain per octave in dB."""
-
-    band_probability: float = 0.3
-    """Share of crops that lose what lies below 40 to 400 Hz
-    or above 3 to 8 kHz."""
-
-    room_probability: float = 0.15
-    """Share of crops with reverberation."""
-
-    noise_probability: float = 0.3
-    """Share of crops with noise in the channel: a recording if there are any,
-    else white or pink."""
-
-    snr_low: float = 5.0
-    """Least ratio of speech to noise or second speaker in dB."""
-
-    snr_high: float = 35.0
-    """Largest ratio of speech to noise or second speaker in dB."""
-
-    aid_probability: float = 0.0
-    """Share of crops that take a random way to the output of a hearing aid
-    in place of band, room and noise: :func:`wav2small.acoustics.way.to_the_ear`.
-    It costs 20 to 50 ms a crop on one core."""
-
-    silence_probability: float = 0.2
-    """Share of crops that begin or end with up to 0.2 s of silence."""
-
-    gain: float = 12.0
-    """Largest change of level in dB, up or down."""
 
 
 def vary(

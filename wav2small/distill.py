@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,8 @@ from wav2small.export.base.files import claim, remove_folder
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
 from .audio.spellings import split_name
-from .data import (
-    AugmentConfig,
-    Clips,
-    degrade,
-    identity,
-    read_noises,
-    vary,
-    without_speech,
-)
+from .config import DistillConfig
+from .data import Clips, degrade, identity, read_noises, vary, without_speech
 from .errors import InputError
 from .labels import Labels, LabelStore
 from .losses import check_finite, score_losses
@@ -46,70 +39,6 @@ from .training import (
     train,
 )
 from .weights import to_arrays
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """What a distillation run does; with the labels it determines the weights."""
-
-    student: str = "wav2small"
-    """Name of the student, see ``wav2small list students``."""
-
-    teaching: Literal["online", "cached"] = "online"
-    """``online``: the teacher of the labels scores each crop
-    after its speed and colour were changed and noise or a second speaker was added.
-    ``cached``: the crop keeps the score of its clip."""
-
-    variations: int = 64
-    """Crops of each clip that the teacher scores, one per epoch;
-    then their turn comes again, with other noise and rooms."""
-
-    epochs: int = 100
-    """Passes over the clips; each pass takes a crop of every clip,
-    but for those that do not fill the last batch."""
-
-    batch_size: int = 16
-    """Crops per step."""
-
-    crop_seconds: float = 2.0
-    """Length of a crop in seconds."""
-
-    learning_rate: float = 3e-3
-    """Peak of the cosine schedule."""
-
-    weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW."""
-
-    warmup: float = 0.05
-    """Share of the steps in which the learning rate rises, in 0..1."""
-
-    l1_weight: float = 0.5
-    """Weight of the mean absolute error beside the concordance losses."""
-
-    average: float = 0.995
-    """Decay per step of the moving average of the weights,
-    which is what is evaluated and saved."""
-
-    dev_share: float = 0.1
-    """Share of the speakers (of the files, where speakers are unknown)
-    that is kept from training to choose the best checkpoint, in 0..1."""
-
-    bfloat16: bool = False
-    """Whether convolutions are computed in bfloat16; the log-mel never is.
-    Halves the time of wav2small on processors with AVX512-BF16, and of all
-    students on GPUs."""
-
-    evaluations: int = 20
-    """How often the run is evaluated and saved, evenly spread."""
-
-    seed: int = 0
-    """Seed of the weights and of every crop and augmentation."""
-
-    non_speech: float = 0.05
-    """Share of crops that are noise or silence, with a neutral score, in 0..1."""
-
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How crops are varied."""
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:

@@ -15,8 +15,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .config import AnnotateConfig
 from .errors import InputError
-from .labelling import AnnotateConfig, Heard, Labelled, Labeller, Shard, Task
+from .labelling import Heard, Labelled, Labeller, Shard, Task
 from .teachers.base import Teacher, TeacherInfo
 from .workers import ClosedError, Limits, Load, Worker
 

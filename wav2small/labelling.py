@@ -23,6 +23,7 @@ from wav2small.export.base.files import sha256
 
 from . import audio
 from .adv import DIMENSIONS, SAMPLING_RATE
+from .config import AnnotateConfig
 from .errors import InputError
 from .gate import SpeechGate, load_gate
 from .labels import HUMAN, SourceKey, Stretch
@@ -34,35 +35,6 @@ LOOK_AHEAD = 4
 FAILURES = 10
 """Files in a row on which a teacher may fail for one reason;
 then it is the teacher's fault and no file's, and the run ends."""
-
-
-@dataclass(frozen=True)
-class AnnotateConfig:
-    """How audio is cut and batched."""
-
-    window_seconds: float = 10.0
-    """Longest stretch that gets one label, in seconds.
-    A longer recording is cut into windows of this length;
-    the last two may be shorter, down to half of it."""
-
-    min_seconds: float = 0.25
-    """A shorter clip is an error, in seconds."""
-
-    batch_seconds: float | None = None
-    """Audio that the teacher hears at a time, padding included, in seconds.
-    If None it hears each clip alone, the fastest way for a large teacher on a CPU;
-    a GPU wants a minute or more."""
-
-    shard_files: int | None = None
-    """Files whose labels are written at a time;
-    if None, a thousandth of the corpus, at least 32 and at most 1,000."""
-
-    gate: str = "none"
-    """Whether windows of silence, noise or music are left out, and who tells them:
-    ``none``, ``bundled`` or ``silero``, see :func:`wav2small.gate.load_gate`."""
-
-    bfloat16: bool = False
-    """Whether a torch teacher multiplies in bfloat16, where it can."""
 
 
 class Care(StrEnum):

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import audio
+from .config import AnnotateConfig
 from .errors import InputError
-from .labelling import AnnotateConfig, Care, Heard, Labelled, Labeller, Shard, Task
+from .labelling import Care, Heard, Labelled, Labeller, Shard, Task
 from .teachers.base import Teacher, TeacherInfo
 
 IDLE_SECONDS = 60.0

@@ -140,8 +140,8 @@ def annotate(
         raise typer.BadParameter("--engine dask and --scheduler need each other")
     from functools import partial
 
-    from ..annotate import AnnotateConfig
     from ..annotate import annotate as run
+    from ..config import AnnotateConfig
     from ..engines import Engine, Processes, ThisProcess
     from ..labels import LabelStore
     from ..teachers.loading import load_teacher

@@ -71,7 +71,7 @@ def distill(
 ) -> None:
     """Train a student on a teacher's scores."""
     with extra("train"):
-        from ..distill import DistillConfig
+        from ..config import DistillConfig
         from ..distill import distill as train
         from ..labels import LabelStore
         from ..teachers.loading import load_teacher

@@ -173,10 +173,9 @@ def finetune(
 ) -> None:
     """Train a teacher of one's own on what people say."""
     with extra("train"):
-        from ..finetune.network import NetworkConfig
+        from ..finetune.config import FinetuneConfig, NetworkConfig
         from ..finetune.parts.text import sentence_encoder
         from ..finetune.table import read_table
-        from ..finetune.train import FinetuneConfig
         from ..finetune.train import finetune as train
 
     try:

@@ -8,7 +8,6 @@ Shape:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,49 +16,10 @@ from torch import Tensor, nn
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
 from .backbones import Backbone
+from .config import NetworkConfig
 from .parts import conditions, pooling, states
 from .parts.adapters import add_adapters
 from .table import GENDERS
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The parts of a :class:`FinetuneNetwork`."""
-
-    states: states.Kind = "last"
-    """Which layers are heard: ``last``, ``weighted`` (a learned mean for each
-    dimension) or ``merged`` (attentive merging)."""
-
-    pooling: pooling.Kind = "mean"
-    """Over time: ``mean``, ``deviation`` (mean and standard deviation)
-    or ``attentive`` (both, weighted)."""
-
-    hidden: int = 128
-    """Width of the head."""
-
-    dropout: float = 0.2
-    """Share of the head's activations dropped in training, in 0..1."""
-
-    adapters: int = 0
-    """Bottleneck of an adapter behind each layer; 0 for none."""
-
-    gender: bool = False
-    """Whether the speaker's gender is heard; it may be unknown."""
-
-    text_width: int = 0
-    """Width of a text's embedding that is heard; 0 for none. It may be missing."""
-
-    fusion: conditions.Fusion = "joined"
-    """How gender and text join what was heard: ``joined`` or ``gated``."""
-
-    tasks: tuple[str, ...] = ()
-    """What else is learned: ``category``, ``gender``."""
-
-    categories: tuple[str, ...] = ()
-    """Names of the categories of the task."""
-
-    exits: tuple[int, ...] = ()
-    """Layers, from 1, behind which scores are given early."""
 
 
 class Exit(nn.Module):

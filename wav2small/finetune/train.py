@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from wav2small.export.base.files import claim, remove_folder
 
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
-from ..data import AugmentConfig, Clips, degrade, identity, read_noises, vary
+from ..data import Clips, degrade, identity, read_noises, vary
 from ..distill import split_dev
 from ..errors import InputError
 from ..features import normalize
@@ -46,7 +46,8 @@ from .backbones import (
     save_backbone,
     uniform_layers,
 )
-from .network import FinetuneNetwork, NetworkConfig
+from .config import FinetuneConfig, NetworkConfig
+from .network import FinetuneNetwork
 from .objective import exit_parts, score_parts, task_part
 from .parallel import Group
 from .parts.adapters import add_lora
@@ -58,137 +59,6 @@ from .warm_up.taught import teach_layers
 Text = np.ndarray | Callable[[list[str]], np.ndarray]
 """Embeddings ``(rows, width)``, NaN in rows without a text;
 or what makes them of texts, an empty text being none."""
-
-# Human labels bear a change of speed and of colour, but not a second speaker.
-VARIED = AugmentConfig(
-    mix_probability=0.0,
-    band_probability=0.0,
-    room_probability=0.0,
-    noise_probability=0.6,
-    silence_probability=0.0,
-)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """What a fine-tuning does; with the labels it determines the weights."""
-
-    backbone: str = "mel"
-    """``mel``, a folder or ``owner/name``,
-    see :func:`wav2small.finetune.backbones.load_backbone`."""
-
-    layers: int | None = None
-    """Layers of the backbone that are kept; None for all."""
-
-    choose: Literal["first", "uniform"] = "first"
-    """Which layers are kept: the first ones, or some at even distances."""
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    """The parts that are put on the backbone."""
-
-    warm_up: Literal["none", "taught", "contrast"] = "none"
-    """What comes before: ``taught`` lets the whole backbone teach the layers
-    that are kept, ``contrast`` pulls views of each clip together."""
-
-    warm_up_steps: int = 500
-    """Steps of the warm-up."""
-
-    frozen: bool = False
-    """Whether the backbone's own weights stay as they are;
-    with adapters or low-rank updates they do anyway."""
-
-    freeze_convolutions: bool = True
-    """Whether the encoder of the waveform stays as it is."""
-
-    lora: int = 0
-    """Rank of low-rank updates of the dense layers; 0 for none."""
-
-    steps: int = 1000
-    """Steps of training at most."""
-
-    batch_size: int = 16
-    """Crops per step, of all processes together."""
-
-    crop_seconds: float = 3.0
-    """Length of a crop in seconds."""
-
-    learning_rate: float = 1e-3
-    """Peak rate of what is new: heads, adapters, updates, the mel backbone."""
-
-    backbone_learning_rate: float = 1e-5
-    """Peak rate of the last layer of a backbone with weights of others."""
-
-    layer_decay: float = 0.9
-    """Rate of a layer relative to that of the layer behind it, in 0..1."""
-
-    weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW."""
-
-    rise: float = 0.1
-    """Share of the steps in which the rates rise, in 0..1."""
-
-    l1_weight: float = 0.5
-    """Weight of the mean absolute error beside the concordance losses."""
-
-    task_weight: float = 0.5
-    """Weight of the cross entropy of each further task."""
-
-    conditions_dropped: float = 0.5
-    """Share of crops whose gender and text are hidden in training, in 0..1:
-    whoever annotates may not know them."""
-
-    average: float = 0.99
-    """Decay per step of the moving average of the weights,
-    which is what is evaluated and saved."""
-
-    dev_share: float = 0.1
-    """Share of the speakers that is kept from training
-    to choose the best checkpoint, in 0..1."""
-
-    evaluations: int = 20
-    """How often the run is evaluated and saved, evenly spread."""
-
-    patience: int = 6
-    """Evaluations without a better one after which training stops."""
-
-    bfloat16: bool = False
-    """Whether matrices are multiplied in bfloat16."""
-
-    seed: int = 0
-    """Seed of the weights and of every crop and augmentation."""
-
-    augment: AugmentConfig = VARIED
-    """How crops are varied."""
-
-    masked: float = 0.1
-    """Share of the frames and of the bands that are hidden in training,
-    in 0..0.5, see :func:`wav2small.finetune.backbones.mask_features`;
-    none in a backbone that is frozen."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "evaluations", "patience", "batch_size"):
-            least = 2 if name == "batch_size" else 1
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"{name} must be at least {least}, got {getattr(self, name)}"
-                )
-        if not 0 <= self.masked <= 0.5:
-            raise InputError(f"masked must be in 0..0.5, got {self.masked}")
-        if self.lora and self.network.adapters:
-            raise InputError(
-                "lora and adapters must not be used together, got "
-                f"{self.lora} and {self.network.adapters}: choose one"
-            )
-        if self.warm_up == "taught" and self.layers is None:
-            raise InputError(
-                "layers must be given for the warm-up taught, got None: "
-                "say how many the backbone shall teach"
-            )
-
-    @property
-    def freezes(self) -> bool:
-        """Whether the backbone's own weights stay as they are."""
-        return bool(self.frozen or self.lora or self.network.adapters)
 
 
 class Batches:

@@ -9,14 +9,11 @@ Shape:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from ..config import Fusion
 from ..table import GENDERS
-
-Fusion = Literal["joined", "gated"]
 
 GENDER_WIDTH = 16
 TEXT_WIDTH = 64

@@ -8,14 +8,11 @@ Shape:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from ...teachers.heads import AttentiveStatistics
-
-Kind = Literal["mean", "deviation", "attentive"]
+from ..config import Pooling
 
 
 def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
@@ -59,7 +56,7 @@ class Attentive(AttentiveStatistics):
         nn.init.xavier_uniform_(self.attention)
 
 
-def build_pooling(kind: Kind, width: int) -> tuple[nn.Module, int]:
+def build_pooling(kind: Pooling, width: int) -> tuple[nn.Module, int]:
     """Build a pooling, and say how wide its result is.
 
     Raises:

@@ -8,15 +8,13 @@ Shape:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ...adv import DIMENSIONS
+from ..config import HiddenStates
 from .pooling import masked_mean
-
-Kind = Literal["last", "weighted", "merged"]
 
 
 class LastLayer(nn.Module):
@@ -95,7 +93,9 @@ class AttentiveMerging(nn.Module):
         return hidden[:, None]
 
 
-def build_states(kind: Kind, layers: int, width: int) -> tuple[nn.Module, int, int]:
+def build_states(
+    kind: HiddenStates, layers: int, width: int
+) -> tuple[nn.Module, int, int]:
     """Build what chooses layers; return it, its views and its width.
 
     Raises:
