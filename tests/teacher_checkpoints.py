@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import transformers
 
 SMALL = {
     "hidden_size": 32,
@@ -26,11 +25,8 @@ SMALL = {
 LARGE_FORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 BASE_FORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 
-FAMILIES = {
-    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-    "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
-}
+FAMILIES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
+"""Families and what transformers calls their classes."""
 
 ADV = ("arousal", "dominance", "valence")
 RNG = np.random.default_rng(3)
@@ -80,7 +76,11 @@ def write(
 
 def backbone(family: str, form: Mapping[str, Any]) -> torch.nn.Module:
     """Backbone with random weights, the same in every run."""
-    config_class, model_class = FAMILIES[family]
+    import transformers  # here: it takes seconds, and every worker collects this file
+
+    config_class, model_class = (
+        getattr(transformers, FAMILIES[family] + kind) for kind in ("Config", "Model")
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = model_class(config_class(**SMALL, **form))

@@ -9,7 +9,7 @@ from importlib import resources
 import jsonschema
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 
 from wav2small.adv import DIMENSIONS
 from wav2small.metrics import concordance_cc
