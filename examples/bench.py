@@ -20,13 +20,14 @@ import onnxruntime
 import torch
 
 from wav2small import audio
+from wav2small.bundled import DEMO
 from wav2small.config import DistillConfig
 from wav2small.data import Clips
 from wav2small.distill import Crops
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.quantize import QuantConfig, quantize
 from wav2small.losses import score_losses
-from wav2small.models import DEMO, load_student
+from wav2small.models import load_student
 from wav2small.students import STUDENTS
 from wav2small.teachers.base import Teacher
 from wav2small.teachers.loading import load_teacher

@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.progress import track
 
 from wav2small import audio
+from wav2small.bundled import DEMO
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
 from wav2small.export.c99.generate import min_samples
@@ -45,7 +46,7 @@ from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming import schedule
 from wav2small.firmware_bench.emulate import selftest
 from wav2small.firmware_bench.toolchain import build
-from wav2small.models import DEMO, bundled, find_onnx
+from wav2small.models import bundled, find_onnx
 
 CACHE = Path(__file__).resolve().parent.parent / "runs" / "firmware"
 LEVELS = ("-O0", "-O1", "-O2", "-O3")

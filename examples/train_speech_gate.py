@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from wav2small import audio, gate
 from wav2small.acoustics.signals import add_at_snr, fit
 from wav2small.adv import SAMPLING_RATE
-from wav2small.data import colour
 from wav2small.export.base import checksums
 from wav2small.export.base.files import atomic_write
 from wav2small.export.model.compact import compact
@@ -184,6 +183,14 @@ def crop(
             break
     part = soxr.resample(part, SAMPLING_RATE * factor, SAMPLING_RATE, "LQ")
     return fit(part, samples, rng)
+
+
+def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Filter a signal by a random gain per octave, interpolated over log f."""
+    spectrum = np.fft.rfft(signal)
+    octaves = np.log2(np.linspace(1, 256, len(spectrum)))
+    gain = np.interp(octaves, np.arange(9), rng.normal(0, spread, 9))
+    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(signal))
 
 
 def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,21 @@ from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.labels import Labels
 from wav2small.models import bundled
 from wav2small.students import STUDENTS
+
+EXAMPLES = Path(recipe_study.__file__).parent
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.stem
+)
+def test_what_an_example_imports_of_us_is_there(path):
+    """Most of them run for minutes or hours, and no other test would notice."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("wav2small"):
+            package = importlib.import_module(node.module)
+            for name in (entry.name for entry in node.names):
+                if not hasattr(package, name):
+                    importlib.import_module(f"{node.module}.{name}")
 
 
 @pytest.mark.parametrize("row", recipe_study.ROWS, ids=lambda row: row.key)
