@@ -86,7 +86,8 @@ def load(
         )
     try:
         return safetensors.numpy.load(data[name]), parse_json(data[CONFIG])
-    except (safetensors.SafetensorError, ValueError) as error:
+    # a type of tensors that NumPy does not have is a KeyError
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"checkpoint must hold safetensors and JSON: {folder}: {error}"
         ) from error

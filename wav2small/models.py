@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets" / "models"
 
+MOST_WIDTH = 16_384
+"""The largest number that a setting of a student can be."""
+
 MIN_SAMPLES = 64
 """Least number of samples that every student scores."""
 
@@ -99,6 +102,7 @@ def load_student(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     import torch
 
     from .students import student
+    from .weights import check_settings
 
     folder = find_checkpoint(name)
     if folder.name == "checkpoint":  # of a model folder, which lists it as well
@@ -114,11 +118,14 @@ def load_student(name: str | Path) -> tuple[nn.Module, dict[str, Any]]:
                 f"checkpoint has unknown settings {sorted(unknown)}: {folder}: "
                 "it is of a newer version"
             )
+        check_settings(config["config"], MOST_WIDTH)
         module = entry.module(kind(**config["config"]))
         module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    except (KeyError, TypeError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # settings that are none fail in any way
         raise InputError(
-            f"checkpoint must be of a student: {folder}: {' '.join(str(error).split())}"
+            f"checkpoint must be of a student: {folder}: {one_line(error)}"
         ) from error
     return module.eval(), config
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from wav2small.export.base.errors import one_line
+
 from .. import checkpoint
 from ..errors import InputError
 from ..teachers import licence as licences
 from ..teachers.base import TeacherInfo, check_lengths
 from ..teachers.description import FILE, Description
-from ..weights import load_weights, to_arrays
+from ..weights import check_settings, load_weights, to_arrays
 from . import FORMAT, find
 from .backbones import batches, build_backbone, pad
 from .network import FinetuneNetwork, network_config
@@ -73,8 +75,20 @@ class FinetunedTeacher:
             raise InputError(
                 f"teacher must be a folder of 'wav2small finetune', got none: {folder}"
             )
+        try:
+            return cls._load(place, folder / FILE, policy)
+        except InputError:
+            raise
+        except Exception as error:  # settings that are none fail in any way
+            raise InputError(
+                f"teacher must have settings it can be built from, got "
+                f"{type(error).__name__}: {one_line(error)}: {place}"
+            ) from error
+
+    @classmethod
+    def _load(cls, place: Path, file: Path, policy: str) -> FinetunedTeacher:
         weights, config = checkpoint.load(place)
-        stated = Description.read(folder / FILE)
+        stated = Description.read(file)
         told = config["info"]
         revision = checkpoint.digest(place)
         if stated.tolerance is not None:
@@ -88,9 +102,8 @@ class FinetunedTeacher:
             training_data=stated.training_data or told["training_data"],
             use=told["use"],
         )
-        licences.check(
-            info.name, info.licence, policy, str(folder / FILE), mark=told["use"]
-        )
+        licences.check(info.name, info.licence, policy, str(file), mark=told["use"])
+        check_settings(config["network"])
         network = FinetuneNetwork(
             network_config(config["network"]), build_backbone(config["backbone"])
         )

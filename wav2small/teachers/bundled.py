@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small.export.base.errors import one_line
+
 from .. import checkpoint
 from ..errors import InputError
 from ..features import LogMel, frame_mask, normalize
+from ..weights import check_settings
 from .base import TeacherInfo
 
 ASSET = Path(__file__).parent.parent / "assets" / "teacher"
@@ -197,6 +200,7 @@ class BundledTeacher:
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in config["config"].items()
             }
+            check_settings(settings)
             network = TeacherNetwork(TeacherConfig(**settings))
             network.load_state_dict(
                 {k: torch.from_numpy(v) for k, v in weights.items()}
@@ -204,9 +208,9 @@ class BundledTeacher:
             info = TeacherInfo(
                 revision=checkpoint.digest(folder)[:16], **config["info"]
             )
-        except (KeyError, TypeError, RuntimeError) as error:
+        except Exception as error:  # settings that are none fail in any way
             raise InputError(
-                f"checkpoint must be of a bundled teacher: {folder}: {error}"
+                f"checkpoint must be of a bundled teacher: {folder}: {one_line(error)}"
             ) from error
         return cls(network, info)
 

@@ -19,7 +19,10 @@ _FRONT_MATTER = re.compile(r"\s*---[\r\n]+([\S\s]*?)[\r\n]+---(\r\n|\n|$)")
 SMALL = ("config.json", "preprocessor_config.json", "README.md")
 """Files that are read before the weights."""
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDEX = "model.safetensors.index.json"
+"""Name of the list of a checkpoint's files of weights, where there are several."""
+
+WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
 """Names of a checkpoint's weights; the first that is there is read."""
 
 TRAINING_DATA = {
@@ -101,6 +104,15 @@ class Source:
             f"teacher '{place}' must have {' or '.join(names)}, got no such file: "
             f"{_HELP}"
         )
+
+    def find_weights(self) -> Path:
+        """Return the file of the weights, or the index of several.
+
+        Raises:
+            InputError: as of :meth:`find`
+
+        """
+        return self.find(*WEIGHTS)
 
     def look_for(self, name: str) -> Path | None:
         """Return a file that need not be there, one of :data:`SMALL`."""

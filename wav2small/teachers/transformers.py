@@ -18,14 +18,14 @@ import torch
 from wav2small.export.base.files import sha256
 
 from ..errors import InputError
+from ..weights import check_settings
 from .base import TeacherInfo, check_lengths
 from .description import FILE, Description, Outputs
 from .licence import canonical, check
-from .source import WEIGHTS, Source, read_json
+from .source import Source, read_json
+from .weights import find_weights, read_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .heads import Network
 
 FAMILIES = {
@@ -133,8 +133,9 @@ class TransformersTeacher:
                 f"got '{kind}': {files[0]}: export it to ONNX and pass that"
             )
         network = _build(source, config, len(outputs.labels))
-        files.append(source.find(*WEIGHTS))
-        _load_weights(network, files[-1])
+        stored = find_weights(source)
+        _load_weights(network, stored)
+        files += stored
         digests = "".join(sha256(path) for path in files)
         info = TeacherInfo(
             name=name,
@@ -216,6 +217,7 @@ def _build(source: Source, config: dict[str, Any], outputs: int) -> Network:
                 return DawnNetwork(kind, backbone, width, outputs)
             backbone, width = _backbone(_backbone_config(source, config))
             layers = int(config["classifier_hidden_layers"])
+            check_settings({"classifier_hidden_layers": layers})
             return OdysseyNetwork(backbone, width, layers, outputs)
     except InputError:
         raise
@@ -240,6 +242,7 @@ def _backbone(settings: Mapping[str, Any]) -> tuple[torch.nn.Module, int]:
     kept |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
     if kept.get("add_adapter"):
         raise ValueError("add_adapter is not supported")
+    check_settings(kept)
     config = build.from_dict(kept)
     return getattr(transformers, model_name)(config), config.hidden_size
 
@@ -264,14 +267,14 @@ def _backbone_config(source: Source, config: Mapping[str, Any]) -> dict[str, Any
         ) from error
 
 
-def _load_weights(network: Network, path: Path) -> None:
+def _load_weights(network: Network, files: Sequence[Path]) -> None:
     """Read weights into a network, each key into its place."""
     expected = network.state_dict()
     given = {
         key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
             "conv.weight_v", "conv.parametrizations.weight.original1"
         ): value
-        for key, value in _read_weights(path).items()
+        for key, value in read_weights(files).items()
         if key != f"{network.backbone_name}.masked_spec_embed"
     }
     problems = {
@@ -292,7 +295,7 @@ def _load_weights(network: Network, path: Path) -> None:
     if found:
         raise InputError(
             f"weights must have the keys that config.json describes, {'; '.join(found)}"
-            f": {path}: it is another model, or not the whole one"
+            f": {files[0]}: it is another model, or not the whole one"
         )
     floats = {
         key: value.float() if value.is_floating_point() else value
@@ -300,35 +303,6 @@ def _load_weights(network: Network, path: Path) -> None:
     }
     network.load_state_dict(floats, assign=True)
     network.requires_grad_(False)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors; nothing of the file is executed."""
-    import pickle
-
-    import safetensors.torch
-
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise InputError(
-            f"weights must be a file of tensors: {path}: it is damaged, or holds more "
-            f"than tensors ({' '.join(str(error).split())[:120]})"
-        ) from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(value, torch.Tensor) for value in weights.values()
-    ):
-        raise InputError(f"weights must be tensors by name: {path}: save state_dict()")
-    return weights
 
 
 def _labels(config: Mapping[str, Any]) -> list[str] | None:

@@ -11,7 +11,8 @@ import torch
 
 from ... import checkpoint
 from ...errors import InputError
-from ...weights import load_weights, to_arrays
+from ...teachers.weights import find_weights
+from ...weights import check_count, check_settings, load_weights, to_arrays
 from .. import find
 from .base import Backbone
 from .mel import MEL, MelBackbone, MelConfig
@@ -39,6 +40,7 @@ def build_backbone(settings: Mapping[str, Any]) -> Backbone:
     kind = settings.get("model_type")
     fields = {key: value for key, value in settings.items() if key != "model_type"}
     try:
+        check_settings(settings)
         if kind == MEL:
             return MelBackbone(MelConfig(**fields))
         if kind in FAMILIES:
@@ -51,6 +53,8 @@ def build_backbone(settings: Mapping[str, Any]) -> Backbone:
             # dropped layers cannot be heard, and crops are varied elsewhere
             kept |= {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
             config = config_class.from_dict(kept)
+            with torch.device("meta"):  # takes no memory
+                check_count(getattr(transformers, model_name)(config))
             return SelfSupervised(
                 {"model_type": kind, **kept, "hidden_size": config.hidden_size},
                 getattr(transformers, model_name)(config),
@@ -138,7 +142,7 @@ def _published(name: str) -> tuple[Backbone, Origin]:
             f"backbone of model_type {MEL} must be one that was saved by wav2small, "
             f"got a config.json alone: {name}"
         )
-    source.find("model.safetensors", "pytorch_model.bin")
+    find_weights(source)
     try:
         model, told = getattr(
             transformers, FAMILIES[settings["model_type"]][1]
