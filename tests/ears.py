@@ -129,3 +129,20 @@ def linger() -> Ear:
     held = np.ones(1 << 27)
     time.sleep(1000 * held[0])
     return Ear()
+
+
+class Reader(Ear):
+    """A teacher that reads what is said, and hears who says it."""
+
+    hears = ("gender", "text")
+
+    def predict(self, signals: list[np.ndarray], *, told=()) -> np.ndarray:
+        scores = super().predict(signals)
+        for row, known in zip(scores, told, strict=True):
+            assert set(known) == set(self.hears)
+            row[1:] = read(known["gender"], known["text"])
+        return scores
+
+
+def read(gender: str | None, text: str | None) -> tuple[float, float]:
+    return float(gender == "female"), len(text or "") / 100

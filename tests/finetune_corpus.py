@@ -112,3 +112,22 @@ def fast(backbone: str, **fields: object) -> FinetuneConfig:
 def corpus(folder: Path) -> Table:
     """Write and read the corpus."""
     return read_table(write_corpus(folder))
+
+
+def write_encoder(folder: Path, seed: int = 0) -> Path:
+    """Write an encoder of sentences with random weights and a few words."""
+    import torch
+    import transformers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "day", "bad"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = transformers.BertConfig(
+            vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16,
+        )  # fmt: skip
+        transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder

@@ -21,6 +21,7 @@ from wav2small.annotate import annotate
 from wav2small.cluster import Cluster
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
+from wav2small.labels import LabelStore
 from wav2small.workers import Limits
 
 pytest.importorskip("distributed", reason="package distributed is missing")
@@ -157,3 +158,17 @@ def test_without_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'wav2small\[scale\]'"):
         annotate([audio], tmp_path / "labels", Ear, engine=Cluster("tcp://x:1"))
+
+
+def test_what_a_table_says_goes_along(tmp_path, machines):
+    audio = corpus(tmp_path / "audio", 2)
+    said = [("female", "hello"), ("male", "a longer text")]
+    rows = [f"{n:02}.wav,{gender},{text}" for n, (gender, text) in enumerate(said)]
+    (audio / "m.csv").write_text("\n".join(["file,gender,text", *rows]))
+    machines.add()
+    annotate(
+        [audio / "m.csv"], tmp_path / "l", ears.Reader, config=CONFIG,
+        engine=Cluster(machines.address, Limits(seconds=60)),
+    )  # fmt: skip
+    scores = LabelStore.open(tmp_path / "l").read().scores[:, 1:]
+    np.testing.assert_allclose(scores, [ears.read(*row) for row in said], rtol=1e-6)

@@ -187,9 +187,10 @@ def test_a_language_model_is_asked(tmp_path, run, table) -> None:
         "ask", table.parent / "00.wav", tmp_path / "labels", "--overwrite",
         "--program", f"{sys.executable} -c exit(3)", "--name", "reader",
     )  # fmt: skip
-    assert code == 0
+    assert code == 2
     assert "no label: 00.wav" in said
     assert "research-only" in said
+    assert "audio must give at least one label, got none" in said
 
 
 @pytest.mark.parametrize(

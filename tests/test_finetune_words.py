@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from finetune_corpus import clip, write_corpus
+from finetune_corpus import clip, write_corpus, write_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ from wav2small.finetune.labelling.words import (
     parse,
     prompt,
 )
-from wav2small.finetune.parts.text import sentence_encoder
+from wav2small.finetune.parts.text import SentenceEncoder
 from wav2small.teachers.base import TeacherInfo
 
 INFO = TeacherInfo("reader", "reader-1", "Apache-2.0", "unknown")
@@ -195,24 +195,11 @@ def test_nobody_is_asked_no_times(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    import transformers
-
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "day", "bad"]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=16,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
+    return write_encoder(tmp_path_factory.mktemp("bert"))
 
 
 def test_sentences_become_vectors(encoder: Path) -> None:
-    encode = sentence_encoder(str(encoder))
+    encode = SentenceEncoder(str(encoder))
     texts = ["a good day", "bad", "a good day"] * 12
     found = encode(texts)
     assert found.shape == (36, 16)
@@ -229,11 +216,11 @@ def test_encoders_that_are_none(encoder: Path, tmp_path: Path) -> None:
     import safetensors.torch
 
     with pytest.raises(InputError, match="text encoder must be a folder"):
-        sentence_encoder(str(tmp_path))
+        SentenceEncoder(str(tmp_path))
     broken = tmp_path / "broken"
     shutil.copytree(encoder, broken)
     weights = safetensors.torch.load_file(broken / "model.safetensors")
     del weights["embeddings.LayerNorm.weight"]
     safetensors.torch.save_file(weights, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=r"all its weights.*LayerNorm"):
-        sentence_encoder(str(broken))
+        SentenceEncoder(str(broken))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from .labels import Labels, LabelStore
 from .losses import check_finite, score_losses
 from .students import student
 from .teachers import licence
-from .teachers.base import Teacher
+from .teachers.base import Teacher, Told, move, predict_told
 from .teachers.loading import load_teacher
 from .training import (
     BEST,
@@ -65,7 +65,9 @@ class Crops:
         noises: list[np.ndarray],
         config: DistillConfig,
         teacher: Teacher | None,
+        told: Sequence[Told] | None = None,
     ) -> None:
+        self.told = told or [{}] * len(clips)
         self.clips, self.scores, self.items = clips, scores, items
         self.noises, self.config, self.teacher = noises, config, teacher
         self.samples = round(config.crop_seconds * SAMPLING_RATE)
@@ -117,7 +119,11 @@ class Crops:
         if self.heard.size:
             unheard = np.flatnonzero(np.isnan(self.heard[items, turn, 0]))
         if len(unheard):
-            scores = teacher.predict([signals[row] for row in unheard])
+            scores = predict_told(
+                teacher,
+                [signals[row] for row in unheard],
+                [self.told[items[row]] for row in unheard],
+            )
             if not self.heard.size:
                 shape = (len(self.clips), self.config.variations, scores.shape[1])
                 self.heard = np.full(shape, np.nan, np.float32)
@@ -234,10 +240,13 @@ def distill(
         labels = store.read()
         root = audio_root or store.root
         teacher = _teacher(store, config, teacher)
+        if teacher:
+            move(teacher, device)  # what cannot be moved scores where it is
         clips, unreadable = _decode(labels, root, run, progress)
         rows = _rows(labels, unreadable, root, config)
         noises = read_noises(noise)
-        crops = Crops(clips, labels.scores, rows[0], noises, config, teacher)
+        told = labels.told
+        crops = Crops(clips, labels.scores, rows[0], noises, config, teacher, told)
         logs = run / "logs" if tensorboard else None
         recipe = _Distillation(crops, labels, rows[1], losses, device, logs)
         described = _describe(store, labels, clips, config) | {

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .adv import DIMENSIONS
 from .metrics import bootstrap_interval, concordance_cc, mean_absolute_error, pearson_cc
-
-
-class Model(Protocol):
-    """Anything that scores signals."""
-
-    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals ``(time,)``, float32 at 16 kHz, as ``(signals, 3)``."""
-        ...
+from .teachers.base import Model, Told, predict_told
 
 
 def agreement(
@@ -62,6 +55,7 @@ def evaluate(
     signals: Sequence[np.ndarray],
     references: dict[str, np.ndarray],
     *,
+    told: Sequence[Told] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Score clips and compare with each reference apart.
@@ -70,6 +64,7 @@ def evaluate(
         model: what to evaluate
         signals: clips, each ``(time,)``, float32 at 16 kHz
         references: scores ``(clips, 3)`` by name, e.g. of teacher and humans
+        told: what is known of each clip, for a teacher that uses it
         progress: called with the clips done and in all
 
     Returns:
@@ -78,7 +73,8 @@ def evaluate(
     """
     scores = np.zeros((len(signals), 3), np.float32)
     for item in range(len(signals)):
-        scores[item] = model.predict([signals[item]])[0]
+        known = [told[item] if told else {}]
+        scores[item] = predict_told(model, [signals[item]], known)[0]
         if progress:
             progress(item + 1, len(signals))
     return {key: agreement(truth, scores) for key, truth in references.items()}, scores

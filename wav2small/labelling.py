@@ -27,7 +27,7 @@ from .config import AnnotateConfig
 from .errors import InputError
 from .gate import SpeechGate, load_gate
 from .labels import HUMAN, SourceKey, Stretch
-from .teachers.base import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherError, TeacherInfo, predict_told
 
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""
@@ -187,7 +187,7 @@ class Labeller:
                 self._failed = reason, set()
             self._failed[1].add(row["file"])
             if len(self._failed[1]) == FAILURES:
-                raise _UselessError(
+                raise TeacherError(
                     f"teacher must score signals, it failed on {FAILURES} files in a "
                     f"row: {score}: check its weights and the memory"
                 )
@@ -196,9 +196,9 @@ class Labeller:
         """Return three scores for each clip, or why there are none."""
         name = self.teacher.info.name
         try:
-            scores = self._predict([signal for _, signal in clips])
+            scores = self._predict(clips)
         except Exception as error:  # whatever a teacher may raise
-            if isinstance(error, _UselessError):
+            if isinstance(error, TeacherError):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             if len(clips) == 1:
@@ -206,7 +206,7 @@ class Labeller:
             alone = [self._score([clip])[0] for clip in clips]
             files = {row["file"] for row, _ in clips}
             if len(files) > 1 and all(isinstance(score, str) for score in alone):
-                raise _UselessError(
+                raise TeacherError(
                     f"teacher must score signals, {name} failed on each of "
                     f"{len(clips)}: {reason}: check its weights and the memory"
                 ) from error
@@ -218,20 +218,18 @@ class Labeller:
             for score in scores
         ]
 
-    def _predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+    def _predict(self, clips: Sequence[Clip]) -> np.ndarray:
+        signals = [signal for _, signal in clips]
         with _bfloat16() if self.config.bfloat16 else nullcontext():
-            scores = np.asarray(self.teacher.predict(signals), np.float32)
+            found = predict_told(self.teacher, signals, [row for row, _ in clips])
+        scores = np.asarray(found, np.float32)
         if scores.shape != (len(signals), len(DIMENSIONS)):
-            raise _UselessError(
+            raise TeacherError(
                 f"teacher must give {len(DIMENSIONS)} scores for each of "
                 f"{len(signals)} signals, got {scores.shape} from "
                 f"{self.teacher.info.name}: check its weights"
             )
         return scores
-
-
-class _UselessError(InputError):
-    """The teacher cannot annotate anything."""
 
 
 def _bfloat16() -> AbstractContextManager[None]:

@@ -83,6 +83,12 @@ class Labels:
     metadata: dict[str, list[str | None]]
     """Speaker, gender and so on, by column; None where unknown."""
 
+    @property
+    def told(self) -> list[dict[str, str | None]]:
+        """What is known of each row, by name: the metadata row by row."""
+        rows = zip(*self.metadata.values(), strict=True)
+        return [dict(zip(self.metadata, row, strict=True)) for row in rows]
+
 
 SourceKey = tuple[str, float | None, float | None]
 """File, start and end of a source, as :attr:`wav2small.audio.Source.key`."""

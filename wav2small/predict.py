@@ -10,8 +10,8 @@ import numpy as np
 from . import audio
 from .adv import SAMPLING_RATE
 from .errors import InputError
-from .evaluate import Model
 from .gate import SpeechGate
+from .teachers.base import Model
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from . import audio
 from .config import AnnotateConfig
 from .errors import InputError
 from .labelling import Care, Heard, Labelled, Labeller, Shard, Task
-from .teachers.base import Teacher, TeacherInfo
+from .teachers.base import Teacher, TeacherInfo, move
 
 IDLE_SECONDS = 60.0
 """Time in seconds after which a process without work ends."""
@@ -64,19 +64,11 @@ def load_on(device: str, load: Load) -> Teacher:
 
     """
     teacher = load()
-    if device != "cpu":
-        if not hasattr(teacher, "to"):
-            raise InputError(
-                f"device must be cpu for the teacher {teacher.info.name}, got "
-                f"{device}: it cannot be moved"
-            )
-        try:
-            teacher.to(device)
-        except (RuntimeError, AssertionError) as error:  # as torch says it
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"device must be there, got {device}: {reason}: pass another --device"
-            ) from error
+    if not move(teacher, device):
+        raise InputError(
+            f"device must be cpu for the teacher {teacher.info.name}, got "
+            f"{device}: it cannot be moved"
+        )
     return teacher
 
 

@@ -23,7 +23,7 @@ from .terminal import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..evaluate import Model
+    from ..teachers.base import Model
 
 
 class Against(StrEnum):
@@ -145,7 +145,11 @@ def evaluate(
         )  # fmt: skip
         return
     with bar("evaluate") as advance:
-        result, scores = compare(loaded, signals, references, progress=advance)
+        everything = read.told
+        told = [everything[item] for item in kept]
+        result, scores = compare(
+            loaded, signals, references, told=told, progress=advance
+        )
     for name, figures in result.items():
         show(f"{model} against {name}")
         show(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")

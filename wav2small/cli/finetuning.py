@@ -174,7 +174,7 @@ def finetune(
     """Train a teacher of one's own on what people say."""
     with extra("train"):
         from ..finetune.config import FinetuneConfig, NetworkConfig
-        from ..finetune.parts.text import sentence_encoder
+        from ..finetune.parts.text import SentenceEncoder
         from ..finetune.table import read_table
         from ..finetune.train import finetune as train
 
@@ -236,7 +236,7 @@ def finetune(
             table,
             run,
             config,
-            text=sentence_encoder(text_encoder) if text_encoder else None,
+            text=SentenceEncoder(text_encoder) if text_encoder else None,
             noise=noise,
             name=name,
             licence=licence,

@@ -19,6 +19,11 @@ GENDERS = ("unknown", "female", "male")
 """Genders by their number in a condition."""
 
 
+def gender_number(name: str | None) -> int:
+    """Return a gender's number in :data:`GENDERS`, that of unknown for another."""
+    return GENDERS.index(name) if name in GENDERS else 0
+
+
 @dataclass(frozen=True)
 class Table:
     """Clips and what people say of them."""
@@ -49,9 +54,8 @@ class Table:
     @property
     def genders(self) -> np.ndarray:
         """Number of each row's gender in :data:`GENDERS`."""
-        known = {name: number for number, name in enumerate(GENDERS)}
         return np.array(
-            [known.get(name or "", 0) for name in self.labels.metadata["gender"]]
+            [gender_number(name) for name in self.labels.metadata["gender"]]
         )
 
     def categories(self, names: Sequence[str]) -> np.ndarray:

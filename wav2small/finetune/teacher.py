@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from wav2small.export.base.errors import one_line
 from .. import checkpoint
 from ..errors import InputError
 from ..teachers import licence as licences
-from ..teachers.base import TeacherInfo, check_lengths
+from ..teachers.base import TeacherError, TeacherInfo, Told, check_lengths
 from ..teachers.description import FILE, Description
 from ..weights import check_settings, load_weights, to_arrays
 from . import FORMAT, find
@@ -25,6 +26,8 @@ from .backbones import batches, build_backbone, pad
 from .network import FinetuneNetwork, network_config
 from .parts.adapters import merge_lora
 from .parts.exits import check_exits, predict_early
+from .parts.text import SentenceEncoder
+from .table import gender_number
 
 
 class FinetunedTeacher:
@@ -35,6 +38,7 @@ class FinetunedTeacher:
         info: provenance
         tolerance: by how much two early exits may differ to agree;
             None runs all layers
+        encoder: makes vectors of texts; without it no text is heard
 
     Raises:
         InputError: if there is a tolerance, and fewer than two exits to agree
@@ -47,8 +51,14 @@ class FinetunedTeacher:
         info: TeacherInfo,
         *,
         tolerance: float | None = None,
+        encoder: Callable[[Sequence[str]], np.ndarray] | None = None,
     ) -> None:
         self.network = network.eval()
+        self.hears: tuple[str, ...] = ("gender",) if network.config.gender else ()
+        if encoder is not None and network.config.text_width:
+            self.hears += ("text",)
+            # alone, so that no text depends on another; said again for each window
+            self._vector = functools.lru_cache(4096)(lambda text: encoder([text])[0])
         self.info = info
         self.tolerance = tolerance
         if tolerance is not None:
@@ -58,8 +68,8 @@ class FinetunedTeacher:
     def load(cls, folder: Path, *, policy: str = "permissive") -> FinetunedTeacher:
         """Load a teacher that :func:`save_teacher` wrote.
 
-        A ``teacher.json`` beside it may state name, licence, training data
-        and the tolerance of early exits.
+        A ``teacher.json`` beside it may state name, licence, training data,
+        the tolerance of early exits and the encoder of texts.
 
         Args:
             folder: the checkpoint, or the run that it is in
@@ -109,7 +119,15 @@ class FinetunedTeacher:
         )
         load_weights(network, weights, place)
         network.requires_grad_(False)
-        return cls(network, info, tolerance=stated.tolerance)
+        encoder = None
+        known = config.get("text_encoder") or {}
+        if network.config.text_width and (known or stated.text_encoder):
+            encoder = _Encoder(
+                stated.text_encoder or known["name"],
+                known.get("sha256"),
+                str(file),
+            )
+        return cls(network, info, tolerance=stated.tolerance, encoder=encoder)
 
     def to(self, device: str) -> FinetunedTeacher:
         """Move the network to a device."""
@@ -122,6 +140,7 @@ class FinetunedTeacher:
         *,
         gender: np.ndarray | None = None,
         text: np.ndarray | None = None,
+        told: Sequence[Told] | None = None,
     ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`.
 
@@ -133,14 +152,56 @@ class FinetunedTeacher:
                 None where unknown
             text: embedding of what is said, ``(signals, width)``,
                 NaN in rows without; None where unknown
+            told: gender and text in words, in place of both
 
         Raises:
-            InputError: if a signal is too short for a frame
+            InputError: if a signal is too short for a frame,
+                or the encoder of texts cannot be loaded
 
         """
+        if told is not None:
+            gender, text = self._read(told)
         if self.tolerance is not None and gender is None and text is None:
             return predict_early(self.network, signals, self.tolerance).scores
         return score(self.network, signals, gender=gender, text=text)
+
+    def _read(
+        self, told: Sequence[Told]
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return numbers of genders and embeddings of texts, None if none is known."""
+        genders = np.array([gender_number(row.get("gender")) for row in told])
+        said = [row.get("text") for row in told]
+        texts = np.full((len(told), self.network.config.text_width), np.nan, np.float32)
+        if "text" in self.hears:
+            for vector, words in zip(texts, said, strict=True):
+                if words:
+                    vector[:] = self._vector(words)
+        return (
+            genders if genders.any() else None,
+            None if np.isnan(texts).all() else texts,
+        )
+
+
+class _Encoder:
+    """An encoder of sentences that is loaded when the first one comes."""
+
+    def __init__(self, name: str, sha256: str | None, stated_in: str) -> None:
+        self._name, self._sha256, self._stated_in = name, sha256, stated_in
+        self._loaded: SentenceEncoder | None = None
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        if self._loaded is None:
+            help_ = f'name it as "text_encoder" in {self._stated_in}'
+            try:
+                self._loaded = SentenceEncoder(self._name)
+            except InputError as error:
+                raise TeacherError(f"{error}: {help_}") from error
+            if self._sha256 not in (None, self._loaded.sha256):
+                raise TeacherError(
+                    "text encoder must be the one that the teacher learned with, got "
+                    f"another: {self._name}: {help_}"
+                )
+        return self._loaded(texts)
 
 
 def score(

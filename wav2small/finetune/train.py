@@ -51,6 +51,7 @@ from .network import FinetuneNetwork
 from .objective import exit_parts, score_parts, task_part
 from .parallel import Group
 from .parts.adapters import add_lora
+from .parts.text import SentenceEncoder
 from .table import Table
 from .teacher import save_teacher, score
 from .warm_up.contrast import learn_views
@@ -236,7 +237,7 @@ def finetune(
         readable = np.ones(len(clips), bool)
         readable[sorted(unreadable)] = False
         learnt, dev, heard = _rows(table, readable, config)
-        text = _embed(text, table)
+        encoder, text = text, _embed(text, table)
         config = replace(config, network=_settled(config.network, table, learnt, text))
         noises = read_noises(noise)
         batches = Batches(clips, table, learnt, text, noises, config, group)
@@ -262,6 +263,12 @@ def finetune(
             },
             "versions": {"wav2small": __version__, "torch": torch.__version__},
         }
+        if isinstance(encoder, SentenceEncoder):
+            # whoever annotates hears texts through it
+            described["text_encoder"] = {
+                "name": encoder.name,
+                "sha256": encoder.sha256,
+            }
         train(
             run,
             recipe,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..adv import DIMENSIONS, SAMPLING_RATE
-from ..evaluate import Model
 from ..gate import SpeechGate
 from ..metrics import bootstrap_interval
+from ..teachers.base import Model, predict_told
 from .cases import (
     AGREEMENT,
     CONSISTENT,
@@ -58,7 +58,12 @@ class Speech:
     is what fairness and the change of CCC refer to."""
 
     metadata: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """Of each clip ``speaker``, ``gender``, ``language``, ``emotion``."""
+    """Of each clip ``speaker``, ``gender``, ``language``, ``emotion``, ``text``."""
+
+    def score(self, model: Model, item: int, signal: np.ndarray) -> np.ndarray:
+        """Score a clip, changed or not, with all that is known of it, ``(3,)``."""
+        told = {name: column[item] for name, column in self.metadata.items()}
+        return predict_told(model, [signal], [told])[0]
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def run_suite(
     references = {k: np.asarray(v, np.float64) for k, v in speech.references.items()}
     scores = np.zeros((len(speech.signals), 3))
     for item, signal in enumerate(speech.signals):
-        scores[item] = model.predict([signal])[0]
+        scores[item] = speech.score(model, item, signal)
         progress("clips", item + 1, len(scores))
     table = _Table(seed, resamples)
     _correctness(table, speech, references, scores)
@@ -369,7 +374,7 @@ def _robustness(
         for row, item in enumerate(chosen):
             rng = np.random.default_rng([seed, key, item])
             changed = change.apply(speech.signals[item], rng, sounds)
-            after[row] = model.predict([changed])[0]
+            after[row] = speech.score(model, item, changed)
             progress("changes", number * len(chosen) + row + 1, len(todo) * len(chosen))
         for axis in range(3):
             same = np.abs(after[:, axis] - before[:, axis]) < UNCHANGED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,9 @@ import numpy as np
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from . import licence as licences
+
+Told = Mapping[str, str | None]
+"""What is known of a clip beside its signal, by name."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,24 @@ class TeacherInfo:
         return {key: value for key, value in fields.items() if value}
 
 
+class Model(Protocol):
+    """Anything that scores signals."""
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """Score signals ``(time,)``, float32 at 16 kHz, as ``(signals, 3)``."""
+        ...
+
+
+class TeacherError(InputError):
+    """A teacher cannot score anything; no file is to blame."""
+
+
 class Teacher(Protocol):
     """Anything that scores signals.
+
+    One that uses what is known beside a signal has an attribute ``hears``,
+    names of :data:`wav2small.audio.METADATA`,
+    and its ``predict`` takes ``told``: for each signal what is known of them.
 
     Shape:
         signals: a sequence of arrays ``(time,)``,
@@ -71,6 +90,53 @@ class Teacher(Protocol):
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """Score signals."""
         ...
+
+
+def predict_told(
+    model: Model, signals: Sequence[np.ndarray], told: Sequence[Told]
+) -> np.ndarray:
+    """Score signals, and tell a teacher that uses it what is known of them.
+
+    Args:
+        model: a teacher, or anything else that scores signals
+        signals: ``(time,)`` each
+        told: metadata of each signal by name, None or missing where unknown
+
+    """
+    hears = getattr(model, "hears", ())
+    if not hears:
+        return model.predict(signals)
+    known = [{name: row.get(name) for name in hears} for row in told]
+    return model.predict(signals, told=known)  # type: ignore[call-arg]
+
+
+def move(model: Model, device: str) -> bool:
+    """Move a teacher to a device.
+
+    Args:
+        model: a teacher, or anything else that scores signals
+        device: ``cpu``, ``cuda`` or ``cuda:1``
+
+    Returns:
+        whether it can be moved
+
+    Raises:
+        InputError: if there is no such device
+
+    """
+    if device == "cpu":
+        return True
+    go = getattr(model, "to", None)
+    if go is None:
+        return False
+    try:
+        go(device)
+    except (RuntimeError, AssertionError) as error:  # as torch says it
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"device must be there, got {device}: {reason}: pass another --device"
+        ) from error
+    return True
 
 
 def check_lengths(signals: Sequence[np.ndarray], least: int) -> None:

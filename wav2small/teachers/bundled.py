@@ -225,6 +225,11 @@ class BundledTeacher:
             {"config": asdict(network.config), "info": info, **extra},
         )
 
+    def to(self, device: str) -> BundledTeacher:
+        """Move the network to a device."""
+        self.network.to(device)
+        return self
+
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`."""
         lengths = torch.tensor([len(signal) for signal in signals])
@@ -232,6 +237,9 @@ class BundledTeacher:
         for row, signal in zip(batch, signals, strict=True):
             row[: len(signal)] = torch.from_numpy(np.asarray(signal, np.float32))
         same = bool((lengths == lengths[0]).all())
+        device = next(self.network.parameters()).device
         with torch.inference_mode():
-            scores = self.network(batch, None if same else lengths)[:, :3]
-            return scores.float().numpy()
+            scores = self.network(
+                batch.to(device), None if same else lengths.to(device)
+            )
+            return scores[:, :3].float().cpu().numpy()

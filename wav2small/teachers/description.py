@@ -123,6 +123,10 @@ class Description:
     """By how much two early exits of a fine-tuned network may differ to agree,
     see :func:`wav2small.finetune.parts.exits.predict_early`."""
 
+    text_encoder: str | None = None
+    """The encoder of sentences that a fine-tuned network hears texts through,
+    where its own files do not name it, or it has moved."""
+
     members: list[dict[str, Any]] | None = None
     """The members of an ensemble."""
 
@@ -141,7 +145,7 @@ class Description:
         except (OSError, ValueError) as error:
             raise InputError(f"description must be JSON: {path}: {error}") from error
         check_keys(content, set(cls.__dataclass_fields__) - {"path"}, path)
-        for key in ("name", "licence", "training_data"):
+        for key in ("name", "licence", "training_data", "text_encoder"):
             if not isinstance(content.get(key, ""), str):
                 raise _wrong(path, key, "text", content[key])
         for key in ("labels", "members"):
@@ -175,14 +179,16 @@ class Description:
             name: the teacher
 
         Raises:
-            InputError: if nobody says it, or a tolerance is stated
+            InputError: if nobody says it,
+                or what only a fine-tuned network has is stated
 
         """
-        if self.tolerance is not None:
-            raise InputError(
-                '"tolerance" must be stated of a fine-tuned network with exits alone, '
-                f"got it for {name}: {self.path}"
-            )
+        for key in ("tolerance", "text_encoder"):
+            if getattr(self, key) is not None:
+                raise InputError(
+                    f'"{key}" must be stated of a fine-tuned network alone, '
+                    f"got it for {name}: {self.path}"
+                )
         found = labels if labels is not None else self.labels or own
         low, high = self.range
         return Outputs(check_labels(found, name, self.path), low, high, self.clip)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from .base import TeacherInfo
+from .base import TeacherInfo, Told, predict_told
 from .description import Description, check_keys
 from .licence import most_restrictive
 
@@ -138,13 +138,22 @@ class EnsembleTeacher:
                 move(device)
         return self
 
-    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """What members use beside the signal, see ``Teacher``."""
+        names = (getattr(member.teacher, "hears", ()) for member in self.members)
+        return tuple(sorted({name for group in names for name in group}))
+
+    def predict(
+        self, signals: Sequence[np.ndarray], *, told: Sequence[Told] | None = None
+    ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`."""
+        told = told or [{}] * len(signals)
         total = np.zeros((len(signals), len(DIMENSIONS)), np.float32)
         for member, weight, given in zip(
             self.members, self.weights, self.given, strict=True
         ):
-            scores = member.teacher.predict(signals)
+            scores = predict_told(member.teacher, signals, told)
             if member.clip:
                 scores = scores.clip(0, 1)
             total[:, given] += weight[given] * scores[:, given]

@@ -9,10 +9,9 @@ from wav2small.export.base import checksums
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from ..evaluate import Model
 from ..models import bundled, is_student, load_model
 from . import licence as licences
-from .base import Teacher
+from .base import Model, Teacher
 
 
 def _bundled() -> Teacher:
