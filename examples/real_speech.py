@@ -95,7 +95,7 @@ def make(
         cli.export(
             str(run),
             fp32,
-            precision=cli.Precision.fp32,
+            precision="fp32",
             calibration=calibration,
             overwrite=True,
         )

@@ -5,12 +5,11 @@ from .benchmark import bench
 from .comparison import compare
 from .distillation import distill
 from .evaluation import evaluate
-from .exporting import Precision, export
+from .exporting import export
 from .main import app, main
 from .prediction import predict
 
 __all__ = [
-    "Precision",
     "annotate",
     "app",
     "bench",

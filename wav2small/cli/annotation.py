@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from ..config import AnnotateConfig, Gate
 from ..errors import InputError
-from .terminal import (
+from ..teachers.licence import Policy
+from .options import (
+    AudioAndLabels,
+    Device,
     Overwrite,
     Resume,
+    TeacherLabels,
+    sources_and_output,
+    split_order,
+)
+from .terminal import (
     bar,
     ending,
     extra,
@@ -22,40 +30,9 @@ from .terminal import (
     show,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
-class LicencePolicy(StrEnum):
-    """Which teachers are let in."""
-
-    permissive = "permissive"
-    research = "research"
-
-
-class EngineName(StrEnum):
-    """Where audio is annotated."""
-
-    local = "local"
-    dask = "dask"
-
-
-class Gate(StrEnum):
-    """Who tells speech from other sounds."""
-
-    none = "none"
-    bundled = "bundled"
-    silero = "silero"
-
 
 def annotate(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="AUDIO... LABELS",
-            help="Audio files, folders or manifests; last, the label folder to write.",
-        ),
-    ],
+    paths: AudioAndLabels,
     teacher: Annotated[
         str,
         typer.Option(
@@ -63,20 +40,14 @@ def annotate(
             "folder, owner/name on the hub or the JSON of an ensemble."
         ),
     ] = "bundled",
-    teacher_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Its outputs in its order, e.g. arousal,valence,dominance, "
-            "if its files do not say it."
-        ),
-    ] = None,
+    teacher_labels: TeacherLabels = None,
     licence_policy: Annotated[
-        LicencePolicy,
+        Policy,
         typer.Option(
             help="research lets in teachers that may not be used for everything; "
             "what they make is marked research-only."
         ),
-    ] = LicencePolicy.permissive,
+    ] = "permissive",
     resume: Resume = False,
     overwrite: Overwrite = False,
     strict: Annotated[
@@ -92,19 +63,19 @@ def annotate(
     ] = None,
     window: Annotated[
         float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
-    ] = 10.0,
+    ] = AnnotateConfig.window_seconds,
     gate: Annotated[
         Gate,
         typer.Option(
             help="Who tells silence, noise and music, which are left out: the bundled "
             "network or silero-vad."
         ),
-    ] = Gate.none,
+    ] = AnnotateConfig.gate,
     bfloat16: Annotated[
         bool,
         typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16."),
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    device: Device = "cpu",
     workers: Annotated[
         int,
         typer.Option(
@@ -120,8 +91,9 @@ def annotate(
         float | None, typer.Option(help="Most memory of a process, GiB.", min=0)
     ] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="local: this machine; dask: a cluster.")
-    ] = EngineName.local,
+        Literal["local", "dask"],
+        typer.Option(help="local: this machine; dask: a cluster."),
+    ] = "local",
     scheduler: Annotated[
         str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
     ] = None,
@@ -133,15 +105,12 @@ def annotate(
     ] = None,
 ) -> None:
     """Score audio with a teacher, into a folder of labels."""
-    if len(paths) < 2:
-        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
-    *sources, out = paths
-    if (engine is EngineName.dask) != bool(scheduler):
+    sources, out = sources_and_output(paths, "LABELS folder")
+    if (engine == "dask") != bool(scheduler):
         raise typer.BadParameter("--engine dask and --scheduler need each other")
     from functools import partial
 
     from ..annotate import annotate as run
-    from ..config import AnnotateConfig
     from ..engines import Engine, Processes, ThisProcess
     from ..labels import LabelStore
     from ..teachers.loading import load_teacher
@@ -153,8 +122,8 @@ def annotate(
         partial(
             load_teacher,
             teacher,
-            labels=teacher_labels.split(",") if teacher_labels else None,
-            policy=licence_policy.value,
+            labels=split_order(teacher_labels),
+            policy=licence_policy,
         ),
     )
     limits = Limits(timeout, round(memory * 2**30) if memory else None)
@@ -168,7 +137,7 @@ def annotate(
     config = AnnotateConfig(
         window_seconds=window,
         batch_seconds=batch_seconds,
-        gate=gate.value,
+        gate=gate,
         bfloat16=bfloat16,
     )
     with (

@@ -10,6 +10,7 @@ import typer
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
+from .options import JsonFile
 from .terminal import (
     bar,
     extra,
@@ -40,9 +41,7 @@ def compare(
         typer.Option("--audio", help="Speech; bundled synthetic speech if not given."),
     ] = None,
     clips: Annotated[int, typer.Option(help="Most clips, spread evenly.", min=1)] = 32,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures as JSON.")
-    ] = None,
+    json_file: JsonFile = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show where two forms of a model part, layer by layer."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .terminal import (
+from ..config import DistillConfig, Teaching
+from .options import (
+    AudioRoot,
+    BatchSize,
+    Crop,
+    Device,
+    Noise,
     Overwrite,
     Resume,
+    Seed,
+    split_order,
+)
+from .terminal import (
     bar,
     extra,
     say,
@@ -19,47 +28,37 @@ from .terminal import (
     show,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
-class Teaching(StrEnum):
-    """Where a crop's target comes from."""
-
-    online = "online"
-    cached = "cached"
-
 
 def distill(
     labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
     run: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
     student: Annotated[str, typer.Option(help="See 'wav2small list students'.")] = (
-        "wav2small"
+        DistillConfig.student
     ),
     teaching: Annotated[
         Teaching,
         typer.Option(help="online: the teacher hears each crop; cached: it does not."),
-    ] = Teaching.online,
+    ] = DistillConfig.teaching,
     teacher: Annotated[
         str | None,
         typer.Option(help="The teacher of the labels, if it is a file or a folder."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Crops of each clip.", min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
-    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 2.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak rate.", min=0)] = 3e-3,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
-    noise: Annotated[
-        Path | None, typer.Option(help="Recordings of noise to train with.")
-    ] = None,
+    epochs: Annotated[
+        int, typer.Option(help="Crops of each clip.", min=1)
+    ] = DistillConfig.epochs,
+    batch_size: BatchSize = DistillConfig.batch_size,
+    crop: Crop = DistillConfig.crop_seconds,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak rate.", min=0)
+    ] = DistillConfig.learning_rate,
+    seed: Seed = DistillConfig.seed,
+    noise: Noise = None,
     non_speech: Annotated[
         float,
         typer.Option(help="Share of noise or silence alone.", min=0, max=1),
-    ] = 0.05,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    ] = DistillConfig.non_speech,
+    audio_root: AudioRoot = None,
+    device: Device = "cpu",
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
     ] = False,
@@ -71,14 +70,13 @@ def distill(
 ) -> None:
     """Train a student on a teacher's scores."""
     with extra("train"):
-        from ..config import DistillConfig
         from ..distill import distill as train
         from ..labels import LabelStore
         from ..teachers.loading import load_teacher
 
     config = DistillConfig(
         student=student,
-        teaching=teaching.value,
+        teaching=teaching,
         epochs=epochs,
         batch_size=batch_size,
         crop_seconds=crop,
@@ -90,9 +88,7 @@ def distill(
     loaded = None
     if teacher:
         order = LabelStore.open(labels).teacher.get("order")
-        loaded = load_teacher(
-            teacher, labels=order.split(",") if order else None, policy="research"
-        )
+        loaded = load_teacher(teacher, labels=split_order(order), policy="research")
     with bar("distil") as advance:
         latest = ""
 

@@ -10,6 +10,7 @@ import typer
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
+from .options import AudioRoot, JsonFile, TeacherLabels, split_order
 from .terminal import (
     bar,
     bars,
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
     from ..teachers.base import Model
 
 
-class Against(StrEnum):
-    """Whose scores a model is compared with."""
-
-    teacher = "teacher"
-    human = "human"
+# typer takes no list of a Literal
+Against = StrEnum("Against", ["teacher", "human"])
 
 
 def evaluate(
@@ -48,19 +46,9 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Only rows of this split, e.g. test.")
     ] = None,
-    teacher_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Outputs of a teacher in its order, e.g. arousal,valence,dominance, "
-            "if its files do not say it."
-        ),
-    ] = None,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures as JSON.")
-    ] = None,
+    teacher_labels: TeacherLabels = None,
+    audio_root: AudioRoot = None,
+    json_file: JsonFile = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the model against the teacher (PNG).")
     ] = None,
@@ -106,14 +94,14 @@ def evaluate(
     if known:
         references["human"] = read.human
     if against:
-        if Against.human in against and not known:
+        if "human" in against and not known:
             raise InputError(
                 f"labels have no scores by humans: {labels}: give them as columns "
                 f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
             )
-        references = {name.value: references[name.value] for name in against}
+        references = {name: references[name] for name in against}
     with extra("train"):
-        order = teacher_labels.split(",") if teacher_labels else None
+        order = split_order(teacher_labels)
         loaded = load_any(model, labels=order)
     split = split_name(split) if split else None
     rows = [

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,8 +14,8 @@ from wav2small.export.base.checksums import MANIFEST
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
+from .options import Overwrite
 from .terminal import (
-    Overwrite,
     bar,
     bars,
     extra,
@@ -32,17 +31,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Precision(StrEnum):
-    """Arithmetic of an exported model."""
-
-    fp32 = "fp32"
-    int8 = "int8"
-
-
 def export(
     run: Annotated[str, typer.Argument(help="Run, checkpoint or bundled name.")],
     out: Annotated[Path, typer.Argument(help="Folder to write model.onnx into.")],
-    precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.int8,
+    precision: Annotated[
+        Literal["int8", "fp32"], typer.Option(help="Arithmetic.")
+    ] = "int8",
     window: Annotated[
         float | None,
         typer.Option(help="Fixed length of the signal, s; any length if not given."),
@@ -90,7 +84,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
-    if (tflite or c99) and precision is not Precision.int8:
+    if (tflite or c99) and precision != "int8":
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
     with extra("train"):
         import torch
@@ -172,7 +166,7 @@ def export(
                 module,
                 signals,
                 ExportConfig(
-                    int8=precision is Precision.int8,
+                    int8=precision == "int8",
                     window=samples,
                     max_bytes=parse_size(max_bytes) if max_bytes else None,
                     tune_steps=tune,
@@ -184,7 +178,7 @@ def export(
             )
         versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
         result = {
-            "precision": precision.value,
+            "precision": precision,
             "clips": len(signals),
             "licence": metadata["licence"],
             "use": metadata["use"],

@@ -14,9 +14,29 @@ from wav2small.export.base.files import claim
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from .terminal import (
+from ..finetune.config import (
+    Choose,
+    FinetuneConfig,
+    Fusion,
+    HiddenStates,
+    NetworkConfig,
+    Pooling,
+    WarmUp,
+)
+from .options import (
+    AudioAndLabels,
+    AudioRoot,
+    BatchSize,
+    Crop,
+    Device,
+    JsonFile,
+    Noise,
     Overwrite,
     Resume,
+    Seed,
+    sources_and_output,
+)
+from .terminal import (
     bar,
     bars,
     extra,
@@ -33,49 +53,8 @@ _AT_ONCE = 256
 """Clips of a pool that are held in memory."""
 
 
-class Fusion(StrEnum):
-    """How what is known beside a signal joins it."""
-
-    joined = "joined"
-    gated = "gated"
-
-
-class Pooling(StrEnum):
-    """What is made of the frames of a signal."""
-
-    mean = "mean"
-    deviation = "deviation"
-    attentive = "attentive"
-
-
-class HiddenStates(StrEnum):
-    """Which layers of a backbone are heard."""
-
-    last = "last"
-    weighted = "weighted"
-    merged = "merged"
-
-
-class Choose(StrEnum):
-    """Which layers of a backbone are kept."""
-
-    first = "first"
-    uniform = "uniform"
-
-
-class WarmUp(StrEnum):
-    """What comes before a fine-tuning."""
-
-    none = "none"
-    taught = "taught"
-    contrast = "contrast"
-
-
-class FurtherTask(StrEnum):
-    """What a teacher learns beside scores."""
-
-    category = "category"
-    gender = "gender"
+# typer takes no list of a Literal
+FurtherTask = StrEnum("FurtherTask", ["category", "gender"])
 
 
 def finetune(
@@ -90,15 +69,19 @@ def finetune(
             help="mel: log-mel, from nothing; a folder or owner/name of wav2vec2, "
             "HuBERT or WavLM; an earlier fine-tuning."
         ),
-    ] = "mel",
+    ] = FinetuneConfig.backbone,
     layers: Annotated[
         int | None, typer.Option(help="Layers that are kept; all if not given.", min=1)
     ] = None,
-    choose: Annotated[Choose, typer.Option(help="Which are kept.")] = Choose.first,
+    choose: Annotated[
+        Choose, typer.Option(help="Which are kept.")
+    ] = FinetuneConfig.choose,
     states: Annotated[
         HiddenStates, typer.Option(help="Which layers are heard.")
-    ] = HiddenStates.last,
-    pooling: Annotated[Pooling, typer.Option(help="Over time.")] = Pooling.mean,
+    ] = NetworkConfig.states,
+    pooling: Annotated[
+        Pooling, typer.Option(help="Over time.")
+    ] = NetworkConfig.pooling,
     exits: Annotated[
         str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
     ] = None,
@@ -111,9 +94,10 @@ def finetune(
     ] = None,
     fusion: Annotated[
         Fusion, typer.Option(help="How gender and text join.")
-    ] = Fusion.joined,
+    ] = NetworkConfig.fusion,
     task: Annotated[
-        list[FurtherTask] | None, typer.Option(help="What else is learned.")
+        list[FurtherTask] | None,
+        typer.Option(help="What else is learned."),
     ] = None,
     adapters: Annotated[
         int, typer.Option(help="Width of adapters in a frozen backbone.", min=0)
@@ -130,30 +114,30 @@ def finetune(
             help="taught: all layers teach those that are kept; "
             "contrast: views of a clip find each other."
         ),
-    ] = WarmUp.none,
-    warm_up_steps: Annotated[int, typer.Option(help="Of the warm-up.", min=1)] = 500,
-    steps: Annotated[int, typer.Option(help="Steps at most.", min=1)] = 1000,
+    ] = FinetuneConfig.warm_up,
+    warm_up_steps: Annotated[int, typer.Option(help="Of the warm-up.", min=1)] = (
+        FinetuneConfig.warm_up_steps
+    ),
+    steps: Annotated[
+        int, typer.Option(help="Steps at most.", min=1)
+    ] = FinetuneConfig.steps,
     evaluations: Annotated[
         int, typer.Option(help="How often it is evaluated and saved.", min=1)
-    ] = 20,
+    ] = FinetuneConfig.evaluations,
     patience: Annotated[
         int, typer.Option(help="Evaluations without a better one to the end.", min=1)
-    ] = 6,
-    batch_size: Annotated[int, typer.Option(help="Crops per step.", min=2)] = 16,
-    crop: Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)] = 3.0,
+    ] = FinetuneConfig.patience,
+    batch_size: BatchSize = FinetuneConfig.batch_size,
+    crop: Crop = FinetuneConfig.crop_seconds,
     learning_rate: Annotated[
         float, typer.Option(help="Peak rate of what is new.", min=0)
-    ] = 1e-3,
+    ] = FinetuneConfig.learning_rate,
     backbone_learning_rate: Annotated[
         float, typer.Option(help="Peak rate of the last layer of others.", min=0)
-    ] = 1e-5,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
-    noise: Annotated[
-        Path | None, typer.Option(help="Recordings of noise to train with.")
-    ] = None,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
+    ] = FinetuneConfig.backbone_learning_rate,
+    seed: Seed = 0,
+    noise: Noise = None,
+    audio_root: AudioRoot = None,
     name: Annotated[
         str | None, typer.Option(help="Name that labels carry; the folder's.")
     ] = None,
@@ -164,7 +148,7 @@ def finetune(
     training_data: Annotated[
         str | None, typer.Option(help="The data sets, with their licences.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Multiply in bfloat16.")
     ] = False,
@@ -187,17 +171,17 @@ def finetune(
     config = FinetuneConfig(
         backbone=backbone,
         layers=layers,
-        choose=choose.value,
+        choose=choose,
         network=NetworkConfig(
-            states=states.value,
-            pooling=pooling.value,
+            states=states,
+            pooling=pooling,
             adapters=adapters,
             gender=gender,
-            fusion=fusion.value,
-            tasks=tuple(dict.fromkeys(entry.value for entry in task or ())),
+            fusion=fusion,
+            tasks=tuple(dict.fromkeys(map(str, task or ()))),
             exits=places,
         ),
-        warm_up=warm_up.value,
+        warm_up=warm_up,
         warm_up_steps=warm_up_steps,
         frozen=frozen,
         lora=lora,
@@ -269,12 +253,8 @@ def layers(
     ],
     folds: Annotated[int, typer.Option(help="Folds of speakers.", min=2)] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the folds.", min=0)] = 0,
-    audio_root: Annotated[
-        Path | None, typer.Option(help="Where the audio is, if it was moved.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures as JSON.")
-    ] = None,
+    audio_root: AudioRoot = None,
+    json_file: JsonFile = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show what each layer of a backbone knows of each dimension."""
@@ -337,12 +317,10 @@ def select(
     passes: Annotated[
         int, typer.Option(help="Answers of the teacher for each clip.", min=2)
     ] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Choose what people shall label: diverse clips, then uncertain ones."""
-    if len(paths) < 2:
-        raise typer.BadParameter("at least one AUDIO and the TABLE to write are needed")
-    *places, out = paths
+    places, out = sources_and_output(paths, "TABLE")
     with claim(out, file=True):
         text = _chosen(places, count, backbone, teacher, labelled, passes, seed)
         write(out, text)
@@ -418,13 +396,7 @@ def _chosen(
 
 
 def ask(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="AUDIO... LABELS",
-            help="Audio files, folders or manifests; last, the label folder to write.",
-        ),
-    ],
+    paths: AudioAndLabels,
     program: Annotated[
         str,
         typer.Option(
@@ -442,15 +414,13 @@ def ask(
     overwrite: Overwrite = False,
 ) -> None:
     """Score audio with a language model that reads what is said, and how."""
-    if len(paths) < 2:
-        raise typer.BadParameter("at least one AUDIO and the LABELS folder are needed")
     import shlex
 
     from ..finetune.labelling.words import Program, annotate_by_words
     from ..teachers.base import TeacherInfo
     from ..teachers.licence import canonical
 
-    *sources, out = paths
+    sources, out = sources_and_output(paths, "LABELS folder")
     info = TeacherInfo(name, revision, canonical(licence), "unknown")
     with bar("ask") as advance:
         store = annotate_by_words(

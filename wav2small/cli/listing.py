@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,29 +12,22 @@ from .terminal import (
     show,
 )
 
-if TYPE_CHECKING:
-    pass
 
-
-class Table(StrEnum):
-    """What can be listed."""
-
-    students = "students"
-    teachers = "teachers"
-    models = "models"
-    targets = "targets"
-
-
-def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
+def list_(
+    what: Annotated[
+        Literal["students", "teachers", "models", "targets"],
+        typer.Argument(help="What to list."),
+    ],
+) -> None:
     """List students, teachers, bundled models or targets."""
-    if what is Table.students:
+    if what == "students":
         with extra("train"):
             from ..students import STUDENTS
 
         for name, entry in STUDENTS.items():
             count = sum(p.numel() for p in entry.build().parameters())
             show(f"{name:<20} {count:>9,} parameters  {entry.description}")
-    elif what is Table.teachers:
+    elif what == "teachers":
         with extra("train"):
             from ..teachers.loading import ENSEMBLES, TEACHERS, load_teacher
 
@@ -45,7 +37,7 @@ def list_(what: Annotated[Table, typer.Argument(help="What to list.")]) -> None:
         for name, path in ENSEMBLES.items():
             members = json.loads(path.read_text())["members"]
             show(f"{name:<20} {' + '.join(member['teacher'] for member in members)}")
-    elif what is Table.models:
+    elif what == "models":
         from ..models import OnnxModel, bundled, find_onnx
 
         for name in bundled():

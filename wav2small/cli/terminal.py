@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -18,9 +18,6 @@ from wav2small.export.base import escape
 
 from ..adv import DIMENSIONS
 from ..errors import ToolError
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
 
 LOG_SECONDS = 15.0
 """Time between two lines of progress in a log file."""

@@ -1,0 +1,57 @@
+"""Options that several commands have; defaults come from the configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
+
+Seed = Annotated[int, typer.Option(help="Seed of everything.", min=0)]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
+BatchSize = Annotated[int, typer.Option(help="Crops per step.", min=2)]
+Crop = Annotated[float, typer.Option(help="Length of a crop, s.", min=0.1)]
+
+AudioRoot = Annotated[
+    Path | None, typer.Option(help="Where the audio is, if it was moved.")
+]
+Noise = Annotated[Path | None, typer.Option(help="Recordings of noise to train with.")]
+TeacherLabels = Annotated[
+    str | None,
+    typer.Option(
+        help="Outputs of the teacher in its order, e.g. arousal,valence,dominance, "
+        "if its files do not say it."
+    ),
+]
+AudioAndLabels = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="AUDIO... LABELS",
+        help="Audio files, folders or manifests; last, the label folder to write.",
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures as JSON.")
+]
+
+
+def split_order(labels: str | None) -> list[str] | None:
+    """Return the dimensions that ``--teacher-labels`` names, None if none."""
+    return labels.split(",") if labels else None
+
+
+def sources_and_output(paths: list[Path], output: str) -> tuple[list[Path], Path]:
+    """Take apart what is read and, last, what is written.
+
+    Raises:
+        typer.BadParameter: if one of them is missing
+
+    """
+    if len(paths) < 2:
+        raise typer.BadParameter(
+            f"at least one AUDIO and the {output} to write are needed"
+        )
+    return paths[:-1], paths[-1]
