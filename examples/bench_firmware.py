@@ -47,8 +47,9 @@ from firmware_sweep import real_clips
 
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
-from wav2small.export.integer import front_end
-from wav2small.export.integer.graph import IntegerGraph, LogMel
+from wav2small.export.integer.front_end.log_mel import log_mel
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.tflite import count_frames, write_tflite
@@ -388,7 +389,7 @@ def of_micro(name: str, graph: IntegerGraph, clips: np.ndarray) -> Iterator[Row]
     data = write_tflite(graph, count_frames(graph, RATE))
     size = f"{len(data):,} + kernels"
     entry = front(graph)
-    maps = np.stack([front_end.log_mel(entry.front_end, clip) for clip in clips])
+    maps = np.stack([log_mel(entry.front_end, clip) for clip in clips])
     maps = maps.reshape(len(clips), 1, -1, len(entry.front_end.mel), 1)
     plan = plan_arena(tensor_ranges(data))
     yield Row(

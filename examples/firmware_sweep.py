@@ -39,11 +39,12 @@ from wav2small import audio
 from wav2small.bundled import DEMO
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.c99 import generate
-from wav2small.export.c99.generate import min_samples
-from wav2small.export.integer.graph import IntegerGraph, LogMel
+from wav2small.export.c99.golden import min_samples
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.export.integer.streaming import schedule
+from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.firmware_bench.emulate import selftest
 from wav2small.firmware_bench.toolchain import build
 from wav2small.models import bundled, find_onnx

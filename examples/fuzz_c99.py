@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wav2small.export.c99 import generate
-from wav2small.export.integer.graph import LogMel
+from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.models import bundled, find_onnx
 

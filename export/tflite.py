@@ -33,8 +33,18 @@ from typing import Any, Literal
 import numpy as np
 
 from .base.errors import ExportError
-from .integer import graph
-from .integer.graph import IntegerGraph, Operator
+from .integer.graph import IntegerGraph
+from .integer.operators.base import Operator
+from .integer.operators.concat import Concat
+from .integer.operators.convolution import Convolution
+from .integer.operators.linear import Linear
+from .integer.operators.log_mel import LogMel
+from .integer.operators.matrix_product import MatrixProduct
+from .integer.operators.max_pool import MaxPool
+from .integer.operators.reshape import Reshape
+from .integer.operators.softmax_pool import SoftmaxPool
+from .integer.operators.sum import Sum
+from .integer.operators.transpose import Transpose
 
 DType = Literal["int8", "int16", "int32", "int64", "float32"]
 
@@ -132,7 +142,7 @@ def count_frames(integer_graph: IntegerGraph, samples: int) -> int:
     (front_end,) = (
         operator.front_end
         for operator in integer_graph.operators
-        if isinstance(operator, graph.LogMel)
+        if isinstance(operator, LogMel)
     )
     rest = samples + sum(front_end.padding) - front_end.window_length
     return max(0, rest // front_end.hop_length + 1)
@@ -346,7 +356,7 @@ class _Converter:
         raise self._fail(operator, "one that the kernels of TFLite Micro can express")
 
     @_convert.register
-    def _(self, operator: graph.LogMel) -> _Value:
+    def _(self, operator: LogMel) -> _Value:
         shape = (1, self.frames, len(operator.front_end.mel), 1)
         target = self.graph.tensors[operator.output]
         scale = np.array([target.scale])
@@ -356,7 +366,7 @@ class _Converter:
         return _Value(tensor, shape, _NHWC)
 
     @_convert.register
-    def _(self, operator: graph.Convolution) -> _Value:
+    def _(self, operator: Convolution) -> _Value:
         value = self._arrange(self.values[operator.inputs[0]], _NHWC)
         outputs, inputs, *kernel = operator.weight.shape
         depthwise = operator.groups > 1
@@ -384,7 +394,7 @@ class _Converter:
         )
 
     @_convert.register
-    def _(self, operator: graph.Linear) -> _Value:
+    def _(self, operator: Linear) -> _Value:
         value = self.values[operator.inputs[0]]
         rank = len(value.logical)
         if self._dtype(value) == "float32":
@@ -410,7 +420,7 @@ class _Converter:
 
     def _layer(
         self,
-        operator: graph.Convolution | graph.Linear,
+        operator: Convolution | Linear,
         value: _Value,
         weight: np.ndarray,
         result: _Value,
@@ -462,7 +472,7 @@ class _Converter:
         )
         return _Value(output, result.shape, result.axes)
 
-    def _weight_scale(self, operator: graph.Convolution | graph.Linear) -> np.ndarray:
+    def _weight_scale(self, operator: Convolution | Linear) -> np.ndarray:
         """Scale of each output's weights, float32."""
         source = self.graph.tensors[operator.inputs[0]]
         target = self.graph.tensors[operator.output]
@@ -470,7 +480,7 @@ class _Converter:
         scale = np.float32(factor / source.scale)
         return np.broadcast_to(scale, len(operator.weight))
 
-    def _float_linear(self, operator: graph.Linear) -> _Value:
+    def _float_linear(self, operator: Linear) -> _Value:
         (value,) = self._float_inputs(operator)
         target = self.graph.tensors[operator.output]
         order = tuple(range(len(value.logical)))
@@ -493,7 +503,7 @@ class _Converter:
         return _Value(output, (*value.shape[:-1], outputs), order)
 
     @_convert.register
-    def _(self, operator: graph.MaxPool) -> _Value:
+    def _(self, operator: MaxPool) -> _Value:
         value = self._arrange(self.values[operator.inputs[0]], _NHWC)
         value, padding, (height, width) = self._bordered(
             operator, value, operator.kernel, -128
@@ -514,7 +524,7 @@ class _Converter:
 
     def _bordered(
         self,
-        operator: graph.Convolution | graph.MaxPool,
+        operator: Convolution | MaxPool,
         value: _Value,
         kernel: Sequence[int],
         border: int | None,
@@ -572,7 +582,7 @@ class _Converter:
         return _Value(output, shape, value.axes), "VALID", result
 
     @_convert.register
-    def _(self, operator: graph.Sum) -> _Value:
+    def _(self, operator: Sum) -> _Value:
         left, right = (self.values[name] for name in operator.inputs)
         dtypes = {self._dtype(left), self._dtype(right)}
         target = self.graph.tensors[operator.output]
@@ -588,7 +598,7 @@ class _Converter:
         return _Value(output, left.shape, left.axes)
 
     @_convert.register
-    def _(self, operator: graph.Transpose) -> _Value:
+    def _(self, operator: Transpose) -> _Value:
         value = self.values[operator.inputs[0]]
         axes = tuple(
             None if axis is None else operator.axes.index(axis) for axis in value.axes
@@ -596,7 +606,7 @@ class _Converter:
         return _Value(value.tensor, value.shape, axes)
 
     @_convert.register
-    def _(self, operator: graph.Reshape) -> _Value:
+    def _(self, operator: Reshape) -> _Value:
         value = self.values[operator.inputs[0]]
         old = value.logical
         value = self._arrange(value, tuple(range(len(old))))
@@ -606,7 +616,7 @@ class _Converter:
         return _Value(value.tensor, tuple(shape), tuple(range(len(shape))))
 
     @_convert.register
-    def _(self, operator: graph.SoftmaxPool) -> _Value:
+    def _(self, operator: SoftmaxPool) -> _Value:
         # A product of value and weight in 16 bits would round to nothing,
         # for a weight is about 1 / frames: BATCH_MATMUL adds them up in 64.
         value, score = (
@@ -643,7 +653,7 @@ class _Converter:
         self._emit("DEQUANTIZE", (pooled,), result, "DequantizeOptions")
         return _Value(result, shape, tuple(range(len(shape))))
 
-    def _time_last(self, operator: graph.SoftmaxPool, value: _Value) -> _Value:
+    def _time_last(self, operator: SoftmaxPool, value: _Value) -> _Value:
         """View ``(1, rows, 1, frames)``."""
         time = operator.axis
         rest = [axis for axis in range(len(value.logical)) if axis != time]
@@ -654,7 +664,7 @@ class _Converter:
         return _Value(value.tensor, shape, (0, 1, None, 2))
 
     @_convert.register
-    def _(self, operator: graph.MatrixProduct) -> _Value:
+    def _(self, operator: MatrixProduct) -> _Value:
         left, right = self._float_inputs(operator)
         rank = len(left.logical)
         order = tuple(range(rank))
@@ -673,7 +683,7 @@ class _Converter:
         return _Value(output, shape, order)
 
     @_convert.register
-    def _(self, operator: graph.Concat) -> _Value:
+    def _(self, operator: Concat) -> _Value:
         values = self._float_inputs(operator)
         order = tuple(range(len(values[0].logical)))
         values = [self._arrange(value, order) for value in values]

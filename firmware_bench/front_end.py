@@ -18,7 +18,13 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.integer import front_end
+from wav2small.export.integer.front_end.constants import (
+    count_multiplications,
+    integer_mel,
+    mel_bytes,
+    transform_bytes,
+)
+from wav2small.export.integer.front_end.fourier import LENGTHS, find_window
 from wav2small.export.model.compact import expand_constants
 
 from .graph import Graph
@@ -59,13 +65,13 @@ def find_transforms(graph: Graph, program: Program) -> Transforms:
         first, second = (_values(graph, entry) for entry in pair)
         if first is None or second is None:
             continue
-        recognised = front_end.find_window(first[:, 0], second[:, 0])
-        if recognised is None or recognised[1] not in front_end.LENGTHS:
+        recognised = find_window(first[:, 0], second[:, 0])
+        if recognised is None or recognised[1] not in LENGTHS:
             continue
         window, length = recognised
         names.append(f"{pair[0].name} and {pair[1].name} ({length} samples)")
-        multiplications = front_end.count_multiplications(len(window), length, 0)
-        size = front_end.transform_bytes(window, length)
+        multiplications = count_multiplications(len(window), length, 0)
+        size = transform_bytes(window, length)
         for entry, count, table in zip(
             pair, (multiplications, 0), (size, 0), strict=True
         ):
@@ -75,13 +81,11 @@ def find_transforms(graph: Graph, program: Program) -> Transforms:
             mel = _values(graph, entry)
             if mel is None or not ((mel >= 0) & (mel < np.inf)).all():
                 continue
-            mel, _ = front_end.integer_mel(mel[:, :, 0])
+            mel, _ = integer_mel(mel[:, :, 0])
             weights = int(np.count_nonzero(mel))
             frames = _frames(entry, program)
             found.macs[entry.node.output[0]] = 2 * weights * frames
-            found.table_bytes[entry.constants[0]] = front_end.mel_bytes(
-                len(mel), weights
-            )
+            found.table_bytes[entry.constants[0]] = mel_bytes(len(mel), weights)
     return Transforms(tuple(names), found.macs, found.table_bytes)
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from wav2small.export.c99 import generate
-from wav2small.export.c99.generate import arrange, min_samples
-from wav2small.export.c99.lower import lower
+from wav2small.export.c99.arrangement import arrange
+from wav2small.export.c99.golden import min_samples
+from wav2small.export.c99.program import lower
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.export.integer.streaming import schedule
+from wav2small.export.integer.streaming.schedule import schedule
 
 from . import qemu, signals
 from .emulate import Emulation, answer, emulate, profile, selftest

@@ -46,14 +46,9 @@ from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
-from wav2small.export.integer.streaming import (
-    Line,
-    PoolStage,
-    Schedule,
-    Stage,
-    count_macs,
-    schedule,
-)
+from wav2small.export.integer.streaming.line import Line
+from wav2small.export.integer.streaming.schedule import Schedule, schedule
+from wav2small.export.integer.streaming.stages import PoolStage, Stage
 
 
 @dataclass(frozen=True)
@@ -276,7 +271,7 @@ def _head(stages: Schedule) -> tuple[int, int]:
     for operator in stages.head:
         made = stages.reference.apply(operator, values)
         values[operator.output] = made
-        macs += count_macs(operator, values[operator.inputs[0]].shape, made.size)
+        macs += operator.count_macs(values[operator.inputs[0]].shape, made.size)
         tensor = stages.reference.graph.tensors[operator.output]
         size = made.size * (1 if tensor.dtype == "int8" else 4)
         steps.append(_Step(operator.inputs, operator.output, size))

@@ -15,10 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.export.integer import graph
-from wav2small.export.integer.front_end import FrontEnd
-from wav2small.export.integer.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.integer.front_end.constants import FrontEnd
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.base import Operator
+from wav2small.export.integer.operators.concat import Concat
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.hard_swish import HardSwish
+from wav2small.export.integer.operators.linear import Linear
+from wav2small.export.integer.operators.log_mel import LogMel
+from wav2small.export.integer.operators.matrix_product import MatrixProduct
+from wav2small.export.integer.operators.max_pool import MaxPool
+from wav2small.export.integer.operators.mean import Mean
+from wav2small.export.integer.operators.product import Product
+from wav2small.export.integer.operators.relu import Relu
+from wav2small.export.integer.operators.reshape import Reshape
+from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
+from wav2small.export.integer.operators.sum import Sum
+from wav2small.export.integer.operators.table import Table
+from wav2small.export.integer.operators.transpose import Transpose
 from wav2small.export.integer.rescale import Rescale
+from wav2small.export.integer.tensor import Tensor
 
 Array = np.ndarray
 """Array of Python integers."""
@@ -202,7 +218,7 @@ def _places(length: int, kernel: int, stride: int, pads: int) -> int:
 
 
 def _convolution(
-    operator: graph.Convolution, sources: list[Tensor], target: Tensor, x: Array
+    operator: Convolution, sources: list[Tensor], target: Tensor, x: Array
 ) -> Array:
     weight = operator.weight.tolist()
     outputs, inputs, height, width = operator.weight.shape
@@ -226,9 +242,7 @@ def _convolution(
     return y
 
 
-def _linear(
-    operator: graph.Linear, sources: list[Tensor], target: Tensor, x: Array
-) -> Array:
+def _linear(operator: Linear, sources: list[Tensor], target: Tensor, x: Array) -> Array:
     weight = operator.weight.tolist()
     y = np.empty((*x.shape[:-1], len(weight)), object)
     for place in np.ndindex(x.shape[:-1]):
@@ -242,7 +256,7 @@ def _linear(
 
 
 def _max_pool(
-    operator: graph.MaxPool, sources: list[Tensor], target: Tensor, x: Array
+    operator: MaxPool, sources: list[Tensor], target: Tensor, x: Array
 ) -> Array:
     (height, width), (down, along) = operator.kernel, operator.strides
     top, left, bottom, right = operator.pads
@@ -260,7 +274,7 @@ def _max_pool(
 
 
 def _transpose(
-    operator: graph.Transpose, sources: list[Tensor], target: Tensor, x: Array
+    operator: Transpose, sources: list[Tensor], target: Tensor, x: Array
 ) -> Array:
     y = np.empty([x.shape[axis] for axis in operator.axes], object)
     for place in np.ndindex(y.shape):
@@ -272,7 +286,7 @@ def _transpose(
 
 
 def _reshape(
-    operator: graph.Reshape, sources: list[Tensor], target: Tensor, x: Array
+    operator: Reshape, sources: list[Tensor], target: Tensor, x: Array
 ) -> Array:
     flat = [x[place] for place in np.ndindex(x.shape)]
     shape = [size or x.shape[axis] for axis, size in enumerate(operator.shape)]
@@ -293,14 +307,12 @@ def _each(function: Callable[..., int], *inputs: Array) -> Array:
     return y
 
 
-def _table(
-    operator: graph.Table, sources: list[Tensor], target: Tensor, x: Array
-) -> Array:
+def _table(operator: Table, sources: list[Tensor], target: Tensor, x: Array) -> Array:
     return _each(lambda value: int(operator.table[value + 128]), x)
 
 
 def _hard_swish(
-    operator: graph.HardSwish, sources: list[Tensor], target: Tensor, x: Array
+    operator: HardSwish, sources: list[Tensor], target: Tensor, x: Array
 ) -> Array:
     three = round(3 / Fraction(sources[0].scale))
     return _each(
@@ -311,14 +323,12 @@ def _hard_swish(
     )
 
 
-def _relu(
-    operator: graph.Relu, sources: list[Tensor], target: Tensor, x: Array
-) -> Array:
+def _relu(operator: Relu, sources: list[Tensor], target: Tensor, x: Array) -> Array:
     return _each(lambda value: max(value, 0), x)
 
 
 def _sum(
-    operator: graph.Sum, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
+    operator: Sum, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
 ) -> Array:
     def add(a: int, b: int) -> int:
         total = (a - sources[0].zero_point) * operator.multipliers[0]
@@ -332,7 +342,7 @@ def _sum(
 
 
 def _narrowed(
-    operator: graph.Product | graph.MatrixProduct,
+    operator: Product | MatrixProduct,
     sources: list[Tensor],
     *inputs: Array,
 ) -> list[Array]:
@@ -344,14 +354,14 @@ def _narrowed(
 
 
 def _product(
-    operator: graph.Product, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
+    operator: Product, sources: list[Tensor], target: Tensor, x1: Array, x2: Array
 ) -> Array:
     narrow = _narrowed(operator, sources, x1, x2)
     return _each(lambda a, b: finish(a * b, operator.rescale, target), *narrow)
 
 
 def _matrix_product(
-    operator: graph.MatrixProduct,
+    operator: MatrixProduct,
     sources: list[Tensor],
     target: Tensor,
     x1: Array,
@@ -369,9 +379,7 @@ def _matrix_product(
     return y
 
 
-def _mean(
-    operator: graph.Mean, sources: list[Tensor], target: Tensor, x: Array
-) -> Array:
+def _mean(operator: Mean, sources: list[Tensor], target: Tensor, x: Array) -> Array:
     kept = [1 if i in operator.axes else size for i, size in enumerate(x.shape)]
     count = math.prod(x.shape[axis] for axis in operator.axes)
     totals = np.full(kept, 0, object)
@@ -424,7 +432,7 @@ class Pool:
 
 
 def _softmax_pool(
-    operator: graph.SoftmaxPool,
+    operator: SoftmaxPool,
     sources: list[Tensor],
     target: Tensor,
     value: Array,
@@ -442,7 +450,7 @@ def _softmax_pool(
 
 
 def _concat(
-    operator: graph.Concat, sources: list[Tensor], target: Tensor, *inputs: Array
+    operator: Concat, sources: list[Tensor], target: Tensor, *inputs: Array
 ) -> Array:
     return np.concatenate(
         [
@@ -454,20 +462,20 @@ def _concat(
 
 
 _OPERATORS: dict[type[Operator], Callable[..., Array]] = {
-    graph.Concat: _concat,
-    graph.Convolution: _convolution,
-    graph.HardSwish: _hard_swish,
-    graph.Linear: _linear,
-    graph.MatrixProduct: _matrix_product,
-    graph.MaxPool: _max_pool,
-    graph.Mean: _mean,
-    graph.Product: _product,
-    graph.Relu: _relu,
-    graph.Reshape: _reshape,
-    graph.SoftmaxPool: _softmax_pool,
-    graph.Sum: _sum,
-    graph.Table: _table,
-    graph.Transpose: _transpose,
+    Concat: _concat,
+    Convolution: _convolution,
+    HardSwish: _hard_swish,
+    Linear: _linear,
+    MatrixProduct: _matrix_product,
+    MaxPool: _max_pool,
+    Mean: _mean,
+    Product: _product,
+    Relu: _relu,
+    Reshape: _reshape,
+    SoftmaxPool: _softmax_pool,
+    Sum: _sum,
+    Table: _table,
+    Transpose: _transpose,
 }
 
 
@@ -487,7 +495,7 @@ def run(model: IntegerGraph, signal: np.ndarray) -> dict[str, Array]:
     """Compute every tensor of a model for a signal."""
     values: dict[str, Array] = {}
     for operator in model.operators:
-        if isinstance(operator, graph.LogMel):
+        if isinstance(operator, LogMel):
             value = log_mel(operator.front_end, signal)
         else:
             value = apply(operator, model.tensors, values)

@@ -11,7 +11,8 @@ from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.integer.reader import read
-from wav2small.export.integer.streaming import Stream, schedule
+from wav2small.export.integer.streaming.run import Stream
+from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.export.quantise.quantize import quantize
 from wav2small.firmware_bench import report as formats
 from wav2small.firmware_bench import streaming

@@ -8,7 +8,9 @@ from wav2small.export.base.errors import ExportError
 from wav2small.export.checks import agreement
 from wav2small.export.checks.agreement import agree
 from wav2small.export.integer import reader
-from wav2small.export.integer.graph import Convolution, IntegerGraph, LogMel
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.quantise.quantize import quantize
 
 

@@ -20,21 +20,26 @@ from test_export_streaming import Builder, pieces, signal, student, with_front_e
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import count_memory, generate
+from wav2small.export.c99.arrangement import arrange
 from wav2small.export.c99.dead import without_dead_channels
-from wav2small.export.c99.generate import (
-    MOST_SAMPLES,
-    arrange,
-    level_of,
-    max_samples,
-    min_samples,
-)
-from wav2small.export.c99.lower import lower, packed_weight
+from wav2small.export.c99.golden import MOST_SAMPLES, level_of, max_samples, min_samples
 from wav2small.export.c99.memory import Span, place
-from wav2small.export.integer import graph
-from wav2small.export.integer.graph import IntegerGraph, Operator
-from wav2small.export.integer.reference import MOST_FRAMES, ReferenceModel
+from wav2small.export.c99.program import lower
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators._layer import packed_weight
+from wav2small.export.integer.operators.base import Operator
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.hard_swish import HardSwish
+from wav2small.export.integer.operators.linear import Linear
+from wav2small.export.integer.operators.max_pool import MaxPool
+from wav2small.export.integer.operators.mean import Mean
+from wav2small.export.integer.operators.product import Product
+from wav2small.export.integer.operators.relu import Relu
+from wav2small.export.integer.operators.softmax_pool import MOST_FRAMES
+from wav2small.export.integer.operators.sum import Sum
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale
-from wav2small.export.integer.streaming import schedule
+from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.firmware_bench.streaming import plan
 from wav2small.models import bundled
 
@@ -222,7 +227,7 @@ def test_memory(built):
     assert library.size <= 10240
     # the plan does not count what kernels unpack
     work = max(
-        step.work for step in lower(schedule(model)).steps if step.kind == "DENSE"
+        step.work for step in lower(schedule(model)).steps if step.kernel == "dense"
     )
     assert library.size < 1.1 * (plan(model).result_bytes + work)
 
@@ -309,7 +314,7 @@ def test_longest_and_shortest_signals():
     builder = Builder(1)
     mean = Rescale.of(2.0**-22, 2.0**30)
     source, pooled = builder.last, builder.tensor()
-    builder.add(graph.Mean, [source], pooled, (2, 3), True, 22, mean)
+    builder.add(Mean, [source], pooled, (2, 3), True, 22, mean)
     builder.flat(1)
     assert max_samples(schedule(builder.build())) == MOST_SAMPLES
 
@@ -321,7 +326,7 @@ def narrowed(model: IntegerGraph) -> IntegerGraph:
     """The same with weights of 4 bits."""
 
     def changed(operator: Operator) -> Operator:
-        if not isinstance(operator, graph.Convolution | graph.Linear):
+        if not isinstance(operator, Convolution | Linear):
             return operator
         return dataclasses.replace(operator, weight=operator.weight >> 4)
 
@@ -335,12 +340,12 @@ def head(builder: Builder) -> None:
     scores = builder.last
     rescale = Rescale.of(2.0**-12, 2.0**46)
     doubled = builder.tensor("int32")
-    builder.add(graph.Sum, [scores, scores], doubled, (2**29, 2**28), 29)
-    clipped = builder.add(graph.Relu, [doubled], builder.tensor("int32"))
+    builder.add(Sum, [scores, scores], doubled, (2**29, 2**28), 29)
+    clipped = builder.add(Relu, [doubled], builder.tensor("int32"))
     product = builder.tensor("int32")
-    builder.add(graph.Product, [clipped, scores], product, (7, 7), rescale)
+    builder.add(Product, [clipped, scores], product, (7, 7), rescale)
     bent = builder.tensor("int32")
-    builder.add(graph.HardSwish, [product], bent, Rescale.of(2.0**-30, 2.0**61))
+    builder.add(HardSwish, [product], bent, Rescale.of(2.0**-30, 2.0**61))
     builder.linear(3, 3, bent, "int32")
 
 
@@ -463,9 +468,9 @@ def test_sanitizers_find_nothing(name, tmp_path):
 def padded(model: IntegerGraph, more: int) -> IntegerGraph:
     """The same with channels of zeros behind those of each convolution but the last."""
     operators, wider = [], {model.operators[0].output: 0}
-    last = [o for o in model.operators if isinstance(o, graph.Convolution)][-1]
+    last = [o for o in model.operators if isinstance(o, Convolution)][-1]
     for operator in model.operators:
-        if isinstance(operator, graph.Convolution):
+        if isinstance(operator, Convolution):
             behind = 0 if operator is last else more
             before = wider.get(operator.inputs[0], 0)
             weight = np.pad(operator.weight, ((0, behind), (0, before), (0, 0), (0, 0)))
@@ -489,7 +494,7 @@ def padded(model: IntegerGraph, more: int) -> IntegerGraph:
                 rescale=dataclasses.replace(operator.rescale, **factors),
             )
             wider[operator.output] = behind
-        elif isinstance(operator, graph.MaxPool):
+        elif isinstance(operator, MaxPool):
             wider[operator.output] = wider[operator.inputs[0]]
         operators.append(operator)
     return dataclasses.replace(model, operators=tuple(operators))
@@ -508,7 +513,7 @@ def test_dead_channels_go(more):
     assert whole(wide, samples) == whole(model, samples)
     found = without_dead_channels(wide)
     for one, two in zip(found.operators, model.operators, strict=True):
-        if isinstance(one, graph.Convolution):
+        if isinstance(one, Convolution):
             assert np.array_equal(one.weight, two.weight)
             assert np.array_equal(one.bias, two.bias)
             assert np.array_equal(one.rescale.shift, two.rescale.shift)
@@ -525,9 +530,7 @@ def test_live_channels_stay():
     wide = dataclasses.replace(wide, operators=tuple(operators))
     found = without_dead_channels(wide)
     layers = [
-        operator
-        for operator in found.operators
-        if isinstance(operator, graph.Convolution)
+        operator for operator in found.operators if isinstance(operator, Convolution)
     ]
     assert [len(layer.weight) for layer in layers] == [15] + 7 * [13]
     samples = signal(2, 1000)
@@ -541,7 +544,7 @@ def test_the_papers_network_loses_its_padding():
         for operator, other in zip(
             model.operators, without_dead_channels(model).operators, strict=True
         )
-        if isinstance(operator, graph.Convolution)
+        if isinstance(operator, Convolution)
     ]
     assert [len(operator.weight) for operator, _ in layers] == 7 * [16] + [13]
     assert [len(other.weight) for _, other in layers] == 8 * [13]
@@ -766,7 +769,7 @@ def test_operator_without_code(tmp_path):
     source = builder.convolution(time=1)
     mean = builder.tensor()
     factor = Rescale.of(2.0**-22, 2.0**30)
-    builder.add(graph.Mean, [source], mean, (1, 3), True, 22, factor)
+    builder.add(Mean, [source], mean, (1, 3), True, 22, factor)
     builder.shape = (1, 1)
     builder.pool()
     with pytest.raises(ExportError, match="must have C code, got Mean 1, which stands"):
@@ -781,7 +784,7 @@ def test_products_without_code(tmp_path):
     name = "product"
     tensors[name] = dataclasses.replace(tensors[last.output], name=name)
     factor = Rescale.of(2.0**-12, 2.0**46)
-    product = graph.Product((pooled, last.output), name, (), (7, 7), factor)
+    product = Product((pooled, last.output), name, (), (7, 7), factor)
     odd = dataclasses.replace(
         model, tensors=tensors, operators=(*rest, last, product), output=name
     )
@@ -793,7 +796,7 @@ def test_too_large_a_model(tmp_path):
     model = student("wav2small-rt-mini")
     operators = list(model.operators)
     for i, operator in enumerate(operators):
-        if isinstance(operator, graph.Convolution) and operator.dilations == (8, 1):
+        if isinstance(operator, Convolution) and operator.dilations == (8, 1):
             operators[i] = dataclasses.replace(
                 operator, dilations=(999, 1), pads=(999, 0, 999, 0)
             )

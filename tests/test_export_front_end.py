@@ -13,9 +13,25 @@ from speech import clips, exported
 
 import wav2small
 from wav2small.export.base.errors import ExportError
-from wav2small.export.integer import front_end
-from wav2small.export.integer.front_end import FrontEnd, log_mel
-from wav2small.export.integer.graph import LogMel
+from wav2small.export.integer.front_end.constants import (
+    CENTRED,
+    FRACTION,
+    FrontEnd,
+    count_multiplications,
+    integer_constants,
+    mel_bytes,
+    transform_bytes,
+)
+from wav2small.export.integer.front_end.fourier import LENGTHS, find_window, twiddles
+from wav2small.export.integer.front_end.log_mel import (
+    _log2_array,
+    _spectra,
+    log2,
+    log_mel,
+    samples,
+)
+from wav2small.export.integer.front_end.reading import read_front_end
+from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.model import topology
 from wav2small.export.model.compact import expand_constants
@@ -53,7 +69,7 @@ def small(generator, **changes):
         "scale": float(10.0 ** generator.uniform(-2, 0.5)),
         "zero_point": int(generator.integers(-128, 128)),
     } | changes
-    return front_end._constants(**values)
+    return integer_constants(**values)
 
 
 SIGNALS = {
@@ -107,7 +123,7 @@ def harmonics(length):
     yield (-32768 * (time == 5)).astype(np.int16)
 
 
-@pytest.mark.parametrize("length", front_end.LENGTHS)
+@pytest.mark.parametrize("length", LENGTHS)
 def test_every_length_stays_within_its_bits(length):
     # the window that lets most through; the oracle checks every number's width
     changes = {
@@ -127,14 +143,14 @@ def test_every_length_stays_within_its_bits(length):
         assert np.array_equal(log_mel(constants, signal), expected)
 
 
-@pytest.mark.parametrize("length", front_end.LENGTHS)
+@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize(("level", "error"), [(3, 4e-5), (30, 4e-6), (3000, 2e-6)])
 def test_amplitude_is_that_of_a_transform_in_floats(length, level, error):
     generator = np.random.default_rng(length)
     window = np.sin(np.pi * np.arange(length) / length) ** 2
     constants = small(generator, window=window, length=length, padding=(0, 0))
     frames = np.rint(generator.normal(size=(5, length)) * level).astype(np.int64)
-    power, exponent = front_end._spectra(constants, frames << front_end.CENTRED)
+    power, exponent = _spectra(constants, frames << CENTRED)
     expected = np.abs(np.fft.rfft(frames * window)).T
     found = np.sqrt(power) / 2.0 ** (exponent + 14)
     # 14 bits after the point of a sample, then 30 bits for the frame
@@ -142,8 +158,8 @@ def test_amplitude_is_that_of_a_transform_in_floats(length, level, error):
 
 
 def test_twiddles_do_not_depend_on_the_last_bit_of_a_cosine():
-    table = front_end.twiddles(max(front_end.LENGTHS))
-    angle = 2 * np.pi / max(front_end.LENGTHS) * np.arange(1, table.shape[1] + 1)
+    table = twiddles(max(LENGTHS))
+    angle = 2 * np.pi / max(LENGTHS) * np.arange(1, table.shape[1] + 1)
     for turns, row in ((1, 0), (3, 2)):
         exact = np.stack([np.cos(turns * angle), np.sin(turns * angle)]) * 2.0**31
         distance = np.abs(exact - table[row : row + 2])
@@ -161,9 +177,9 @@ def multiplications(length):
     )
 
 
-@pytest.mark.parametrize("length", front_end.LENGTHS)
+@pytest.mark.parametrize("length", LENGTHS)
 def test_multiplications(length):
-    count = front_end.count_multiplications(7, length, 11)
+    count = count_multiplications(7, length, 11)
     assert count == 7 + multiplications(length) + length + 2 * 11
     # Sorensen et al.: half of that of complex numbers, rotations by 45 degrees in two
     stages = length.bit_length() - 1
@@ -175,10 +191,10 @@ def test_figures_of_the_bundled_front_end(constants):
     weights = np.count_nonzero(constants.mel)
     assert constants.multiplications == 64 + 124 + 64 + 2 * weights
     # half of the window, and four numbers for each turn
-    size = front_end.transform_bytes(constants.window, 64)
+    size = transform_bytes(constants.window, 64)
     assert size == 4 * 33 + 4 * 4 * 7
-    assert front_end.transform_bytes(np.arange(64), 64) == size + 4 * 31
-    assert front_end.mel_bytes(26, weights) == 26 * 4 + weights * 2
+    assert transform_bytes(np.arange(64), 64) == size + 4 * 31
+    assert mel_bytes(26, weights) == 26 * 4 + weights * 2
 
 
 def fourier(window, length):
@@ -195,7 +211,7 @@ def test_windows_are_found(window_length, sign):
     window = np.random.default_rng(0).uniform(-1, 1, window_length)
     cosine, sine = fourier(window, 64)
     for kernels in ((cosine, sign * sine), (sign * sine, cosine)):
-        found, length = front_end.find_window(*kernels)
+        found, length = find_window(*kernels)
         assert length == 64
         np.testing.assert_array_equal(found, window.astype(np.float32))
 
@@ -217,12 +233,12 @@ def test_other_kernels_are_no_transform():
         (0 * cosine, 0 * sine),
         (cosine, np.where(np.arange(64) < 32, sine, -sine)),
     ):
-        assert front_end.find_window(*kernels) is None
+        assert find_window(*kernels) is None
 
 
 @given(st.one_of(st.integers(1, 2**80), st.sampled_from([2**i for i in range(90)])))
 def test_logarithm(value):
-    computed = front_end.log2(value)
+    computed = log2(value)
     assert computed == integers.log2(value)
     # half a step of the table, half of one of the line between, and the line itself
     assert abs(computed / 2**20 - math.log2(value)) < 4e-6
@@ -231,7 +247,7 @@ def test_logarithm(value):
 @given(st.integers(0, 2**55 - 1), st.integers(0, 2**32 - 1))
 def test_logarithms_of_two_words(high, low):
     low = max(low, 1)
-    computed = front_end._log2_array(np.array([high, 0]), np.array([low, low]))
+    computed = _log2_array(np.array([high, 0]), np.array([low, low]))
     assert computed.tolist() == [
         integers.log2(word * 2**32 + low) for word in (high, 0)
     ]
@@ -240,14 +256,14 @@ def test_logarithms_of_two_words(high, low):
 def test_logarithms_around_powers_of_two():
     values = [2**i + step for i in range(1, 87) for step in (-1, 0, 1)]
     high, low = zip(*(divmod(value, 2**32) for value in values), strict=True)
-    computed = front_end._log2_array(np.array(high), np.array(low))
+    computed = _log2_array(np.array(high), np.array(low))
     assert computed.tolist() == [integers.log2(value) for value in values]
 
 
 def test_samples():
     signal = np.array([-2, -1, -0.5, 0, 1.5 / 2**15, 2.5 / 2**15, 1, 7], np.float32)
     expected = [-32768, -32768, -16384, 0, 2, 2, 32767, 32767]
-    assert front_end.samples(signal).tolist() == expected == integers.samples(signal)
+    assert samples(signal).tolist() == expected == integers.samples(signal)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -259,7 +275,7 @@ def test_onnxruntime_is_one_step_away_at_most(name):
     session = topology.session(model, "exact")
     differing = elements = 0
     for clip in clips(6, 3):
-        signal = (front_end.samples(clip) / 2**15).astype(np.float32)
+        signal = (samples(clip) / 2**15).astype(np.float32)
         (expected,) = session.run([output], {"signal": signal[None]})
         found = log_mel(constants, signal)
         assert found.shape == expected.shape
@@ -472,7 +488,7 @@ def test_no_log_mel(model, change):
 def extract(model):
     graph = topology.Topology(model)
     kinds = [entry.op_type for entry in graph.nodes]
-    return front_end.extract(model, graph, kinds.index("QuantizeLinear"))
+    return read_front_end(model, graph, kinds.index("QuantizeLinear"))
 
 
 @pytest.fixture(scope="module")
@@ -534,7 +550,7 @@ def test_mel_bands_of_very_different_weight(model, constants):
     replace(changed, name, weights)
     found = extract(changed)
     assert np.array_equal(found.mel, constants.mel)
-    gained = (constants.log_offset - found.log_offset) / 2**front_end.FRACTION
+    gained = (constants.log_offset - found.log_offset) / 2**FRACTION
     np.testing.assert_allclose(gained[5], math.log2(1e4), rtol=1e-6)
     assert not gained[np.arange(26) != 5].any()
 

@@ -7,26 +7,24 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.integer.graph import (
-    Concat,
-    Convolution,
-    HardSwish,
-    Linear,
-    LogMel,
-    MatrixProduct,
-    MaxPool,
-    Mean,
-    Product,
-    Relu,
-    Reshape,
-    SoftmaxPool,
-    Sum,
-    Table,
-    Tensor,
-    Transpose,
-)
+from wav2small.export.integer.operators.concat import Concat
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.hard_swish import HardSwish
+from wav2small.export.integer.operators.linear import Linear
+from wav2small.export.integer.operators.log_mel import LogMel
+from wav2small.export.integer.operators.matrix_product import MatrixProduct
+from wav2small.export.integer.operators.max_pool import MaxPool
+from wav2small.export.integer.operators.mean import Mean
+from wav2small.export.integer.operators.product import Product
+from wav2small.export.integer.operators.relu import Relu
+from wav2small.export.integer.operators.reshape import Reshape
+from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
+from wav2small.export.integer.operators.sum import Sum
+from wav2small.export.integer.operators.table import Table
+from wav2small.export.integer.operators.transpose import Transpose
 from wav2small.export.integer.reader import SUPPORTED, read
 from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.tensor import Tensor
 from wav2small.export.model import topology
 from wav2small.export.model.compact import expand_constants
 from wav2small.export.quantise.quantize import quantize

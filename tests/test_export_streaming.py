@@ -12,12 +12,26 @@ from hypothesis import strategies as st
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.integer import graph
-from wav2small.export.integer.graph import IntegerGraph, Operator, Tensor
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.base import Operator
+from wav2small.export.integer.operators.concat import Concat
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.linear import Linear
+from wav2small.export.integer.operators.matrix_product import MatrixProduct
+from wav2small.export.integer.operators.max_pool import MaxPool
+from wav2small.export.integer.operators.mean import Mean
+from wav2small.export.integer.operators.product import Product
+from wav2small.export.integer.operators.reshape import Reshape
+from wav2small.export.integer.operators.softmax_pool import MOST_FRAMES, SoftmaxPool
+from wav2small.export.integer.operators.sum import Sum
+from wav2small.export.integer.operators.table import Table
+from wav2small.export.integer.operators.transpose import Transpose
 from wav2small.export.integer.reader import read
-from wav2small.export.integer.reference import MOST_FRAMES, ReferenceModel
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale, fixed_scale
-from wav2small.export.integer.streaming import Stream, schedule
+from wav2small.export.integer.streaming.run import Stream
+from wav2small.export.integer.streaming.schedule import schedule
+from wav2small.export.integer.tensor import Tensor
 from wav2small.export.quantise.quantize import quantize
 from wav2small.students import STUDENTS
 
@@ -228,7 +242,7 @@ class Builder:
         weight = self.weight(outputs, channels // groups, height, width)
         factor = np.full(outputs, 2.0**-9 if dtype == "int8" else 2.0**12)
         self.add(
-            graph.Convolution,
+            Convolution,
             [source or self.last],
             self.tensor(dtype),
             weight,
@@ -247,7 +261,7 @@ class Builder:
         height, width = self.number(1, 3), min(2, self.shape[1])
         pads = (self.number(0, height - 1), 0, self.number(0, height - 1), 0)
         self.add(
-            graph.MaxPool,
+            MaxPool,
             [self.last],
             self.tensor(zero_point=source.zero_point),
             (height, width),
@@ -258,13 +272,13 @@ class Builder:
 
     def table(self) -> None:
         values = self.generator.integers(-128, 128, 256).astype(np.int32)
-        self.add(graph.Table, [self.last], self.tensor(), values)
+        self.add(Table, [self.last], self.tensor(), values)
 
     def residual(self) -> None:
         source = self.last
         filtered = self.convolution(same=True)
         pair = [source, filtered] if self.number(0, 1) else [filtered, source]
-        self.add(graph.Sum, pair, self.tensor(), (2**29, 2**29), 30)
+        self.add(Sum, pair, self.tensor(), (2**29, 2**29), 30)
 
     def linear(self, inputs: int, outputs: int, source: str, dtype: str) -> str:
         weight = self.weight(outputs, inputs)
@@ -272,9 +286,7 @@ class Builder:
         bias = self.generator.integers(-999, 999, outputs)
         largest = 2.0**30 if dtype == "int32" else 255.0
         rescale = Rescale.of(factor, largest * 128 * inputs)
-        return self.add(
-            graph.Linear, [source], self.tensor("int32"), weight, bias, rescale
-        )
+        return self.add(Linear, [source], self.tensor("int32"), weight, bias, rescale)
 
     def pool(self) -> str:
         """Pool in one of several ways; returns what is made."""
@@ -298,8 +310,8 @@ class Builder:
             tensor = self.tensors[source]
             moved = self.tensor(zero_point=tensor.zero_point)
             tokens = self.tensor(zero_point=tensor.zero_point)
-            self.add(graph.Transpose, [source], moved, (0, 2, 1, 3))
-            self.add(graph.Reshape, [moved], tokens, (0, 0, -1))
+            self.add(Transpose, [source], moved, (0, 2, 1, 3))
+            self.add(Reshape, [moved], tokens, (0, 0, -1))
             size = channels * bands
             pair = [self.linear(size, 4, tokens, "int8") for _ in range(2)]
             axis, size = 1, 4
@@ -310,7 +322,7 @@ class Builder:
             fraction = (0, 1, 22)[self.number(0, 2)]
             factor = 2.0**-fraction * (1 if dtype == "int8" else 2.0**19)
             self.add(
-                graph.Mean,
+                Mean,
                 [source],
                 self.tensor(dtype),
                 axes,
@@ -320,7 +332,7 @@ class Builder:
             )
             return self.flat(size)
         self.add(
-            graph.SoftmaxPool,
+            SoftmaxPool,
             pair,
             self.tensor("int32"),
             axis,
@@ -332,7 +344,7 @@ class Builder:
         dtype = self.tensors[self.last].dtype
         zero_point = self.tensors[self.last].zero_point
         flat = self.tensor(dtype, zero_point)
-        self.add(graph.Reshape, [self.last], flat, (0, -1))
+        self.add(Reshape, [self.last], flat, (0, -1))
         return self.linear(size, 3, flat, dtype)
 
     def build(self) -> IntegerGraph:
@@ -382,12 +394,12 @@ def test_a_mean_in_the_middle():
     source = builder.convolution(time=1)
     mean = builder.tensor()
     factor = Rescale.of(2.0**-22, 2.0**30)
-    builder.add(graph.Mean, [source], mean, (2, 3), True, 22, factor)
+    builder.add(Mean, [source], mean, (2, 3), True, 22, factor)
     gate = builder.tensor("int32")
     values = np.arange(256, dtype=np.int32)
-    builder.add(graph.Table, [mean], gate, values)
+    builder.add(Table, [mean], gate, values)
     factor = Rescale.of(2.0**-9, 2.0**30)
-    builder.add(graph.Product, [source, gate], builder.tensor(), (0, 7), factor)
+    builder.add(Product, [source, gate], builder.tensor(), (0, 7), factor)
     with pytest.raises(
         ExportError, match=r"got Product 1, which needs Mean 1 of the whole signal: "
     ):
@@ -397,7 +409,7 @@ def test_a_mean_in_the_middle():
 def moved(builder: Builder, *axes: int) -> str:
     zero_point = builder.tensors[builder.last].zero_point
     made = builder.tensor(zero_point=zero_point)
-    return builder.add(graph.Transpose, [builder.last], made, axes)
+    return builder.add(Transpose, [builder.last], made, axes)
 
 
 @pytest.mark.parametrize("kind", ["linear", "concat", "product", "reshape", "merged"])
@@ -408,17 +420,17 @@ def test_operators_that_join_frames(kind):
         builder.linear(5, 3, builder.last, "int8")
         name = "Linear 1"
     elif kind == "concat":
-        builder.add(graph.Concat, [builder.last] * 2, builder.tensor(), 2, (0, 0))
+        builder.add(Concat, [builder.last] * 2, builder.tensor(), 2, (0, 0))
         name = "Concat 1"
     elif kind == "product":
         factor = Rescale.of(1.0, 2.0**30)
         inputs = [builder.last] * 2
         made = builder.tensor()
-        builder.add(graph.MatrixProduct, inputs, made, (0, 0), factor)
+        builder.add(MatrixProduct, inputs, made, (0, 0), factor)
         name = "MatrixProduct 1"
     else:
         shape = (1, 99, 40) if kind == "reshape" else (0, -1)
-        builder.add(graph.Reshape, [builder.last], builder.tensor(), shape)
+        builder.add(Reshape, [builder.last], builder.tensor(), shape)
         name = "Reshape 1"
     with pytest.raises(ExportError, match=f"got {name}, which joins frames: choose"):
         schedule(builder.build())
@@ -434,7 +446,7 @@ def test_time_on_another_axis():
     builder = Builder(0)
     source = builder.last
     turned = moved(builder, 0, 1, 3, 2)
-    builder.add(graph.Sum, [source, turned], builder.tensor(), (1, 1), 1)
+    builder.add(Sum, [source, turned], builder.tensor(), (1, 1), 1)
     with pytest.raises(ExportError, match="Sum 1, whose inputs have time on different"):
         schedule(builder.build())
 

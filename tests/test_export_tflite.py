@@ -12,12 +12,22 @@ from onnx import ModelProto, helper
 
 from wav2small import audio
 from wav2small.export.base.errors import ExportError
-from wav2small.export.integer import graph
-from wav2small.export.integer.front_end import FrontEnd
-from wav2small.export.integer.graph import IntegerGraph, Tensor
+from wav2small.export.integer.front_end.constants import FrontEnd
+from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.concat import Concat
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.linear import Linear
+from wav2small.export.integer.operators.log_mel import LogMel
+from wav2small.export.integer.operators.max_pool import MaxPool
+from wav2small.export.integer.operators.reshape import Reshape
+from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
+from wav2small.export.integer.operators.sum import Sum
+from wav2small.export.integer.operators.table import Table
+from wav2small.export.integer.operators.transpose import Transpose
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale
+from wav2small.export.integer.tensor import Tensor
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.quantize import quantize
 from wav2small.export.tflite import count_frames, write_tflite
@@ -87,7 +97,7 @@ class Sketch:
         self.channels = {}
         self.name = "x"
         self.tensor("x", 7, 1)
-        self.operators.append(graph.LogMel(("signal",), "x", (), front_end))
+        self.operators.append(LogMel(("signal",), "x", (), front_end))
 
     def tensor(self, name, zero_point, channels, dtype="int8", scale=None):
         scale = scale or float(np.float32(self.generator.uniform(0.01, 0.1)))
@@ -138,7 +148,7 @@ class Sketch:
         outputs *= groups
         weights = self.weights(outputs, inputs, *kernel)
         return self.add(
-            graph.Convolution,
+            Convolution,
             *weights,
             strides,
             pads,
@@ -150,7 +160,7 @@ class Sketch:
 
     def linear(self, inputs, outputs, **target):
         return self.add(
-            graph.Linear,
+            Linear,
             *self.weights(outputs, inputs),
             **{"zero_point": 3, "scale": 0.02, **target},
         )
@@ -202,7 +212,7 @@ class Runner:
             if place is None or place["dtype"] != np.int8:
                 return result
             found = self.interpreter.get_tensor(place["index"])
-            if isinstance(operator, graph.Linear):
+            if isinstance(operator, Linear):
                 found = found.reshape(expected.shape)
             else:
                 found = found.transpose(0, 3, 1, 2)
@@ -330,7 +340,7 @@ def sketches(draw):
                     zero_point=draw(st.sampled_from([-128, 0, 41])),
                 )
             else:
-                sketch.add(graph.MaxPool, kernel, strides, pads)
+                sketch.add(MaxPool, kernel, strides, pads)
     if len(sketch.operators) == 1 or draw(st.booleans()):
         before = sketch.name
         sketch.convolution(
@@ -340,7 +350,7 @@ def sketches(draw):
         shift = 30 - math.frexp(max(factors))[1]
         multipliers = tuple(round(math.ldexp(factor, shift)) for factor in factors)
         sketch.add(
-            graph.Sum,
+            Sum,
             multipliers,
             shift,
             source=(before, sketch.name),
@@ -350,13 +360,13 @@ def sketches(draw):
     channels = sketch.channels[sketch.name]
     tail = draw(st.sampled_from(["map", "flat", "rows"]))
     if tail == "flat":
-        sketch.add(graph.Reshape, (0, -1))
+        sketch.add(Reshape, (0, -1))
         sketch.linear(channels * size[0] * size[1], 3)
     elif tail == "rows":
-        sketch.add(graph.Transpose, (0, 2, 1, 3))
-        sketch.add(graph.Reshape, (0, 0, -1))
+        sketch.add(Transpose, (0, 2, 1, 3))
+        sketch.add(Reshape, (0, 0, -1))
         sketch.linear(channels * size[1], 4)
-        sketch.add(graph.Transpose, (0, 2, 1))
+        sketch.add(Transpose, (0, 2, 1))
     log_mel = sketch.generator.integers(-128, 128, (1, 1, frames, mels))
     return sketch.graph(), log_mel.astype(np.int8)
 
@@ -427,7 +437,7 @@ def test_operators_of_the_bundled_model(bundled):
 )
 def test_border_only_where_it_is_needed(mels, kernel, stride, pad, expected):
     sketch = Sketch(mels=mels)
-    sketch.add(graph.MaxPool, (kernel, kernel), (stride, stride), (pad,) * 4)
+    sketch.add(MaxPool, (kernel, kernel), (stride, stride), (pad,) * 4)
     found = operators(write_tflite(sketch.graph(), mels))
     assert found == [*expected, "DEQUANTIZE", "TRANSPOSE"]  # scores in ONNX's order
 
@@ -436,9 +446,7 @@ def test_scales_and_weights_are_those_of_the_graph(bundled):
     main = parsed(data := write_tflite(bundled, 100)).Subgraphs(0)
     tensors = {main.Tensors(i).Name().decode(): i for i in range(main.TensorsLength())}
     convolutions = [
-        operator
-        for operator in bundled.operators
-        if isinstance(operator, graph.Convolution)
+        operator for operator in bundled.operators if isinstance(operator, Convolution)
     ]
     for operator in convolutions:
         target = bundled.tensors[operator.output]
@@ -518,26 +526,26 @@ def deep(**target):
 
 
 def unknown():
-    sketch = Sketch().add(graph.Table, np.arange(256))
+    sketch = Sketch().add(Table, np.arange(256))
     model = helper.make_model(
         helper.make_graph([helper.make_node("HardSwish", ["x"], ["y"])], "g", [], [])
     )
     operator = sketch.operators[-1]
-    sketch.operators[-1] = graph.Table(operator.inputs, "t1", (0,), operator.table)
+    sketch.operators[-1] = Table(operator.inputs, "t1", (0,), operator.table)
     return sketch.graph(model)
 
 
 def grouped():
     sketch = Sketch().convolution(4, (1, 1), (1, 1), (0,) * 4)
     weights = sketch.weights(4, 2, 1, 1)
-    sketch.add(graph.Convolution, *weights, (1, 1), (0,) * 4, 2)
+    sketch.add(Convolution, *weights, (1, 1), (0,) * 4, 2)
     return sketch.graph()
 
 
 def sum_of_two_shapes():
     sketch = Sketch()
-    sketch.add(graph.MaxPool, (2, 2), (2, 2), (0,) * 4)
-    return sketch.add(graph.Sum, (1, 1), 1, source=("x", sketch.name)).graph()
+    sketch.add(MaxPool, (2, 2), (2, 2), (0,) * 4)
+    return sketch.add(Sum, (1, 1), 1, source=("x", sketch.name)).graph()
 
 
 @pytest.mark.parametrize(
@@ -551,15 +559,15 @@ def sum_of_two_shapes():
             "operator must be a product of a matrix with one or many rows",
         ),
         (
-            lambda: deep().add(graph.Reshape, (0, -1)).linear(80, 2).graph(),
+            lambda: deep().add(Reshape, (0, -1)).linear(80, 2).graph(),
             "operator must be a layer of an int8 map, got Linear 1",
         ),
         (
-            lambda: Sketch().add(graph.SoftmaxPool, 2, None, source=("x", "x")).graph(),
+            lambda: Sketch().add(SoftmaxPool, 2, None, source=("x", "x")).graph(),
             "operator must be a pooling of what a layer of int8 makes",
         ),
         (
-            lambda: deep().add(graph.Concat, 1, (0,)).graph(),
+            lambda: deep().add(Concat, 1, (0,)).graph(),
             "operator must be one that stands after the pooling, got Concat 1",
         ),
         (

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..integer.graph import Convolution, IntegerGraph, MaxPool, Operator
+from ..integer.graph import IntegerGraph
+from ..integer.operators.base import Operator
+from ..integer.operators.convolution import Convolution
+from ..integer.operators.max_pool import MaxPool
 
 
 def without_dead_channels(graph: IntegerGraph) -> IntegerGraph:

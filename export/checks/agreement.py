@@ -13,8 +13,13 @@ from onnx import ModelProto, ValueInfoProto
 
 from ..base import escape
 from ..base.errors import ExportError
-from ..integer import front_end, reader
-from ..integer.graph import Convolution, IntegerGraph, Linear, LogMel, Operator
+from ..integer import reader
+from ..integer.front_end.log_mel import samples
+from ..integer.graph import IntegerGraph
+from ..integer.operators.base import Operator
+from ..integer.operators.convolution import Convolution
+from ..integer.operators.linear import Linear
+from ..integer.operators.log_mel import LogMel
 from ..integer.reference import ReferenceModel
 from ..model import topology
 from ..quantise.calibrate import checked_signals
@@ -185,7 +190,7 @@ def agree(
     scale = graph.tensors[graph.output].scale
     number = 0
     for signal in checked_signals(signals):
-        rounded = (front_end.samples(signal) / 2**15).astype(np.float32)
+        rounded = (samples(signal) / 2**15).astype(np.float32)
         expected = reference.run(rounded)
         computed = _Computed(reference, expected)
         for execution, session in sessions.items():

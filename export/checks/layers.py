@@ -12,8 +12,12 @@ from onnx import ModelProto, ValueInfoProto
 from ..base import escape
 from ..base.errors import ExportError
 from ..base.metrics import concordance_cc
-from ..integer import front_end, reader
-from ..integer.graph import Convolution, IntegerGraph, Linear, LogMel
+from ..integer import reader
+from ..integer.front_end.log_mel import samples
+from ..integer.graph import IntegerGraph
+from ..integer.operators.convolution import Convolution
+from ..integer.operators.linear import Linear
+from ..integer.operators.log_mel import LogMel
 from ..integer.reference import ReferenceModel
 from ..model import topology
 from ..model.compact import expand_constants
@@ -239,7 +243,7 @@ def compare_layers(
     largest: dict[str, float] = {}
     scores: list[tuple[np.ndarray, np.ndarray]] = []
     for index, signal in enumerate(checked_signals(signals)):
-        rounded = (front_end.samples(signal) / 2**15).astype(np.float32)
+        rounded = (samples(signal) / 2**15).astype(np.float32)
         left, right = first.run(rounded), second.run(rounded)
         scores.append((left["scores"].reshape(-1), right["scores"].reshape(-1)))
         for label in left:

@@ -1,0 +1,224 @@
+/* -- what is called --------------------------------------------------------- */
+
+static wav2small_status check(const wav2small_state *state)
+{
+    if (state == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    return (state->ready == READY) ? WAV2SMALL_OK : WAV2SMALL_NOT_READY;
+}
+
+static void begin(wav2small_state *state)
+{
+    uint32_t i;
+    state->count = 0;
+    state->frames = 0;
+    state->fill = PADDING_BEFORE;
+    state->skip = 0;
+    for (i = 0; i < (uint32_t)WINDOW_LENGTH; ++i) {
+        state->samples[i] = 0;
+    }
+#if PAST_FRAMES
+    state->past_total = 0;
+#endif
+    for (i = 0; i < (uint32_t)SUMS; ++i) {
+        state->sums[i] = 0;
+    }
+}
+
+#if NORMALISED
+/* a full scale of 2^15 in the mean's 11 bits, and twice what a logarithm can be */
+#define MAX_MEAN (1 << 26)
+#define MAX_GAIN (128 << FRACTION)
+
+wav2small_status wav2small_measure(const int16_t *samples, size_t count,
+                                   wav2small_level *level)
+{
+    int64_t total = 0;
+    uint64_t squares = 0;
+    uint64_t size;
+    uint64_t number;
+    uint64_t high;
+    uint64_t low;
+    uint64_t more;
+    size_t i;
+    if ((samples == NULL) || (level == NULL)) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    if (count < (size_t)WAV2SMALL_MIN_SAMPLES) {
+        return WAV2SMALL_TOO_SHORT;
+    }
+    if (count > (size_t)WAV2SMALL_MAX_SAMPLES) {
+        return WAV2SMALL_TOO_LONG;
+    }
+    for (i = 0; i < count; ++i) {
+        total += samples[i];
+        squares += (uint64_t)((int32_t)samples[i] * samples[i]);
+    }
+    number = count;
+    size = (uint64_t)((total < 0) ? -total : total);
+    /* number * squares - size * size in two words, the lower one of 32 bits */
+    low = number * (squares & 0xffffffffu);
+    high = number * (squares >> 32) + (low >> 32);
+    low &= 0xffffffffu;
+    more = (size & 0xffffffffu) * (size & 0xffffffffu);
+    high -= (((size >> 32) * (size >> 32)) << 32) +
+            2u * (size >> 32) * (size & 0xffffffffu) + (more >> 32);
+    if (low < (more & 0xffffffffu)) {
+        low += (uint64_t)1 << 32;
+        high -= 1u;
+    }
+    low -= more & 0xffffffffu;
+    /* 8 bits higher, and the floor */
+    low <<= 8;
+    high = (high << 8) + (low >> 32);
+    low &= 0xffffffffu;
+    more = (uint64_t)POWER_FLOOR * ((number * number) & 0xffffffffu);
+    low += more & 0xffffffffu;
+    high += (uint64_t)POWER_FLOOR * ((number * number) >> 32) + (more >> 32) +
+            (low >> 32);
+    low &= 0xffffffffu;
+    level->mean = (int32_t)divide(total * 4096 + (int64_t)number, 2 * (int64_t)number);
+    level->gain = log2_of(high, (uint32_t)low) - 2 * log2_of(0, (uint32_t)number) - (38 << FRACTION);
+    return WAV2SMALL_OK;
+}
+
+wav2small_status wav2small_init(wav2small_state *state, const wav2small_level *level)
+{
+    if ((state == NULL) || (level == NULL)) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    /* what is beyond 16-bit samples would overflow where it is used */
+    if ((level->mean < -MAX_MEAN) || (level->mean > MAX_MEAN) ||
+        (level->gain < -MAX_GAIN) || (level->gain > MAX_GAIN)) {
+        return WAV2SMALL_NO_LEVEL;
+    }
+    state->level = *level;
+    state->ready = READY;
+    begin(state);
+    return WAV2SMALL_OK;
+}
+#else
+wav2small_status wav2small_init(wav2small_state *state)
+{
+    if (state == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    state->ready = READY;
+    begin(state);
+    return WAV2SMALL_OK;
+}
+#endif
+
+wav2small_status wav2small_reset(wav2small_state *state)
+{
+    const wav2small_status status = check(state);
+    if (status == WAV2SMALL_OK) {
+        begin(state);
+    }
+    return status;
+}
+
+wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
+                                size_t count)
+{
+    const wav2small_status status = check(state);
+    if (status != WAV2SMALL_OK) {
+        return status;
+    }
+    if ((samples == NULL) && (count != 0u)) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    if (count > (size_t)WAV2SMALL_MAX_SAMPLES - state->count) {
+        return WAV2SMALL_TOO_LONG;
+    }
+    state->count += (uint32_t)count;
+    while (count != 0u) {
+        size_t taken;
+        if (state->skip != 0u) {
+            taken = (count < state->skip) ? count : (size_t)state->skip;
+            state->skip = (uint16_t)(state->skip - taken);
+        } else {
+            const size_t room = (size_t)WINDOW_LENGTH - state->fill;
+            taken = (count < room) ? count : room;
+            copy(state->samples + state->fill, samples, 2u * (uint32_t)taken);
+            state->fill = (uint16_t)(state->fill + taken);
+            if (state->fill == (uint16_t)WINDOW_LENGTH) {
+                advance(state);
+#if HOP_LENGTH < WINDOW_LENGTH
+                copy(state->samples, state->samples + HOP_LENGTH,
+                     2u * (WINDOW_LENGTH - HOP_LENGTH));
+                state->fill = WINDOW_LENGTH - HOP_LENGTH;
+#else
+                state->fill = 0;
+                state->skip = HOP_LENGTH - WINDOW_LENGTH;
+#endif
+            }
+        }
+        samples += taken;
+        count -= taken;
+    }
+    return WAV2SMALL_OK;
+}
+
+wav2small_status wav2small_integers(wav2small_state *state,
+                                    int32_t integers[WAV2SMALL_SCORES])
+{
+    const wav2small_status status = check(state);
+    moment_t now;
+    uint32_t i;
+    uint32_t start = 0;
+    if (status != WAV2SMALL_OK) {
+        return status;
+    }
+    if (integers == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    if (state->count < (uint32_t)WAV2SMALL_MIN_SAMPLES) {
+        return WAV2SMALL_TOO_SHORT;
+    }
+    now.frame = state->frames;
+    now.heard = state->frames;
+    now.frames = ((uint32_t)PADDING + state->count - (uint32_t)WINDOW_LENGTH) /
+                     (uint32_t)HOP_LENGTH +
+                 1u;
+#if PAST_FRAMES
+    now.past = state->past_total;
+#endif
+    for (i = 1; i <= (uint32_t)STAGES; ++i) {
+        if ((i == (uint32_t)STAGES) || (stages[i].part != stages[start].part)) {
+            end_part(state, start, i, &now);
+            start = i;
+        }
+    }
+    run_head(state);
+    for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
+#if SCORES_WIDE
+        integers[i] = ((const int32_t *)(const void *)(state->scratch.bytes +
+                                                       SCORES_PLACE))[i];
+#else
+        integers[i] = state->scratch.bytes[SCORES_PLACE + i];
+#endif
+    }
+    return WAV2SMALL_OK;
+}
+
+wav2small_status wav2small_result(wav2small_state *state,
+                                  float scores[WAV2SMALL_SCORES])
+{
+    int32_t integers[WAV2SMALL_SCORES];
+    wav2small_status status = check(state);
+    uint32_t i;
+    if ((status == WAV2SMALL_OK) && (scores == NULL)) {
+        status = WAV2SMALL_NO_POINTER;
+    }
+    if (status == WAV2SMALL_OK) {
+        status = wav2small_integers(state, integers);
+    }
+    if (status == WAV2SMALL_OK) {
+        for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
+            scores[i] = (float)(integers[i] - WAV2SMALL_ZERO_POINT) * WAV2SMALL_STEP;
+        }
+    }
+    return status;
+}

@@ -1,0 +1,181 @@
+/* Upper word of a product, rounded. */
+static inline int32_t upper_rounded(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+/* A number times the root of one half, rounded. */
+static inline int32_t times_root(int32_t a)
+{
+    int32_t factor = FOURIER_TWO_ROOTS;
+    /* compilers multiply by constants in ways of their own */
+    OPAQUE(factor);
+    return a + upper_rounded(a, factor);
+}
+
+/* Four numbers in the order of reversed bits to their spectrum. */
+static inline void transform_four(int32_t *x, int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    x[0] = (a + b) + (c + d);
+    x[1] = a - b;
+    x[2] = (a + b) - (c + d);
+    x[3] = d - c;
+}
+
+/* Scales eight numbers and makes of them the spectrum of all, or two of four each. */
+static inline void transform_eight(int32_t *x, uint32_t up, int32_t half, uint32_t down,
+                                   uint32_t whole)
+{
+    int32_t v[8];
+    uint32_t i;
+    for (i = 0; i < 8u; ++i) {
+        v[i] = ((int32_t)((uint32_t)x[i] << up) + half) >> down;
+    }
+    if (whole != 0u) {
+        const int32_t even = (v[0] + v[1]) + (v[2] + v[3]);
+        const int32_t real = v[0] - v[1];
+        const int32_t imaginary = v[3] - v[2];
+        const int32_t one = v[4] + v[5];
+        const int32_t three = v[6] + v[7];
+        const int32_t total = times_root((v[4] - v[5]) - (v[6] - v[7]));
+        const int32_t turned = times_root((v[4] - v[5]) + (v[6] - v[7]));
+        x[0] = even + (one + three);
+        x[1] = real + total;
+        x[2] = (v[0] + v[1]) - (v[2] + v[3]);
+        x[3] = real - total;
+        x[4] = even - (one + three);
+        x[5] = -imaginary - turned;
+        x[6] = three - one;
+        x[7] = imaginary - turned;
+    } else {
+        transform_four(x, v[0], v[1], v[2], v[3]);
+        transform_four(x + 4, v[4], v[5], v[6], v[7]);
+    }
+}
+
+/* Whether a block is transformed: its number ends in an even number of ones. */
+static inline uint32_t is_block(uint32_t number)
+{
+    uint32_t even = 1;
+    while ((number & 1u) != 0u) {
+        number >>= 1;
+        even ^= 1u;
+    }
+    return even;
+}
+
+#if FOURIER_LENGTH > 8
+/* Bins of a block from those of its half and its two quarters. */
+INSIDE void join(int32_t *x, const uint32_t size)
+{
+    const uint32_t step = 4u * ((uint32_t)FOURIER_LENGTH / size);
+    const uint32_t half = size / 2u;
+    const uint32_t quarter = size / 4u;
+    const uint32_t eighth = size / 8u;
+    const int32_t *factor = twiddles + step - 4u;
+    int32_t *up = x;
+    int32_t *down = x + quarter;
+    OPAQUE(factor);
+    {
+        const int32_t first = up[0];
+        const int32_t one = up[half];
+        const int32_t three = up[half + quarter];
+        up[0] = first + (one + three);
+        up[half] = first - (one + three);
+        up[half + quarter] = three - one;
+    }
+    ++up;
+    --down;
+    do {
+        /* bins k, half - k, quarter - k and quarter + k */
+        const int32_t a = up[half];
+        const int32_t b = down[half];
+        const int32_t c = up[half + quarter];
+        const int32_t d = down[half + quarter];
+        /* halves of the turned numbers, whose products have no more than 32 bits */
+        const int32_t one = upper_rounded(a, factor[0]) + upper_rounded(b, factor[1]);
+        const int32_t first = upper_rounded(b, factor[0]) - upper_rounded(a, factor[1]);
+        const int32_t three = upper_rounded(c, factor[2]) + upper_rounded(d, factor[3]);
+        const int32_t third = upper_rounded(d, factor[2]) - upper_rounded(c, factor[3]);
+        const int32_t real = 2 * (one + three);
+        const int32_t imaginary = 2 * (first + third);
+        const int32_t other_real = 2 * (first - third);
+        const int32_t other_imaginary = 2 * (one - three);
+        int32_t same = up[0];
+        int32_t other = down[quarter];
+        up[0] = same + real;
+        down[quarter] = same - real;
+        down[half + quarter] = imaginary + other;
+        up[half] = imaginary - other;
+        same = down[0];
+        other = up[quarter];
+        down[0] = same - other_real;
+        up[quarter] = same + other_real;
+        up[half + quarter] = other - other_imaginary;
+        down[half] = -other - other_imaginary;
+        ++up;
+        --down;
+        factor += step;
+        OPAQUE(up);
+        OPAQUE(down);
+    } while (up != down);
+    {
+        const int32_t real = x[eighth];
+        const int32_t imaginary = x[half - eighth];
+        const int32_t one = x[half + eighth];
+        const int32_t three = x[size - eighth];
+        const int32_t total = times_root(one - three);
+        const int32_t turned = times_root(one + three);
+        x[eighth] = real + total;
+        x[half - eighth] = real - total;
+        x[size - eighth] = imaginary - turned;
+        x[half + eighth] = -imaginary - turned;
+    }
+}
+
+/* All blocks of a size. Compilers know each size, so that offsets are no variables. */
+INSIDE void join_all(int32_t *values, const uint32_t size)
+{
+    uint32_t number;
+    for (number = 0; number < (uint32_t)FOURIER_LENGTH / size; ++number) {
+        if (is_block(number) != 0u) {
+            join(values + number * size, size);
+        }
+    }
+}
+#endif
+
+/* Fourier transform of real numbers in the order of reversed bits, in place,
+ * scaled by a power of two before: real parts of bins 0 .. half, imaginary parts of
+ * bins half - 1 .. 1. */
+APART static void transform(int32_t *values, int32_t exponent)
+{
+    const uint32_t up = (exponent > 0) ? (uint32_t)exponent : 0u;
+    const uint32_t down = (exponent < 0) ? (uint32_t)-exponent : 0u;
+    const int32_t half = (int32_t)(((uint32_t)1 << down) >> 1);
+    uint32_t number;
+    for (number = 0; number < (uint32_t)FOURIER_LENGTH / 8u; ++number) {
+        transform_eight(values + 8u * number, up, half, down, is_block(number));
+    }
+#if FOURIER_LENGTH >= 16
+    join_all(values, 16);
+#endif
+#if FOURIER_LENGTH >= 32
+    join_all(values, 32);
+#endif
+#if FOURIER_LENGTH >= 64
+    join_all(values, 64);
+#endif
+#if FOURIER_LENGTH >= 128
+    join_all(values, 128);
+#endif
+#if FOURIER_LENGTH >= 256
+    join_all(values, 256);
+#endif
+#if FOURIER_LENGTH >= 512
+    join_all(values, 512);
+#endif
+#if FOURIER_LENGTH >= 1024
+    join_all(values, 1024);
+#endif
+}

@@ -1,0 +1,297 @@
+/* -- front end -------------------------------------------------------------- */
+
+#if NORMALISED
+#define SIGNAL_GAIN state->level.gain
+#else
+#define SIGNAL_GAIN 0
+#endif
+
+/* Bits in front of the first one of a number that is not 0. */
+static inline uint32_t leading_zeros(uint32_t a)
+{
+#if defined(__GNUC__)
+    return (uint32_t)__builtin_clz((unsigned int)a);
+#else
+    uint32_t bits = 0;
+    while ((a >> 31) == 0u) {
+        a <<= 1;
+        ++bits;
+    }
+    return bits;
+#endif
+}
+
+static uint32_t bit_length(uint64_t a)
+{
+    const uint32_t high = (uint32_t)(a >> 32);
+    const uint32_t low = (uint32_t)a;
+    if (high != 0u) {
+        return 64u - leading_zeros(high);
+    }
+    return (low != 0u) ? (32u - leading_zeros(low)) : 0u;
+}
+
+/* Logarithm to base 2 of high * 2^32 + low, which is not 0, in steps of 2^-20. */
+static int32_t log2_of(uint64_t high, uint32_t low)
+{
+    uint32_t upper_word = (uint32_t)(high >> 32);
+    uint32_t lower_word = (uint32_t)high;
+    uint32_t exponent = 95;
+    uint32_t zeros;
+    uint32_t place;
+    uint32_t part;
+    int32_t from;
+    int32_t step;
+    if (upper_word == 0u) {
+        upper_word = lower_word;
+        lower_word = low;
+        exponent = 63;
+    }
+    if (upper_word == 0u) {
+        upper_word = lower_word;
+        lower_word = 0;
+        exponent = 31;
+    }
+    zeros = leading_zeros(upper_word);
+    /* the first one has bit 31 now */
+    upper_word = (upper_word << zeros) | ((lower_word >> 1) >> (31u - zeros));
+    place = (upper_word >> 23) & 255u;
+    part = (upper_word >> 7) & 0xffffu;
+    from = log_table[place];
+    step = log_table[place + 1u] - from;
+    return (int32_t)((exponent - zeros) << FRACTION) + from +
+           (int32_t)(((uint32_t)step * part + 32768u) >> 16);
+}
+
+#include "fourier.c"
+
+/* Place of a number in the order of reversed bits. */
+static inline uint32_t reversed(uint32_t n)
+{
+#if REVERSES_BITS
+    return __builtin_bitreverse32(n) >> FOURIER_UNUSED_BITS;
+#else
+    n = ((n >> 1) & 0x55555555u) | ((n & 0x55555555u) << 1);
+    n = ((n >> 2) & 0x33333333u) | ((n & 0x33333333u) << 2);
+    n = ((n >> 4) & 0x0f0f0f0fu) | ((n & 0x0f0f0f0fu) << 4);
+    n = ((n >> 8) & 0x00ff00ffu) | ((n & 0x00ff00ffu) << 8);
+    return ((n >> 16) | (n << 16)) >> FOURIER_UNUSED_BITS;
+#endif
+}
+
+static inline int32_t window_at(uint32_t n)
+{
+#if WINDOW_SYMMETRIC
+    return window[(n <= (uint32_t)WINDOW_LENGTH / 2u) ? n
+                                                      : (uint32_t)WINDOW_LENGTH - n];
+#else
+    return window[n];
+#endif
+}
+
+/* Absolute value: the sign makes one less of it. */
+static inline uint32_t size_of(int32_t a)
+{
+    return (uint32_t)(a ^ (a >> 31)) + ((uint32_t)a >> 31);
+}
+
+/* A sample times the window, in 14 bits more. */
+static inline int32_t windowed(const wav2small_state *state, int16_t sample,
+                               int32_t factor)
+{
+#if NORMALISED
+    const int64_t centred = (int64_t)sample * 2048 - state->level.mean;
+    return (int32_t)((centred * factor + ((int64_t)1 << 26)) >> 27);
+#else
+    (void)state;
+    return upper_rounded((int32_t)((uint32_t)sample << 16), factor);
+#endif
+}
+
+/* Samples from an offset on, zeros behind them, to a spectrum; returns its exponent. */
+APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
+                              int32_t *values)
+{
+    const int16_t *samples = state->samples + offset;
+    uint32_t most = (offset < state->fill) ? (state->fill - offset) : 0u;
+    uint32_t n;
+    uint64_t loudness = 0;
+    int32_t exponent;
+    most = (most < (uint32_t)WINDOW_LENGTH) ? most : (uint32_t)WINDOW_LENGTH;
+#if WINDOW_SYMMETRIC
+    if (most == (uint32_t)WINDOW_LENGTH) {
+        const int16_t *up = samples;
+        const int16_t *down = samples + WINDOW_LENGTH;
+        const int32_t middle = windowed(state, samples[WINDOW_LENGTH / 2],
+                                        window[WINDOW_LENGTH / 2]);
+        const int32_t first = windowed(state, samples[0], window[0]);
+        loudness = size_of(middle) + size_of(first);
+        values[0] = first;
+        for (n = 1; n < (uint32_t)WINDOW_LENGTH / 2u; ++n) {
+            const int32_t factor = window[n];
+            int32_t one;
+            int32_t two;
+            ++up;
+            --down;
+            one = windowed(state, *up, factor);
+            two = windowed(state, *down, factor);
+            loudness += size_of(one) + size_of(two);
+            values[reversed(n)] = one;
+            values[reversed((uint32_t)WINDOW_LENGTH - n)] = two;
+        }
+        values[reversed((uint32_t)WINDOW_LENGTH / 2u)] = middle;
+        most = WINDOW_LENGTH;
+    } else
+#endif
+    {
+        for (n = 0; n < most; ++n) {
+            const int32_t value = windowed(state, samples[n], window_at(n));
+            loudness += size_of(value);
+            values[reversed(n)] = value;
+        }
+    }
+    ROLLED
+    for (n = most; n < (uint32_t)FOURIER_LENGTH; ++n) {
+        values[reversed(n)] = 0;
+    }
+    exponent = 30 - (int32_t)bit_length(loudness);
+    transform(values, exponent);
+    return exponent;
+}
+
+#if MEL_WITHOUT_ENDS
+/* Powers of bins, lower words at k, upper words where the imaginary part was. */
+APART static void powers(int32_t *values)
+{
+    int32_t *up = values + 1;
+    int32_t *down = values + (uint32_t)FOURIER_LENGTH - 1u;
+    while (up != down) {
+        const uint64_t power =
+            (uint64_t)((int64_t)*up * *up) + (uint64_t)((int64_t)*down * *down);
+        *(uint32_t *)up = (uint32_t)power;
+        *(uint32_t *)down = (uint32_t)(power >> 32);
+        ++up;
+        --down;
+    }
+}
+#endif
+
+/* Logarithm of the power of a band, in steps of 2^-20. */
+APART static int32_t band_level(const int32_t *values, uint32_t band,
+                                const uint16_t *weight, int32_t less)
+{
+    uint32_t k = mel_first[band];
+    uint32_t left = mel_count[band];
+    uint64_t low = 0;
+    uint64_t high = 0;
+    int32_t level = LOG_FLOOR;
+#if MEL_WITHOUT_ENDS
+    const uint32_t *up = (const uint32_t *)values + k;
+    const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
+#if VECTORS
+    /* upper words lie in the other direction */
+    const uint32x4_t back = vddupq_n_u32(12, 4);
+    for (; left != 0u; left -= (left < 4u) ? left : 4u) {
+        const mve_pred16_t lanes = vctp32q(left);
+        const uint32x4_t factors = vldrhq_z_u32(weight, lanes);
+        low = vmlaldavaq_p_u32(low, vldrwq_z_u32(up, lanes), factors, lanes);
+        high = vmlaldavaq_p_u32(
+            high, vldrwq_gather_offset_z_u32(down - 3, back, lanes), factors, lanes);
+        up += 4;
+        down -= 4;
+        weight += 4;
+    }
+#else
+    ROLLED
+    for (; left != 0u; --left) {
+        low += (uint64_t)*up * *weight;
+        high += (uint64_t)*down * *weight;
+        ++up;
+        --down;
+        ++weight;
+    }
+#endif
+#else
+    for (; left != 0u; --left) {
+        const int64_t real = values[k];
+        /* the first and the last bin are real */
+        const int64_t imaginary = ((k == 0u) || (k == (uint32_t)FOURIER_LENGTH / 2u))
+                                      ? 0
+                                      : values[(uint32_t)FOURIER_LENGTH - k];
+        const uint64_t power = (uint64_t)(real * real + imaginary * imaginary);
+        low += (uint64_t)*weight * (uint32_t)power;
+        high += (uint64_t)*weight * (uint32_t)(power >> 32);
+        ++weight;
+        ++k;
+    }
+#endif
+    high += low >> 32;
+    if ((high != 0u) || ((uint32_t)low != 0u)) {
+        level = log2_of(high, (uint32_t)low) - log_offset[band] - less;
+    }
+    return (level > LOG_FLOOR) ? level : LOG_FLOOR;
+}
+
+/* What is known where a row is computed. */
+typedef struct {
+    uint32_t frame;  /* that would have come */
+    uint32_t heard;  /* frames of the signal so far; of a result */
+    uint32_t frames; /* frames of a signal that ends here, 0 if it goes on */
+#if PAST_FRAMES
+    int64_t past; /* sum of the levels of the past */
+#endif
+} moment_t;
+
+/* Row of the log-mel map. */
+APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int32_t *work)
+{
+    int32_t *level = work + FOURIER_LENGTH;
+    const uint32_t ahead = (now->frames != 0u) ? (now->frame - now->heard) : 0u;
+    const int32_t less =
+        spectrum(state, ahead * (uint32_t)HOP_LENGTH, work) * (2 << FRACTION) + SIGNAL_GAIN;
+    const uint16_t *weight = mel_weight;
+    int32_t past = 0;
+    uint32_t band;
+#if PAST_FRAMES
+    int64_t sum = 0;
+#endif
+#if MEL_WITHOUT_ENDS
+    powers(work);
+#endif
+    for (band = 0; band < (uint32_t)BANDS; ++band) {
+        level[band] = band_level(work, band, weight, less);
+        weight += mel_count[band];
+#if PAST_FRAMES
+        sum += level[band];
+#endif
+    }
+#if PAST_FRAMES
+    {
+        past_t *ended = (past_t *)(void *)(state->scratch.bytes + ENDED_PLACE);
+        uint32_t count = now->frame + 1u;
+        now->past += sum;
+        if (now->frame >= (uint32_t)PAST_FRAMES) {
+            const uint32_t gone = now->frame - (uint32_t)PAST_FRAMES;
+            count = PAST_FRAMES;
+            if ((now->frames != 0u) && (gone >= now->heard)) {
+                now->past -= ended[gone - now->heard];
+            } else {
+                now->past -= state->past[gone % (uint32_t)PAST_FRAMES];
+            }
+        }
+        if (now->frames != 0u) {
+            ended[ahead] = (past_t)sum;
+        } else {
+            state->past[now->frame % (uint32_t)PAST_FRAMES] = (past_t)sum;
+        }
+        count *= (uint32_t)BANDS;
+        past = (int32_t)divide(2 * now->past + (int64_t)count, 2 * (int64_t)count);
+    }
+#else
+    (void)now;
+#endif
+    for (band = 0; band < (uint32_t)BANDS; ++band) {
+        const int64_t product = (int64_t)(level[band] - past) * LEVEL_MULTIPLIER;
+        row[band] = saturate((product + LEVEL_OFFSET) >> LEVEL_SHIFT);
+    }
+}

@@ -1,0 +1,62 @@
+/* The arithmetic and the schedule of a wav2small model.
+ *
+ * wav2small_config.h and wav2small_model.h have its numbers and tables; this file has
+ * what they need and nothing else.
+ * A stage makes a row, what a tensor
+ * holds for one place in time, as soon as the rows that it needs are there.
+ * A line keeps the last rows of a tensor, as many as its readers look back at.
+ *
+ * Rows of a map lie with their channels side by side: band * channels + channel.
+ */
+#include "wav2small.h"
+#include "wav2small_config.h"
+
+#if defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_SAT)
+#include <arm_acle.h>
+#endif
+
+/* Vectors of 16 bytes. Compilers for cores without them take the other kernels. */
+#if defined(__ARM_FEATURE_MVE) && defined(__ARM_FEATURE_DSP)
+#include <arm_mve.h>
+#define VECTORS 1
+#else
+#define VECTORS 0
+#endif
+
+/* Functions with the loops that take the time stay on their own: compilers then
+ * keep more of their numbers in registers. */
+#if defined(__GNUC__)
+#define APART __attribute__((noinline))
+#define INSIDE static inline __attribute__((always_inline))
+#else
+#define APART
+#define INSIDE static inline
+#endif
+
+/* Compilers take short loops for long ones and make them longer. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED
+#endif
+
+/* A variable that compilers shall not see through. */
+#if defined(__GNUC__)
+#define OPAQUE(variable) __asm__("" : "+r"(variable))
+#else
+#define OPAQUE(variable) ((void)(variable))
+#endif
+
+/* Cores of Arm reverse bits in one instruction. */
+#if defined(__ARM_FEATURE_DSP) && defined(__clang__)
+#define REVERSES_BITS 1
+#else
+#define REVERSES_BITS 0
+#endif
+
+#define READY 0x77327335u
+#define FRACTION 20
+#define NO_LINE 0xffffu
+
+/* Shifts to the right must keep the sign. */
+typedef char wav2small_shifts_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];

@@ -1,0 +1,89 @@
+"""Write the header that users of a model include."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from ..base import escape
+from ..base.errors import ExportError
+from ..integer.graph import IntegerGraph
+from ..integer.streaming.schedule import Schedule
+from .arrangement import Arrangement
+from .golden import max_samples, min_samples
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+_LEVEL = """
+/* Level of a signal, whose scores do not depend on it. */
+typedef struct {
+    int32_t mean; /* in steps of 2^-11 */
+    int32_t gain; /* logarithm to base 2 of the power, in steps of 2^-20 */
+} wav2small_level;
+
+/* Measure the level of a whole signal. */
+wav2small_status wav2small_measure(const int16_t *samples, size_t count,
+                                   wav2small_level *level);
+"""
+
+
+def template(name: str) -> str:
+    """Text of a file of the package."""
+    return (_TEMPLATES / name).read_text()
+
+
+def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> str:
+    """Text of ``wav2small.h``."""
+    front = placed.front
+    output = graph.tensors[graph.output]
+    metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
+    state = "    wav2small_level level;\n" if placed.normalised else ""
+    if front.past_frames:
+        state += "    int64_t past_total;\n"
+    state += f"    int64_t sums[{max(1, placed.sum_count)}];\n"
+    if placed.reference_count:
+        state += f"    int32_t references[{placed.reference_count}];\n"
+    if front.past_frames:
+        state += f"    int{8 * placed.past_bytes}_t past[{front.past_frames}];\n"
+    values = {
+        "licence": escape.c_comment(metadata.get("licence", "unknown")),
+        "use": escape.c_comment(metadata.get("use", "as it says")),
+        "sampling_rate": _sampling_rate(metadata),
+        "labels": escape.c_comment(
+            metadata.get("labels", "arousal, dominance, valence")
+        ),
+        "scores": placed.program.output.count,
+        "hop_length": front.hop_length,
+        "min_samples": min_samples(plan),
+        "max_samples": max_samples(plan),
+        "step": f"{np.float32(output.scale):.9e}f",
+        "zero_point": output.zero_point,
+        "state": state,
+        "example_level": ", &level" if placed.normalised else "",
+        "level_type": _LEVEL if placed.normalised else "",
+        "level_argument": (
+            ",\n                                const wav2small_level *level"
+            if placed.normalised
+            else ""
+        ),
+        "level_note": " of the same level" if placed.normalised else "",
+        "window_length": front.window_length,
+        "line_words": max(1, placed.memory.lines // 4),
+        "scratch_longs": placed.memory.scratch // 8,
+    }
+    return Template(template("wav2small.h")).substitute(values)
+
+
+def _sampling_rate(metadata: Mapping[str, str]) -> int:
+    """Return the rate that a model states, in Hz."""
+    stated = metadata.get("sampling_rate", "16000")
+    if not re.fullmatch("[1-9][0-9]{2,5}", stated):
+        raise ExportError(
+            "metadata entry 'sampling_rate' must be a whole number of Hz, got "
+            f"'{escape.line(stated)[:40]}': export the model again"
+        )
+    return int(stated)

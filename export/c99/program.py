@@ -1,0 +1,70 @@
+"""From the schedule of a model to the stages of its C code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..integer.streaming.pace import Pace
+from ..integer.streaming.schedule import Schedule
+from ..integer.streaming.stages import PoolStage, RowStage, WindowStage
+from .lowering import Lowering, Rows, Step, View
+
+FRONT = "front"
+"""Kernel of the front end."""
+
+KEEP = "keep"
+"""Kernel that keeps a row for those that come."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Stages of a model."""
+
+    steps: tuple[Step, ...]
+    """Front end, rows to rows, pools."""
+
+    head: tuple[Step, ...]
+    """What is computed once for each result."""
+
+    output: Rows
+    """The scores."""
+
+    views: Mapping[str, View]
+    """Where each tensor of the model lies."""
+
+
+def lower(schedule: Schedule) -> Program:
+    """Turn a schedule into stages of C code.
+
+    Raises:
+        ExportError: if an operator has no C code
+
+    """
+    graph = schedule.reference.graph
+    lowering = Lowering(graph.tensors)
+    front = schedule.front
+    lowering.begin(front.name, front.pace)
+    rows = lowering.make(front.operator.output, front.output.shape)
+    lowering.append(FRONT, (), rows, {}, work=front.work_bytes)
+    for stage in (*schedule.stages, *schedule.pools):
+        _lower_stage(lowering, stage)
+    steps, lowering.steps = tuple(lowering.steps), []
+    for operator in schedule.head:
+        lowering.begin(graph.label(operator), Pace(1, 0, 0))
+        views = [lowering.views[name] for name in operator.inputs]
+        operator.lower(lowering, views)
+    scores = lowering.plain(lowering.views[graph.output])
+    return Program(steps, tuple(lowering.steps), scores.rows, lowering.views)
+
+
+def _lower_stage(lowering: Lowering, stage: WindowStage | RowStage | PoolStage) -> None:
+    operator = stage.operator
+    window = stage.window if isinstance(stage, WindowStage) else None
+    pooling = isinstance(stage, PoolStage)
+    shape = stage.shape if isinstance(stage, PoolStage) else stage.output.shape
+    lowering.begin(stage.name, stage.pace, shape, window, pooling)
+    operator.lower(lowering, [lowering.views[name] for name in operator.inputs])
+    for name, back in zip(operator.inputs, stage.back, strict=True):
+        if back:
+            lowering.keep(name, back)

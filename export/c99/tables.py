@@ -1,0 +1,226 @@
+"""Numbers and tables of a model, which its C is compiled with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..base import escape
+from ..integer.front_end.constants import FrontEnd
+from ..integer.front_end.fourier import twiddles
+from ..integer.front_end.log_mel import LOG_TABLE
+from .arrangement import Arrangement, Placed
+from .lowering import Rows, Step
+from .program import FRONT
+from .text import integer, member, table, words
+
+
+def known_conditions(arrangement: Arrangement) -> dict[str, int]:
+    """What conditions of fragments may ask for."""
+    front = arrangement.front
+    program = arrangement.program
+    steps = (*(stage.step for stage in arrangement.stages), *program.head)
+    kept = any(step.kernel == "keep" for step in steps)
+    return {
+        **{f"USES_{name}": 1 for step in steps for name in step.uses},
+        "USES_KEEP": int(kept),
+        "HEAD_STAGES": len(program.head),
+        "REFERENCES": arrangement.reference_count,
+        "SCORES_WIDE": int(program.output.wide),
+        "WINDOW_LENGTH": front.window_length,
+        "WINDOW_SYMMETRIC": int(_symmetric(front.window)),
+        "HOP_LENGTH": front.hop_length,
+        "FOURIER_LENGTH": front.length,
+        "MEL_WITHOUT_ENDS": int(not front.mel[:, [0, -1]].any()),
+        "PAST_FRAMES": front.past_frames or 0,
+        "NORMALISED": int(arrangement.normalised),
+    }
+
+
+def definitions(arrangement: Arrangement) -> Iterator[str]:
+    """Lines of the header of numbers."""
+    front, program = arrangement.front, arrangement.program
+    steps = [stage.step for stage in arrangement.stages] + list(program.head)
+    scores = arrangement.result_places[f"row {arrangement.of(program.output)}"]
+    past = front.past_frames or 0
+    values: dict[str, object] = {
+        "STAGES": len(arrangement.stages),
+        "HEAD_STAGES": len(program.head),
+        "MOST_WINDOW": max(step.taps * _across(step) for step in steps),
+        "MOST_TAPS": max(step.taps + len(step.inputs) for step in steps),
+        "MOST_INPUTS": max(1, *(len(step.inputs) for step in steps)),
+        "SUMS": arrangement.sum_count,
+        "SCORES_PLACE": scores,
+        "WINDOW_LENGTH": front.window_length,
+        "HOP_LENGTH": front.hop_length,
+        "PADDING_BEFORE": front.padding[0],
+        "PADDING": sum(front.padding),
+        "FOURIER_LENGTH": front.length,
+        "FOURIER_TWO_ROOTS": f"({2 * round(2**31 * 0.5**0.5) - 2**32})",
+        "FOURIER_UNUSED_BITS": 33 - front.length.bit_length(),
+        "BANDS": len(front.mel),
+        "LOG_FLOOR": f"({front.log_floor})",
+        "LEVEL_MULTIPLIER": f"({integer(front.multiplier)})",
+        "LEVEL_OFFSET": f"({integer(front.offset + (1 << (front.shift - 1)))})",
+        "LEVEL_SHIFT": front.shift,
+    }
+    if past:
+        values["PAST_FRAMES"] = past
+        values["ENDED_PLACE"] = arrangement.result_places.get("ended", 0)
+    if arrangement.normalised:
+        values["POWER_FLOOR"] = f"{front.power_floor}u"
+    yield "/* Numbers of one model, for wav2small.c alone. */"
+    for name, value in values.items():
+        yield f"#define {name} {value}"
+    if past:
+        yield ""
+        yield f"typedef int{8 * arrangement.past_bytes}_t past_t;"
+
+
+def model_tables(arrangement: Arrangement) -> Iterator[str]:
+    """Lines of the header of tables."""
+    program = arrangement.program
+    yield "/* Tables of one model, for wav2small.c alone. */"
+    yield from _front_tables(arrangement.front)
+    layers: dict[int, int] = {}  # number of each stage's struct among its kind
+    yield from _layers((*program.steps, *program.head), layers)
+    yield ""
+    yield from _pools(arrangement, layers)
+    yield f"static const line_t lines[{len(arrangement.rows)}] = {{"
+    for rows in arrangement.rows:
+        yield f"    {_line(arrangement, rows)}, /* {escape.c_comment(rows.name)} */"
+    yield "};"
+    yield ""
+    stages = [*arrangement.stages, *(Placed(step, 0) for step in program.head)]
+    yield f"static const stage_t stages[{len(stages)}] = {{"
+    for i, stage in enumerate(stages):
+        text = escape.c_comment(f"{stage.step.kernel.upper()} of {stage.step.label}")
+        yield f"    /* {text} */"
+        yield f"    {_stage(arrangement, i, stage, layers)},"
+    yield "};"
+
+
+def _front_tables(front: FrontEnd) -> Iterator[str]:
+    window = front.window
+    if _symmetric(window):
+        window = window[: len(window) // 2 + 1]
+    yield from table("window", window.astype(np.int32))
+    if front.length > 8:
+        yield from table(
+            "twiddles", twiddles(front.length).T.reshape(-1).astype(np.int32)
+        )
+    heard = [np.flatnonzero(band) for band in front.mel]
+    first = [int(band[0]) if len(band) else 0 for band in heard]
+    count = [
+        int(band[-1]) - low + 1 if len(band) else 0
+        for band, low in zip(heard, first, strict=True)
+    ]
+    weights = [
+        band[low : low + size]
+        for band, low, size in zip(front.mel, first, count, strict=True)
+    ]
+    weight = np.concatenate([*weights, np.zeros(1, np.int64)])
+    yield from table("mel_first", np.array(first, np.uint16))
+    yield from table("mel_count", np.array(count, np.uint16))
+    yield from table("mel_weight", weight.astype(np.uint16))
+    yield from table("log_offset", front.log_offset.astype(np.int32))
+    yield from table("log_table", LOG_TABLE.astype(np.int32))
+
+
+def _layers(steps: tuple[Step, ...], numbered: dict[int, int]) -> Iterator[str]:
+    """Tables of all layers, and an array of each kind of struct."""
+    arrays: dict[str, list[str]] = {}
+    for step in steps:
+        if step.kernel == FRONT:
+            continue
+        array = arrays.setdefault(step.kernel, [])
+        numbered[id(step)] = len(array)
+        name = f"{step.kernel}_{len(array)}"
+        if step.tables:
+            yield ""
+            yield f"/* {escape.c_comment(step.label)} */"
+        fields = []
+        for key, values in step.tables.items():
+            title = f"{name}_{key.removeprefix('end.')}"
+            if key in step.packed:
+                yield from words(title, values)
+                title += ".bytes"
+            else:
+                yield from table(title, values)
+            fields.append(f".{key} = {title}")
+        fields += [f".{key} = {member(value)}" for key, value in step.numbers.items()]
+        array.append(f"    {{{', '.join(fields)}}},")
+    for kernel, entries in arrays.items():
+        yield ""
+        yield f"static const {kernel}_t {kernel}_layers[{len(entries)}] = {{"
+        yield from entries
+        yield "};"
+
+
+def _pools(arrangement: Arrangement, layers: Mapping[int, int]) -> Iterator[str]:
+    yield f"static const pool_t pools[{len(arrangement.pools)}] = {{"
+    sums = references = 0
+    for step in arrangement.pools:
+        numbers = (sums, step.sums, references, step.references, layers[id(step)])
+        yield f"    {{{', '.join(map(str, numbers))}}}, /* {escape.c_comment(step.label)} */"
+        sums += step.sums
+        references += step.references
+    yield "};"
+    yield ""
+
+
+def _line(arrangement: Arrangement, rows: Rows) -> str:
+    key = f"row {arrangement.of(rows)}"
+    numbers = (
+        rows.bytes,
+        rows.keep,
+        arrangement.rings.get(id(rows), 0),
+        arrangement.push_places.get(key, 0),
+        arrangement.result_places[key],
+        int(arrangement.is_whole(rows)),
+        rows.pace.period,
+        rows.pace.delay,
+        rows.pace.extra,
+    )
+    return "{" + ", ".join(map(str, numbers)) + "}"
+
+
+def _stage(
+    arrangement: Arrangement, i: int, stage: Placed, layers: Mapping[int, int]
+) -> str:
+    step = stage.step
+    inputs = [arrangement.of(rows) for rows in step.inputs] or [0]
+    layer = layers.get(id(step), 0)
+    if step.pools:
+        layer = next(j for j, pool in enumerate(arrangement.pools) if pool is step)
+    numbers: dict[str, object] = {
+        "kind": step.kernel.upper(),
+        "part": stage.part,
+        "taps": 0 if step.kernel == FRONT else step.taps,
+        "more": max(0, len(step.inputs) - 1),
+        "dilation": step.dilation,
+        "stride": step.stride,
+        "top": step.top,
+        "output": arrangement.of(step.output),
+        "push_work": arrangement.push_places.get(f"work {i}", 0),
+        "result_work": arrangement.result_places.get(f"work {i}", 0),
+        "period": step.pace.period,
+        "delay": step.pace.delay,
+        "extra": step.pace.extra,
+        "input": "{" + ", ".join(map(str, inputs)) + "}",
+        "layer": layer,
+    }
+    fields = ", ".join(f".{name} = {value}" for name, value in numbers.items())
+    return f"{{{fields}}}"
+
+
+def _across(step: Step) -> int:
+    """Columns of a window whose places a kernel looks up at once."""
+    width = step.numbers["width"] if step.kernel == "filter" else 1
+    assert isinstance(width, int)
+    return width
+
+
+def _symmetric(window: np.ndarray) -> bool:
+    return len(window) % 2 == 0 and np.array_equal(window[1:], window[:0:-1])

@@ -1,0 +1,66 @@
+"""Numbers and tables as C has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .lowering import Number
+
+_TYPES = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+}
+
+
+def integer(value: int) -> str:
+    """Number of C of the type that fits."""
+    return str(value) if -(2**31) < value < 2**31 else f"INT64_C({value})"
+
+
+def member(value: Number) -> str:
+    """Member of a struct."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return integer(value)
+    return "{" + ", ".join(map(integer, value)) + "}"
+
+
+def words(name: str, values: np.ndarray) -> Iterator[str]:
+    """Table of bytes that are read four at a time."""
+    kind = _TYPES[str(values.dtype)]
+    yield "static const union {"
+    yield f"    {kind} bytes[{len(values)}];"
+    yield "    uint32_t aligned;"
+    yield f"}} {name} = {{{{"
+    macro = "FOUR_WEIGHTS" if kind == "int8_t" else "EIGHT_WEIGHTS"
+    for row in range(0, len(values), 12):
+        fours = values[row : row + 12].reshape(-1, 4).tolist()
+        yield "    " + " ".join(
+            f"{macro}({', '.join(map(str, four))})," for four in fours
+        )
+    yield "}};"
+
+
+def table(name: str, values: np.ndarray) -> Iterator[str]:
+    """Constant array."""
+    kind = _TYPES[str(values.dtype)]
+    yield f"static const {kind} {name}[{len(values)}] = {{"
+    yield from _entries(values)
+    yield "};"
+
+
+def _entries(values: np.ndarray) -> Iterator[str]:
+    line = "   "
+    for value in values.tolist():
+        entry = f" {integer(value)},"
+        if len(line) + len(entry) > 88:
+            yield line
+            line = "   "
+        line += entry
+    yield line

@@ -1,0 +1,1 @@
+"""Integer log-mel front end: from 16-bit samples to the int8 map of a model."""

@@ -1,0 +1,260 @@
+"""Mean weighted by a softmax over time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ...base.errors import ExportError
+from ..rescale import Rescale, shift_right
+from ..scales import Scales
+from ..tensor import Tensor
+from .base import Operator, Sums
+
+if TYPE_CHECKING:
+    from ...c99.lowering import Lowering, View
+    from ..reading import Reading
+
+EXP_TABLE = np.rint(2.0 ** (16 - np.arange(257) / 256)).astype(np.int64)
+"""``2 ** (-i / 256)`` in steps of ``2 ** -16``."""
+
+MOST_FRAMES = 2**17 - 1
+"""Frames that softmax pooling can add up in 64 bits."""
+
+_LARGEST_SCORE_STEP = 2.0**-8
+"""Above it the weights of a softmax are off by more than two of a thousand."""
+
+_MOST_SCORE = 11000.0
+"""Largest score whose distance to another one, as a logarithm, has 32 bits."""
+
+
+class _Begun(NamedTuple):
+    """Nodes of a pooling that have been read."""
+
+    softmax: int
+    """Index of the Softmax."""
+
+    product: int | None = None
+    """Index of the Mul."""
+
+    value: str = ""
+    """Name of what is weighted."""
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxPool(Operator):
+    """Mean of the first input weighted by the softmax of the second."""
+
+    ONNX = ("Mul", "ReduceSum", "Softmax")
+
+    MOST_ROWS = MOST_FRAMES
+
+    axis: int
+    """Axis of time, which goes."""
+
+    logarithm: Rescale
+    """From the step of the scores to ``2 ** -16`` in powers of two."""
+
+    @classmethod
+    def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:
+        """Read Softmax, Mul and the ReduceSum that ends them."""
+        node = reading.nodes[index]
+        if node.op_type == "Softmax":
+            reading.tensor(index)
+            reading.begun[node.output[0]] = _Begun(index)
+            return []
+        if node.op_type == "Mul":
+            for value, weights in (node.input, node.input[::-1]):
+                begun = reading.begun.get(weights)
+                if isinstance(begun, _Begun) and begun.product is None:
+                    product = begun._replace(product=index, value=value)
+                    reading.begun[node.output[0]] = product
+                    return []
+            return None
+        return [cls._read_sum(reading, index)]
+
+    @classmethod
+    def _read_sum(cls, reading: Reading, index: int) -> SoftmaxPool:
+        node = reading.nodes[index]
+        begun = reading.begun.get(node.input[0])
+        if not isinstance(begun, _Begun) or begun.product is None:
+            reading.fail(index, "the sum that ends a softmax pooling")
+        if begun.value not in reading.names:
+            reading.fail(begun.product, "fed with integer tensors")
+        value = reading.tensors[reading.names[begun.value]]
+        score = reading.tensor(begun.softmax)
+        axes = reading.graph.array(node.input[1]) if len(node.input) > 1 else None
+        rank = reading.rank(begun.softmax)
+        axis = reading.attributes(begun.softmax).get("axis", -1) % rank
+        if (
+            axes is None
+            or [int(entry) % rank for entry in axes] != [axis]
+            or reading.attributes(index).get("keepdims", 1)
+            or not value.wide
+            or not score.wide
+            or not _same_shape(value, score)
+        ):
+            reading.fail(index, "the sum over the softmax's axis that ends a pooling")
+        covered = [index, begun.product, begun.softmax]
+        tensor, nodes = reading.target(node.output[0], value.bound, covered)
+        if not tensor.wide:
+            reading.fail(index, "read in more than 8 bits")
+        if score.scale > _LARGEST_SCORE_STEP:
+            reading.fail(
+                begun.softmax,
+                f"fed with steps of at most {_LARGEST_SCORE_STEP}, got {score.scale}",
+            )
+        factor = score.scale * math.log2(math.e) * 2**16
+        logarithm = reading.rescale(begun.softmax, factor, score.bound / score.scale)
+        return cls((value.name, score.name), tensor.name, nodes, axis, logarithm)
+
+    def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
+        """Add up all frames."""
+        value = inputs[0]
+        shape = tuple(np.delete(value.shape, self.axis))
+        sums = self.sums(scales, shape)
+        sums.push(*inputs)
+        return sums.result()
+
+    def count_macs(self, source: tuple[int, ...], outputs: int) -> int:
+        """One for each output."""
+        return outputs
+
+    def pools(self, time: int) -> bool:
+        """Whether it is over time and not over another axis."""
+        return self.axis == time
+
+    def sums(self, scales: Scales, shape: tuple[int, ...]) -> Sums:
+        """Begin a pooling over time."""
+        return _SoftmaxSums(self, shape)
+
+    def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
+        """Moves to the front where the axis goes."""
+        return time - (self.axis < time)
+
+    def lower(self, lowering: Lowering, views: list[View]) -> None:
+        """Enter a pool of weighted rows."""
+        if lowering.shape is None or not lowering.pooling:
+            lowering.fail("which stands where none is expected")
+        first, second = views
+        views = [first, lowering.reordered(second, first.order)]
+        # time has length 1, so that the order stays without it
+        rows = lowering.make(self.output, lowering.shape, first.order)
+        numbers: dict[str, Any] = {"count": rows.count}
+        numbers |= lowering.single(self.logarithm)
+        # int32 suffices for its result
+        higher = max(0, 33 - numbers["shift"])
+        shift = numbers["shift"] + higher - 32
+        largest = lowering.tensors[self.inputs[1]].bound
+        if (
+            shift in lowering.LAST
+            and not numbers["before"]
+            and numbers["multiplier"] << higher < 2**31
+            and largest <= _MOST_SCORE
+        ):
+            numbers["multiplier"] <<= higher
+            numbers["last"] = shift
+        lowering.append(
+            "softmax_pool",
+            views,
+            rows,
+            numbers,
+            work=20 * rows.count,
+            sums=2 * rows.count,
+            references=rows.count,
+            # what is missing to 65,536, which 16 bits do not hold
+            shared={"exp_table": (2**16 - EXP_TABLE).astype(np.uint16)},
+        )
+
+
+class PoolState:
+    """Softmax pooling as frames come in.
+
+    The running reference of the weights is a whole power of two,
+    so that a new one is a shift.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.started = False
+        self.reference = np.zeros(shape, np.int64)
+        self.numerator = np.zeros(shape, np.int64)
+        self.denominator = np.zeros(shape, np.int64)
+
+    def push(self, values: np.ndarray, logarithms: np.ndarray) -> None:
+        """Add frames; one at a time or all at once, the result is the same.
+
+        Args:
+            values: integers to be averaged, ``(frames, ...)``
+            logarithms: logarithm to base 2 of their weights,
+                in steps of ``2 ** -16``, same shape
+
+        """
+        needed = -((-logarithms) >> 16)
+        if self.started:
+            needed[0] = np.maximum(needed[0], self.reference)
+        else:
+            self.reference = needed[0].copy()
+            self.started = True
+        needed = np.maximum.accumulate(needed, axis=0)
+        below = (needed << 16) - logarithms
+        place, part = (below >> 8) & 0xFF, below & 0xFF
+        high, low = EXP_TABLE[place], EXP_TABLE[place + 1]
+        weights = high - (((high - low) * part + 2**7) >> 8)
+        weights = shift_right(weights, np.minimum(below >> 16, 62))
+        # frames from one new reference to the next are added up together
+        steps = np.diff(needed, axis=0, prepend=self.reference[None])
+        changes = np.flatnonzero(steps.reshape(len(steps), -1).any(axis=1))
+        bounds = sorted({0, *changes.tolist(), len(steps)})
+        for start, stop in itertools.pairwise(bounds):
+            drop = np.minimum(steps[start], 62)
+            self.numerator = shift_right(self.numerator, drop)
+            self.denominator = shift_right(self.denominator, drop)
+            weight = weights[start:stop]
+            self.numerator += (weight * values[start:stop]).sum(axis=0)
+            self.denominator += weight.sum(axis=0)
+        self.reference = needed[-1]
+
+    def result(self) -> np.ndarray:
+        """Weighted mean of the frames so far."""
+        half = self.denominator // 2
+        return (self.numerator + half) // self.denominator
+
+
+class _SoftmaxSums:
+    """Sums of a softmax pooling."""
+
+    bytes_each: ClassVar[int] = 8 + 8 + 4
+    """Numerator and denominator of 64 bits, reference of 32."""
+
+    def __init__(self, operator: SoftmaxPool, shape: tuple[int, ...]) -> None:
+        self.operator = operator
+        self.frames = 0
+        self.pool = PoolState(shape)
+
+    def push(self, *rows: np.ndarray) -> None:
+        value, score = rows
+        axis = self.operator.axis
+        self.frames += score.shape[axis]
+        if self.frames > MOST_FRAMES:
+            raise ExportError(
+                f"signal must have at most {MOST_FRAMES} frames to pool, got "
+                f"{self.frames}: cut it or reset the stream before"
+            )
+        logarithm = self.operator.logarithm(score)
+        self.pool.push(np.moveaxis(value, axis, 0), np.moveaxis(logarithm, axis, 0))
+
+    def result(self) -> np.ndarray:
+        return self.pool.result()
+
+
+def _same_shape(left: Tensor, right: Tensor) -> bool:
+    """Whether shapes are the same as far as they are known."""
+    return len(left.shape) == len(right.shape) and all(
+        a == b or not (isinstance(a, int) and isinstance(b, int))
+        for a, b in zip(left.shape, right.shape, strict=True)
+    )

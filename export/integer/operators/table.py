@@ -1,0 +1,80 @@
+"""Function of one int8 number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..scales import Scales
+from .base import Operator
+
+if TYPE_CHECKING:
+    from ...c99.lowering import Lowering, View
+    from ..reading import Reading
+
+_FUNCTIONS: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
+    "Clip": lambda x, a: np.clip(x, a["low"], a["high"]),
+    "HardSigmoid": lambda x, a: np.clip(
+        np.float32(a.get("alpha", 0.2)) * x + np.float32(a.get("beta", 0.5)), 0, 1
+    ),
+    "HardSwish": lambda x, a: x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1),
+    "LeakyRelu": lambda x, a: np.where(x < 0, np.float32(a.get("alpha", 0.01)) * x, x),
+    "Relu": lambda x, a: np.maximum(x, 0),
+    "Sigmoid": lambda x, a: 1 / (1 + np.exp(-x)),
+    "Tanh": lambda x, a: np.tanh(x),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Operator):
+    """Function of one int8 number."""
+
+    ONNX = tuple(_FUNCTIONS)
+
+    table: np.ndarray
+    """Output for each of -128..127, int32."""
+
+    @classmethod
+    def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:
+        """Compute the function of all 256 numbers."""
+        source = reading.tensor(index)
+        node = reading.nodes[index]
+        attributes = reading.attributes(index)
+        if node.op_type == "Clip":
+            limits = [reading.graph.array(name) for name in node.input[1:] if name]
+            if len(limits) != 2 or any(
+                limit is None or limit.size != 1 for limit in limits
+            ):
+                reading.fail(index, "a clip with two constant limits")
+            attributes = dict(zip(("low", "high"), limits, strict=True))
+        if source.wide:
+            reading.fail(index, "Relu or HardSwish, fed with more than 8 bits")
+        numbers = (np.arange(-128, 128) - source.zero_point).astype(np.float32)
+        values = _FUNCTIONS[node.op_type](
+            numbers * np.float32(source.scale), attributes
+        )
+        bound = float(np.abs(values).max())
+        if not math.isfinite(bound):
+            reading.fail(index, "a function with finite values")
+        tensor, nodes = reading.target(node.output[0], bound, [index])
+        table = np.rint(values / np.float32(tensor.scale))
+        if not tensor.wide:
+            table = np.clip(table + tensor.zero_point, -128, 127)
+        return [cls((source.name,), tensor.name, nodes, table.astype(np.int32))]
+
+    def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
+        """Look up."""
+        (x,) = inputs
+        values = self.table[x.astype(np.int64) + 128]
+        return values.astype(np.int64 if scales.target.wide else np.int8)
+
+    def lower(self, lowering: Lowering, views: list[View]) -> None:
+        """Enter a stage on single numbers."""
+        wide = lowering.tensors[self.output].wide
+        table = self.table.astype(np.int32 if wide else np.int8)
+        tables = {"wide" if wide else "narrow": table}
+        lowering.same("table", self.output, views, {}, tables)

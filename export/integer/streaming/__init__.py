@@ -1,0 +1,1 @@
+"""An integer graph frame by frame, in constant memory."""
