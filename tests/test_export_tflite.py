@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper
 
+import wav2small
 from wav2small import audio
 from wav2small.export.base.errors import ExportError
 from wav2small.export.integer.front_end.constants import FrontEnd
@@ -36,7 +37,7 @@ from wav2small.students import STUDENTS
 tflite = pytest.importorskip("tflite")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
-ASSETS = Path(audio.__file__).parent / "assets"
+ASSETS = Path(wav2small.__file__).parent / "assets"
 DEFAULT = interpreter.OpResolverType.AUTO
 """Kernels of XNNPACK, which rescale in float32."""
 PLAIN = interpreter.OpResolverType.BUILTIN_REF

@@ -163,7 +163,8 @@ def _pools(arrangement: Arrangement, layers: Mapping[int, int]) -> Iterator[str]
     sums = references = 0
     for step in arrangement.pools:
         numbers = (sums, step.sums, references, step.references, layers[id(step)])
-        yield f"    {{{', '.join(map(str, numbers))}}}, /* {escape.c_comment(step.label)} */"
+        label = escape.c_comment(step.label)
+        yield f"    {{{', '.join(map(str, numbers))}}}, /* {label} */"
         sums += step.sums
         references += step.references
     yield "};"

@@ -34,15 +34,37 @@ static const void *row_at(const wav2small_state *state, const line_t *line,
     return state->lines.bytes + line->ring + (row % line->keep) * line->bytes;
 }
 
+/* Adds a row to a pool: to its sums in the state, or to the copy of a result. */
+static void run_pool(wav2small_state *state, const stage_t *stage,
+                     const void *const from[], uint32_t row, const moment_t *now)
+{
+    const pool_t *pool = &pools[stage->layer];
+    int64_t *sums = state->sums + pool->sums;
+#if REFERENCES
+    int32_t *references = state->references + pool->references;
+#else
+    int32_t *references = NULL;
+#endif
+    if (now->frames != 0u) {
+        sums = (int64_t *)(void *)(state->scratch.bytes + stage->result_work);
+#if REFERENCES
+        references = (int32_t *)(void *)(sums + pool->sum_count);
+#endif
+    }
+    add_row(stage->kind, pool->layer, sums, references, from, row);
+}
+
 /* Makes a row. */
 static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
                 moment_t *now)
 {
     const void *from[MOST_TAPS];
+    const line_t *line = &lines[stage->output];
     int8_t *bytes = state->scratch.bytes;
+    uint32_t work = stage->push_work;
+    uint32_t place = line->push_place;
     uint32_t i;
-    void *values = NULL;
-    const uint32_t work = (now->frames == 0u) ? stage->push_work : stage->result_work;
+    void *values;
     for (i = 0; i < stage->taps; ++i) {
         from[i] = row_at(state, &lines[stage->input[0]],
                          row * stage->stride + i * stage->dilation - stage->top, now);
@@ -50,59 +72,41 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
     for (i = 0; i < stage->more; ++i) {
         from[stage->taps + i] = row_at(state, &lines[stage->input[1u + i]], row, now);
     }
-    if (stage->kind < (uint32_t)POOLS) {
-        const line_t *line = &lines[stage->output];
-        uint32_t place = line->push_place;
-        if (now->frames != 0u) {
-            place = line->result_place;
-            if (line->whole != 0u) {
-                const uint32_t heard =
-                    (now->heard > line->delay)
-                        ? ((now->heard - line->delay - 1u) / line->period + 1u)
-                        : 0u;
-                place += (row - heard) * line->bytes;
-            }
-        }
-        values = bytes + place;
+    if (stage->kind >= (uint32_t)POOLS) {
+        run_pool(state, stage, from, row, now);
+        return;
     }
+    if (now->frames != 0u) {
+        work = stage->result_work;
+        place = line->result_place;
+        if (line->whole != 0u) {
+            const uint32_t heard =
+                (now->heard > line->delay)
+                    ? ((now->heard - line->delay - 1u) / line->period + 1u)
+                    : 0u;
+            place += (row - heard) * line->bytes;
+        }
+    }
+    values = bytes + place;
     switch (stage->kind) {
     case FRONT:
         front(state, now, (int8_t *)values, (int32_t *)(void *)(bytes + work));
         break;
 #if USES_KEEP
     case KEEP: {
-        const line_t *line = &lines[stage->input[0]];
-        copy(state->lines.bytes + line->ring + (row % line->keep) * line->bytes, from[0],
-             line->bytes);
+        const line_t *kept = &lines[stage->input[0]];
+        copy(state->lines.bytes + kept->ring + (row % kept->keep) * kept->bytes, from[0],
+             kept->bytes);
         break;
     }
 #endif
     default:
-        if (stage->kind >= (uint32_t)POOLS) {
-            const pool_t *pool = &pools[stage->layer];
-            int64_t *sums = state->sums + pool->sums;
-#if REFERENCES
-            int32_t *references = state->references + pool->references;
-#else
-            int32_t *references = NULL;
-#endif
-            if (now->frames != 0u) {
-                sums = (int64_t *)(void *)(bytes + work);
-#if REFERENCES
-                references = (int32_t *)(void *)(sums + pool->sum_count);
-#endif
-            }
-            add_row(stage->kind, pool->layer, sums, references, from, row);
-        } else {
-            compute(stage->kind, stage->layer, from, values,
-                    (int16_t *)(void *)(bytes + work));
-        }
+        compute(stage->kind, stage->layer, from, values,
+                (int16_t *)(void *)(bytes + work));
         break;
     }
 #if defined(WAV2SMALL_TRACE)
-    if (values != NULL) {
-        WAV2SMALL_TRACE((int)(stage - stages), row, values);
-    }
+    WAV2SMALL_TRACE((int)(stage - stages), row, values);
 #endif
 }
 
