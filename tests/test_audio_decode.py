@@ -44,9 +44,9 @@ def test_resampling_removes_what_16_khz_cannot_hold(tmp_path):
 
 
 def test_channels_are_averaged(tmp_path):
-    channels = np.stack([tone(1), -tone(1), np.full(16000, 0.3)], axis=1)
+    channels = np.stack([tone(1), -0.5 * tone(1), np.full(16000, 0.3)], axis=1)
     result = audio.load(write(tmp_path / "a.wav", channels, subtype="FLOAT"))
-    np.testing.assert_allclose(result, 0.1, atol=1e-6)
+    np.testing.assert_allclose(result, 0.1 + tone(1) / 6, atol=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,3 +141,31 @@ def test_beginning_is_that_of_the_segment(tmp_path):
     source = audio.Source(tmp_path / "a.wav", "a.wav", start=0.25, end=0.75)
     np.testing.assert_array_equal(audio.beginning(source, 0.1), signal[4000:5600])
     np.testing.assert_array_equal(audio.beginning(source, 9.0), signal[4000:12000])
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+@pytest.mark.parametrize("gain", [-1.0, -0.8])
+@pytest.mark.parametrize("seconds", [0.5, 65.0])
+def test_channels_that_cancel_each_other_are_no_silence(
+    tmp_path, offset, gain, seconds
+):
+    voice = tone(seconds, frequency=300)
+    path = write(tmp_path / "a.wav", np.stack([voice, gain * voice], 1) + offset)
+    with pytest.raises(AudioError, match=r"must not cancel .*a\.wav.* opposite phase"):
+        audio.load(path)
+    source = audio.Source(path, "a.wav")
+    with pytest.raises(AudioError, match="must not cancel"):
+        audio.beginning(source, 10.0)
+
+
+@pytest.mark.parametrize("channels", [2, 6, 64])
+def test_other_channels_are_averaged(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    noises = (0.1 * rng.normal(size=(16000, channels))).astype(np.float32)
+    half_there = noises.copy()
+    half_there[:, 1:] = 0
+    turned = np.repeat(noises[:, :1], channels, axis=1)
+    turned[:, 0] *= -0.5  # weaker: most of the others is left
+    for number, signal in enumerate((noises, half_there, turned, 0 * noises)):
+        path = write(tmp_path / f"{number}.wav", signal, subtype="FLOAT")
+        np.testing.assert_allclose(audio.load(path), signal.mean(1), atol=1e-6)

@@ -25,6 +25,10 @@ END_TOLERANCE = 0.1
 """Seconds by which a given end may lie behind the end of the audio,
 since decoders of lossy formats pad differently."""
 
+CANCELLED = 0.1
+"""Share of the power that independent channels would leave of their mean,
+below which channels cancel each other, in 0..1."""
+
 _READ_VALUES = 1 << 22
 """Most samples of all channels that one read asks for."""
 
@@ -38,7 +42,7 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """Decode a file in blocks.
 
-    Channels are averaged,
+    Channels are averaged, and refused if nothing is left of them then,
     other sampling rates are converted without a seam between blocks.
     At most a block is in memory,
     whatever length the header claims.
@@ -145,6 +149,7 @@ def _blocks(
         )
         if position:
             file.seek(position)
+        downmix = _Downmix(path, rate, file.channels)
         empty = True
         while position < last:
             wanted = min(size, last - position)
@@ -163,7 +168,7 @@ def _blocks(
                     f"samples must be finite and about -1..1: {one_line(path)}: they "
                     f"{what} before {position / rate:.3f} s: write the file again"
                 )
-            signal = samples[:, 0] if file.channels == 1 else samples.mean(axis=1)
+            signal = downmix.mix(samples, last_one=position >= last)
             if resampler:
                 signal = resampler.resample_chunk(signal.copy(), position >= last)
             if len(signal):
@@ -172,4 +177,53 @@ def _blocks(
         if empty:
             raise AudioError(
                 f"audio is shorter than one sample: {one_line(path)}: leave it out"
+            )
+
+
+class _Downmix:
+    """The mean of channels, and whether they leave anything of each other.
+
+    A microphone or a cable of the wrong polarity makes speech
+    of which the mean is silence.
+    """
+
+    def __init__(self, path: Path, rate: int, channels: int) -> None:
+        self._path, self._rate, self._channels = path, rate, channels
+        # number, sum and sum of squares of the mean and of each channel
+        self._count = 0
+        self._mean, self._each = np.zeros(2), np.zeros((2, channels))
+
+    def mix(self, samples: np.ndarray, *, last_one: bool) -> np.ndarray:
+        """Average the channels of a block.
+
+        Args:
+            samples: shape ``(time, channels)``
+            last_one: whether no other block comes
+
+        Raises:
+            AudioError: if the channels cancel each other from the beginning to here
+
+        """
+        if self._channels == 1:
+            return samples[:, 0]
+        signal: np.ndarray = samples.mean(axis=1)
+        for total, part in ((self._mean, signal), (self._each, samples)):
+            total[0] += part.sum(axis=0, dtype=np.float64)
+            total[1] += np.einsum("i...,i...->...", part, part, dtype=np.float64)
+        self._count += len(samples)
+        if last_one or self._count >= self._rate:  # less may be chance
+            self._check()
+        return signal
+
+    def _check(self) -> None:
+        left, power = (
+            float(np.mean(squares / self._count - (sums / self._count) ** 2))
+            for sums, squares in (self._mean, self._each)
+        )
+        # channels that have nothing in common leave one of their number
+        if power > 1e-10 and left * self._channels < CANCELLED * power:
+            raise AudioError(
+                f"channels must not cancel each other: {one_line(self._path)}: their "
+                f"mean has {abs(left) / power:.2%} of their power, as where one is in "
+                "opposite phase: invert it, or keep one channel"
             )
