@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 from ears import Ear
 
+import wav2small
 from wav2small.annotate import annotate
 from wav2small.cluster import Cluster
 from wav2small.config import AnnotateConfig
@@ -24,7 +26,10 @@ from wav2small.errors import InputError
 from wav2small.labels import LabelStore
 from wav2small.workers import Limits
 
-pytest.importorskip("distributed", reason="package distributed is missing")
+distributed = pytest.importorskip(
+    "distributed", reason="package distributed is missing"
+)
+dask = pytest.importorskip("dask")
 
 CONFIG = AnnotateConfig(shard_files=1)
 
@@ -32,20 +37,26 @@ CONFIG = AnnotateConfig(shard_files=1)
 class Machines:
     """A scheduler and workers, each a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *security: object) -> None:
         self.folder = folder
+        self.security = security
         self.workers: list[subprocess.Popen[bytes]] = []
         self._log = (folder / "dask.log").open("wb")
         file = folder / "scheduler.json"
         options = ("--port", "0", "--no-dashboard", "--scheduler-file", file)
-        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", *options)
+        host = "tls://127.0.0.1" if security else "127.0.0.1"
+        self.scheduler = self._start("dask_scheduler", "--host", host, *options)
         while not file.exists():
             assert self.scheduler.poll() is None
             time.sleep(0.05)
         self.address = json.loads(file.read_text())["address"]
 
-    def _start(self, what: str, *options: object) -> subprocess.Popen[bytes]:
-        paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    def _start(
+        self, what: str, *options: object, first: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        places = [*([str(first)] if first else []), str(Path(__file__).parent)]
+        paths = os.pathsep.join([*places, *sys.path])
+        options = *options, *self.security
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{what}", *map(str, options)],
             env={**os.environ, "PYTHONPATH": paths},
@@ -54,9 +65,12 @@ class Machines:
             stderr=self._log,
         )
 
-    def add(self) -> None:
+    def add(self, code: Path | None = None) -> None:
+        """Add a worker, of the code in another folder if one is given."""
         options = ("--no-nanny", "--no-dashboard", "--nthreads", 1)
-        self.workers.append(self._start("dask_worker", self.address, *options))
+        self.workers.append(
+            self._start("dask_worker", self.address, *options, first=code)
+        )
 
     def close(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -172,3 +186,104 @@ def test_what_a_table_says_goes_along(tmp_path, machines):
     )  # fmt: skip
     scores = LabelStore.open(tmp_path / "l").read().scores[:, 1:]
     np.testing.assert_allclose(scores, [ears.read(*row) for row in said], rtol=1e-6)
+
+
+# Machines of other code
+
+
+def other_code(folder: Path, old: str, new: str, file: str) -> Path:
+    """Copy this package, with a change in it."""
+    place = Path(wav2small.__file__).parent
+    shutil.copytree(place, folder / "wav2small", symlinks=False)
+    path = folder / "wav2small" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "match"),
+    [
+        ("__init__.py", '__version__ = "', '__version__ = "9', "wav2small 9.* instead"),
+        ("config.py", "min_seconds: float = 0.25", "min_seconds: float = 0.5",
+         "code [0-9a-f]{12} instead of"),
+        ("cluster.py", "def _differences(", "def _other_name(", "AttributeError"),
+    ],
+)  # fmt: skip
+def test_a_machine_of_other_code(tmp_path, machines, file, old, new, match):
+    machines.add(other_code(tmp_path / "other", old, new, file))
+    audio = corpus(tmp_path / "audio", 1)
+    with pytest.raises(InputError, match=rf"workers must .*{match}") as caught:
+        annotate([audio], tmp_path / "labels", Ear, engine=Cluster(machines.address))
+    assert "\n" not in str(caught.value)
+    assert "install" in str(caught.value)
+
+
+def test_a_machine_of_other_code_that_joins_late(tmp_path, machines):
+    code = other_code(tmp_path / "other", "Label on", "label on", "cluster.py")
+    audio = corpus(tmp_path / "audio", 12)
+    machines.add()
+
+    def progress(done, *_):
+        if done == 2 and len(machines.workers) == 1:
+            machines.add(code)
+            client = distributed.Client(machines.address, set_as_default=False)
+            with client:
+                client.wait_for_workers(2, timeout=60)
+            machines.workers[0].kill()  # the other one gets what it had
+
+    with pytest.raises(InputError, match=r"workers must have .* code .* instead of"):
+        annotate([audio], tmp_path / "labels", Ear, config=CONFIG,
+                 engine=Cluster(machines.address), progress=progress)  # fmt: skip
+
+
+def test_the_scheduler_is_lost(tmp_path, machines):
+    machines.add()
+    audio = corpus(tmp_path / "audio", 12)
+
+    def progress(done, *_):
+        if done == 2:
+            machines.scheduler.kill()
+
+    out = tmp_path / "labels"
+    with pytest.raises(InputError, match=r"scheduler must stay, .* --resume") as caught:
+        annotate([audio], out, Ear, config=CONFIG,
+                 engine=Cluster(machines.address), progress=progress)  # fmt: skip
+    assert "\n" not in str(caught.value)
+    assert annotate([audio], out, Ear(), config=CONFIG, resume=True).labelled == 12
+
+
+# Encrypted and with certificates
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
+def test_only_who_has_a_certificate_is_let_in(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+         "-subj", "/CN=dask", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    files = ("--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key)
+    machines = Machines(tmp_path, *files)
+    try:
+        assert machines.address.startswith("tls://")
+        machines.add()
+        audio = corpus(tmp_path / "audio", 2)
+        engine = Cluster(machines.address, patience_seconds=60)
+        with pytest.raises(InputError, match="scheduler must be reachable"):
+            annotate([audio], tmp_path / "labels", Ear, engine=engine)
+        settings = {
+            f"distributed.comm.tls.{name}": str(file)
+            for name, file in (
+                ("ca-file", certificate),
+                ("client.cert", certificate),
+                ("client.key", key),
+            )
+        }
+        with dask.config.set(settings):
+            report = annotate([audio], tmp_path / "labels", Ear, engine=engine)
+        assert report.labelled == 2
+    finally:
+        machines.close()

@@ -7,16 +7,24 @@ so that a crash costs a file and not a machine.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import platform
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from wav2small.export.base.errors import one_line
+
+from . import __version__
 from .config import AnnotateConfig
 from .engines import Crew, check_load, environment
-from .errors import InputError
+from .errors import InputError, ToolError
 from .labelling import Heard, Labelled, Shard
 from .teachers.base import Teacher, TeacherInfo
 from .workers import Limits, Load, Worker
@@ -25,13 +33,17 @@ ATTEMPTS = 3
 """How often a shard is handed out again that went down with its machines."""
 
 
+LOST_SECONDS = 10.0
+"""Time in seconds after which a scheduler that does not answer is lost."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Label on all workers of a Dask scheduler, those that join later as well.
 
     Each thread of a Dask worker runs one process with a teacher.
     The machines see the audio under the same paths
-    and have the same version of this package;
+    and have the same versions and code, which is compared before work is handed out;
     labels are written by this process alone.
     """
 
@@ -48,22 +60,13 @@ class Cluster:
     def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
         """Connect, and load the teacher on one machine to know what it is."""
         try:
-            import distributed
+            import distributed  # noqa: F401
         except ModuleNotFoundError as error:
             raise InputError(
                 f"package {error.name} is missing: pip install 'wav2small[scale]'"
             ) from error
         given = pickle.dumps((check_load(teacher), config, self.limits))
-        try:
-            client = distributed.Client(
-                self.scheduler, timeout=self.patience_seconds, set_as_default=False
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"scheduler must be reachable, got {self.scheduler}: "
-                f"{' '.join(str(error).split())}: start 'dask scheduler'"
-            ) from error
-        with client:
+        with self._connect() as client:
             try:
                 client.wait_for_workers(1, timeout=self.patience_seconds)
             except TimeoutError as error:
@@ -71,33 +74,104 @@ class Cluster:
                     f"scheduler must have a worker, {self.scheduler} has none: "
                     f"start 'dask worker {self.scheduler}' on each machine"
                 ) from error
-            info = client.submit(_info, given, pure=False).result()
+            wanted = identity(config)
             try:
-                yield _Machines(client, given, info)
+                with _lost(self.scheduler):
+                    _compare(client, given, wanted)
+                    info = client.submit(_info, given, wanted, pure=False).result()
+                yield _Machines(client, self.scheduler, given, wanted, info)
             finally:
                 with suppress(Exception):  # they may be gone
                     client.run(_close, wait=False)
 
+    def _connect(self) -> Any:
+        from distributed import Client
+
+        late = time.monotonic() + self.patience_seconds
+        # a client waits as long for a scheduler that is lost
+        seconds = min(LOST_SECONDS, self.patience_seconds)
+        while True:
+            try:
+                return Client(self.scheduler, timeout=seconds, set_as_default=False)
+            except (OSError, ValueError, TypeError) as error:  # without certificates
+                if isinstance(error, OSError) and time.monotonic() < late:
+                    continue
+                raise InputError(
+                    f"scheduler must be reachable, got {self.scheduler}: "
+                    f"{one_line(error)}: start 'dask scheduler'"
+                ) from error
+
+
+@contextmanager
+def _lost(scheduler: str) -> Iterator[None]:
+    """Say in a line what went wrong on the way to the machines or on one of them."""
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        yield
+    except (InputError, KilledWorker):
+        raise
+    except (CancelledError, OSError) as error:
+        raise ToolError(
+            f"scheduler must stay, {scheduler} is gone: start it and go on with "
+            "--resume"
+        ) from error
+    except Exception as error:  # what a machine of other code may raise
+        raise ToolError(
+            f"workers must label, one of {scheduler} failed: {type(error).__name__}: "
+            f"{one_line(error)}: install wav2small {__version__} on each machine"
+        ) from error
+
+
+def _compare(client: Any, given: bytes, wanted: Mapping[str, str]) -> None:
+    """Refuse machines that would label in another way."""
+    found = client.run(_differences, given, wanted, on_error="return")
+    for address, differences in sorted(found.items()):
+        if isinstance(differences, Exception):
+            raise differences
+        if differences:
+            raise _other(address, differences)
+
+
+def _other(where: str, differences: list[str]) -> InputError:
+    return InputError(
+        f"workers must have the versions and the code of this machine, got "
+        f"{', '.join(differences)}: {where}: install the same on each machine"
+    )
+
 
 class _Machines:
-    def __init__(self, client: Any, given: bytes, info: TeacherInfo) -> None:
+    def __init__(
+        self,
+        client: Any,
+        scheduler: str,
+        given: bytes,
+        wanted: Mapping[str, str],
+        info: TeacherInfo,
+    ) -> None:
         self._client = client
+        self._scheduler = scheduler
         self._given = given
+        self._wanted = wanted
         self.info = info
 
     def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
-        from distributed import CancelledError, KilledWorker, as_completed
+        from distributed import KilledWorker, as_completed
 
         waiting = as_completed(loop=self._client.loop)
         flight: dict[Any, tuple[Shard, int]] = {}
 
         def submit(shard: Shard, attempt: int) -> None:
-            future = self._client.submit(_label, self._given, shard, pure=False)
+            with _lost(self._scheduler):
+                future = self._client.submit(
+                    _label_shard, self._given, self._wanted, shard, pure=False
+                )
             flight[future.key] = shard, attempt
             waiting.add(future)
 
         def fill() -> None:
-            threads = sum(self._client.nthreads().values())
+            with _lost(self._scheduler):
+                threads = sum(self._client.nthreads().values())
             while len(flight) < 2 * max(1, threads) and (shard := next(shards, None)):
                 submit(shard, 1)
 
@@ -105,24 +179,63 @@ class _Machines:
         for future in waiting:
             shard, attempt = flight.pop(future.key)
             try:
-                labelled = future.result()
+                with _lost(self._scheduler):
+                    labelled = future.result()
             except KilledWorker as error:
                 if attempt == ATTEMPTS:
-                    raise InputError(
+                    raise ToolError(
                         f"cluster must keep its machines, shard {shard.number} went "
                         f"down with {attempt} times the workers that Dask allows: "
                         "check their memory"
                     ) from error
                 submit(shard, attempt + 1)
                 continue
-            except CancelledError as error:
-                raise InputError(
-                    f"scheduler must stay, {self._client.scheduler.address} is gone: "
-                    "start it and go on with --resume"
-                ) from error
             heard(labelled.number, labelled.seconds)
             yield labelled
             fill()
+
+
+# What is compared -------------------------------------------------------------
+
+PACKAGES = ("numpy", "soundfile", "soxr", "onnxruntime", "torch", "transformers")
+"""Packages on whose version a label may depend."""
+
+
+def identity(config: AnnotateConfig) -> dict[str, str]:
+    """Return all on which labels depend beside audio and teacher.
+
+    Versions are compared as far as both machines have a package,
+    without what follows a plus sign:
+    a machine without a GPU may hand out work.
+    """
+    code, root = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        if place.parts[0] not in ("cli", "export", "firmware_bench"):
+            code.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    settings = repr(sorted(asdict(config).items()))
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name).partition("+")[0]
+    return {
+        "wav2small": __version__,
+        "code": code.hexdigest()[:12],
+        "configuration": hashlib.sha256(settings.encode()).hexdigest()[:12],
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **versions,
+    }
+
+
+def _differences(given: bytes, wanted: Mapping[str, str]) -> list[str]:
+    """Return in what this machine differs from the one that hands out work."""
+    _, config, _ = pickle.loads(given)
+    mine = identity(config)
+    return [
+        f"{name} {mine[name]} instead of {wanted[name]}"
+        for name in wanted
+        if name in mine and mine[name] != wanted[name]
+    ]
 
 
 # On the machines --------------------------------------------------------------
@@ -133,7 +246,7 @@ _here: dict[int, tuple[bytes, Worker]] = {}
 _starting = threading.Lock()
 
 
-def _worker(given: bytes) -> Worker:
+def _worker(given: bytes, wanted: Mapping[str, str]) -> Worker:
     with _starting:
         mine = threading.get_ident()
         known = _here.get(mine)
@@ -143,6 +256,9 @@ def _worker(given: bytes) -> Worker:
             known[1].interrupt()
         from distributed import get_worker
 
+        # a machine may have joined when the others were compared already
+        if differences := _differences(given, wanted):
+            raise _other(get_worker().address, differences)
         load, config, limits = pickle.loads(given)
         threads = get_worker().state.nthreads
         shares = environment(len(_here) % threads, threads)
@@ -151,13 +267,14 @@ def _worker(given: bytes) -> Worker:
         return worker
 
 
-def _info(given: bytes) -> TeacherInfo:
-    return _worker(given).info()
+def _info(given: bytes, wanted: Mapping[str, str]) -> TeacherInfo:
+    return _worker(given, wanted).info()
 
 
-def _label(given: bytes, shard: Shard) -> Labelled:
+def _label_shard(given: bytes, wanted: Mapping[str, str], shard: Shard) -> Labelled:
+    # no earlier version has a function of this name, so none labels in its own way
     done: list[Labelled] = []
-    worker, shards = _worker(given), iter([shard])
+    worker, shards = _worker(given, wanted), iter([shard])
     worker.run(lambda: next(shards, None), done.append)
     return done[0]
 
