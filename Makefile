@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test lint models checksums bench interop bench-firmware clean
+.PHONY: help install demo test test-quick lint models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,8 +34,14 @@ install: .venv/installed  ## Make the environment in .venv
 demo: install  ## Run the main job on bundled audio with the bundled teacher
 	$(BIN)/wav2small demo --out runs/demo
 
+# Bytecode is kept whatever the environment says: the tests start hundreds of processes.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile tests
+
 test: install  ## Run the tests (WAV2SMALL_DATA: folder of real speech, optional)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(PYTEST)
+
+test-quick: install  ## Run the tests but the slow ones and those in emulators
+	$(PYTEST) -m 'not slow and not emulator'
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .

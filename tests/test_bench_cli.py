@@ -24,6 +24,8 @@ from test_bench_toolchain import compiler_cache  # noqa: E402
 
 __all__ = ["compiler_cache"]
 
+pytestmark = pytest.mark.emulator
+
 MODEL = "wav2small-rt-mini"
 DEMO = resources.files("wav2small") / "assets" / "demo"
 SCHEMA = json.loads(

@@ -27,6 +27,8 @@ from test_bench_toolchain import CODE, cache, compiler_cache, write  # noqa: E40
 
 __all__ = ["cache", "compiler_cache"]
 
+pytestmark = pytest.mark.emulator
+
 # the others have tests of their own
 CORES = tuple(core for core in ARCHITECTURES if core not in BOARDS)
 # what is counted is written down: 2 * count + 3 instructions for a push

@@ -22,6 +22,8 @@ from test_bench_toolchain import cache, compiler_cache  # noqa: E402
 
 __all__ = ["cache", "compiler_cache"]
 
+pytestmark = pytest.mark.emulator
+
 
 def small() -> IntegerGraph:
     builder = Builder(3)

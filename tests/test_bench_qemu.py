@@ -34,6 +34,8 @@ from test_bench_toolchain import (  # noqa: E402
 
 __all__ = ["cache", "compiler_cache"]
 
+pytestmark = pytest.mark.emulator
+
 CORE = "cortex-m55"
 
 emulated = pytest.mark.skipif(

@@ -23,11 +23,14 @@ from wav2small.export.quantise.quantize import QuantConfig, quantize
 EMULATOR = "qemu-x86_64"
 PROCESSOR = "Haswell"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which(EMULATOR) is None or platform.machine() not in ("x86_64", "AMD64"),
-    reason=f"{EMULATOR} is not installed (apt-get install qemu-user): "
-    "no processor without VNNI is emulated",
-)
+pytestmark = [
+    pytest.mark.emulator,
+    pytest.mark.skipif(
+        shutil.which(EMULATOR) is None or platform.machine() not in ("x86_64", "AMD64"),
+        reason=f"{EMULATOR} is not installed (apt-get install qemu-user): "
+        "no processor without VNNI is emulated",
+    ),
+]
 
 PROGRAM = """
 import sys

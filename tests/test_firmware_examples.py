@@ -27,6 +27,8 @@ from wav2small.firmware_bench import toolchain
 from wav2small.firmware_bench.liveness import lower_bound
 from wav2small.models import find_onnx
 
+pytestmark = pytest.mark.emulator
+
 GCC = shutil.which("gcc")
 with_gcc = pytest.mark.skipif(GCC is None, reason="no gcc: nothing is built with it")
 MINI = find_onnx("wav2small-rt-mini")
