@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_1(budget, end):
         (BenchToolError("x must be y, got z"), 3),
         (IsADirectoryError(21, "Is a directory", "out"), 2),
         (OSError(28, "No space left on device", "out"), 3),
-        (ZeroDivisionError("a bug"), 3),
+        (ZeroDivisionError("a bug"), 70),
         (KeyboardInterrupt(), 130),
         (BrokenPipeError(32, "Broken pipe"), 141),
     ],
@@ -109,7 +109,7 @@ def test_errors(error, code, end, monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     got, said = end("bench", "wav2small-rt-mini")
     assert got == code
-    assert ("Traceback" in said) is isinstance(error, ZeroDivisionError)
+    assert "Traceback" not in said
 
 
 def test_a_missing_package_is_3(end, monkeypatch):
