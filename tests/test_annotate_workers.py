@@ -19,7 +19,7 @@ import soundfile
 import torch
 from ears import Ear
 
-from wav2small import engines
+from wav2small import engines, workers
 from wav2small.annotate import annotate
 from wav2small.config import AnnotateConfig
 from wav2small.engines import Processes, environment
@@ -444,3 +444,19 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="labels must be a folder that can be written"):
         annotate([tmp_path / "audio"], tmp_path / "file/labels", Ear())
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_teacher_that_dies_on_each_file_ends_the_run(tmp_path, monkeypatch, others):
+    monkeypatch.setattr(workers, "FAILURES", 3)
+    (tmp_path / "audio").mkdir()
+    audio = corpus(tmp_path / "audio", others)
+    for item in range(2 if others else 4):
+        soundfile.write(audio / f"9{item}.wav", np.full(8000, ears.EVIL), 16000)
+    words = {"config": CONFIG, "engine": Processes(1, Limits(seconds=60))}
+    if others:
+        report = annotate([audio], tmp_path / "l", ears.mortal, **words)
+        assert (report.labelled, len(report.errors)) == (1, 2)
+        return
+    with pytest.raises(InputError, match=r"must score .* crashed .* on 3 files in a"):
+        annotate([audio], tmp_path / "l", ears.mortal, **words)

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from . import audio
 from .config import AnnotateConfig
 from .errors import InputError
-from .labelling import Care, Heard, Labelled, Labeller, Shard, Task
+from .labelling import FAILURES, Care, Heard, Labelled, Labeller, Shard, Task
 from .teachers.base import Teacher, TeacherInfo, move
 
 IDLE_SECONDS = 60.0
@@ -116,6 +116,7 @@ class Worker:
         self._closed = False
         self._last: tuple[str, list[str]] = "", []
         self._info: TeacherInfo | None = None
+        self._killed = 0
 
     def info(self) -> TeacherInfo:
         """Return what the teacher is, as the process says.
@@ -203,6 +204,8 @@ class Worker:
                             f"it {death.reason}: leave it out or encode it again"
                         )
                         care = Care.serial
+                        if doing == "score":
+                            self._blame(death)
                 else:
                     unexplained += 1
                     if unexplained == STARTS:
@@ -211,6 +214,15 @@ class Worker:
                             f"{death.reason} before it touched a file: check memory "
                             "and teacher"
                         ) from death
+
+    def _blame(self, death: _Death) -> None:
+        """End where one file after the other kills the teacher."""
+        self._killed += 1
+        if self._killed == FAILURES:
+            raise InputError(
+                f"teacher must score signals, it {death.reason} on {FAILURES} files "
+                "in a row: check its weights, the memory and --timeout"
+            ) from death
 
     def _start(self) -> None:
         self._kill()
@@ -273,6 +285,7 @@ class Worker:
             if kind == "doing":
                 self._last = content
             elif kind == "heard":
+                self._killed = 0
                 heard(*content)
             elif kind == "failed":
                 self._kill()
