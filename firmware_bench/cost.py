@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
+
+from wav2small.export.integer.operators import TRAITS
+from wav2small.export.integer.operators.base import Shape
 
 from .front_end import find_transforms
 from .graph import Graph, TensorType
@@ -79,62 +83,49 @@ class Cost:
         return self.integer_macs + self.float_macs
 
 
-_Count = Callable[[list[TensorType], TensorType, dict[str, object]], int]
-"""From types of inputs and output and the attributes to the number."""
+_Count = Callable[[Sequence[Shape], Shape, Mapping[str, Any]], int]
+"""From shapes of inputs and output and the attributes to the number."""
 
 
-def _convolution(weight: int) -> _Count:
-    # (outputs, inputs / groups, *kernel)
-    return lambda inputs, output, _: (
-        output.elements * math.prod(inputs[weight].shape[1:])
-    )
-
-
-def _product(left: int) -> _Count:
-    return lambda inputs, output, _: output.elements * inputs[left].shape[-1]
-
-
-def _gemm(
-    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
-) -> int:
-    return output.elements * inputs[0].shape[0 if attributes.get("transA") else 1]
+def _quantised(kind: str) -> _Count:
+    """Count of an operator whose second input stands behind scales."""
+    return lambda inputs, output, a: _KNOWN[kind]([inputs[0], *inputs[3:]], output, a)
 
 
 def _transposed_convolution(
-    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
+    inputs: Sequence[Shape], output: Shape, attributes: Mapping[str, Any]
 ) -> int:
-    return inputs[0].elements * math.prod(inputs[1].shape[1:])
+    return math.prod(inputs[0]) * math.prod(inputs[1][1:])
 
 
 def _recurrent(
-    inputs: list[TensorType], output: TensorType, attributes: dict[str, object]
+    inputs: Sequence[Shape], output: Shape, attributes: Mapping[str, Any]
 ) -> int:
     # Time and batch stand in either order; weights are (directions, gates, columns).
-    steps = math.prod(inputs[0].shape[:2])
-    return steps * (inputs[1].elements + inputs[2].elements)
+    steps = math.prod(inputs[0][:2])
+    return steps * (math.prod(inputs[1]) + math.prod(inputs[2]))
 
 
-_COUNTS: dict[str, _Count] = {
-    "Conv": _convolution(1),
-    "ConvInteger": _convolution(1),
+_KNOWN: dict[str, _Count] = {
+    name: traits.macs for name, traits in TRAITS.items() if traits.macs is not None
+}
+_COUNTS: dict[str, _Count] = _KNOWN | {
+    "ConvInteger": _KNOWN["Conv"],
     "ConvTranspose": _transposed_convolution,
     "GRU": _recurrent,
-    "Gemm": _gemm,
     "LSTM": _recurrent,
-    "MatMul": _product(0),
-    "MatMulInteger": _product(0),
-    "QLinearConv": _convolution(3),
-    "QLinearMatMul": _product(0),
+    "MatMulInteger": _KNOWN["MatMul"],
+    "QLinearConv": _quantised("Conv"),
+    "QLinearMatMul": _quantised("MatMul"),
     "RNN": _recurrent,
 }
 
-_WITHOUT = ELEMENTWISE | {
+_WITHOUT = (ELEMENTWISE | set(TRAITS) - set(_KNOWN)) | {
     "And",
     "ArgMax",
     "ArgMin",
     "AveragePool",
     "Compress",
-    "Concat",
     "ConstantOfShape",
     "CumSum",
     "DepthToSpace",
@@ -144,7 +135,6 @@ _WITHOUT = ELEMENTWISE | {
     "Gather",
     "GatherElements",
     "GatherND",
-    "GlobalAveragePool",
     "GlobalMaxPool",
     "Greater",
     "GreaterOrEqual",
@@ -155,7 +145,6 @@ _WITHOUT = ELEMENTWISE | {
     "Less",
     "LessOrEqual",
     "LpNormalization",
-    "MaxPool",
     "Mean",
     "Not",
     "Or",
@@ -163,21 +152,17 @@ _WITHOUT = ELEMENTWISE | {
     "ReduceL1",
     "ReduceL2",
     "ReduceMax",
-    "ReduceMean",
     "ReduceMin",
     "ReduceProd",
-    "ReduceSum",
     "ReduceSumSquare",
     "Resize",
     "ReverseSequence",
     "ScatterElements",
     "ScatterND",
-    "Slice",
     "SpaceToDepth",
     "Split",
     "Tile",
     "TopK",
-    "Transpose",
     "Trilu",
     "Xor",
 }
@@ -250,9 +235,8 @@ def _macs(operation: Operation, program: Program) -> int | None:
     if node.op_type not in _COUNTS or node.domain not in ("", "ai.onnx"):
         return None
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    inputs = [
-        program.tensors.get(name, TensorType((), "float32")) for name in node.input
-    ]
+    nothing = TensorType((), "float32")
+    inputs = [program.tensors.get(name, nothing).shape for name in node.input]
     # What it computes, before a view on the way to the buffer changed the shape.
-    output = program.tensors[next(name for name in node.output if name)]
+    output = program.tensors[next(name for name in node.output if name)].shape
     return _COUNTS[node.op_type](inputs, output, attributes)

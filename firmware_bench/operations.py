@@ -26,17 +26,16 @@ import onnx
 from onnx import NodeProto, numpy_helper
 
 from wav2small.export.base.errors import BenchError
+from wav2small.export.integer.operators import TRAITS
 
 from .graph import Graph, TensorType
 
 ELEMENTWISE = frozenset(
     {
         "Abs",
-        "Add",
         "BatchNormalization",
         "Cast",
         "Ceil",
-        "Clip",
         "Cos",
         "DequantizeLinear",
         "Div",
@@ -45,34 +44,26 @@ ELEMENTWISE = frozenset(
         "Exp",
         "Floor",
         "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "LeakyRelu",
         "Log",
         "LogSoftmax",
         "Max",
         "Min",
-        "Mul",
         "Neg",
         "PRelu",
         "Pow",
         "QuantizeLinear",
         "Reciprocal",
-        "Relu",
         "Round",
         "Selu",
-        "Sigmoid",
         "Sign",
         "Sin",
-        "Softmax",
         "Softplus",
         "Sqrt",
         "Sub",
         "Sum",
-        "Tanh",
         "Where",
     }
-)
+) | {name for name, traits in TRAITS.items() if traits.in_place}
 """Operators that may write over an input of the same size.
 
 Softmax is among them:

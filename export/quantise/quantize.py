@@ -31,51 +31,42 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from ..base.errors import ExportError
+from ..integer.operators import TRAITS
 from ..model import topology
 from ..model.compact import compact, convert_opset, expand_constants
 from ..model.topology import Topology
 from .calibrate import activation_ranges
 from .padding import pad_channels
 
-_LINEAR = {"Conv", "Gemm", "MatMul"}
-_MOVES = {
-    "Flatten",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-}
+
+def _with_role(role: str) -> set[str]:
+    return {name for name, traits in TRAITS.items() if traits.role == role}
+
+
+_LINEAR = _with_role("layer")
+_MOVES = {"Identity"} | _with_role("moves")
 """Operators that only pick values: same scale before and after."""
-_RECTIFIERS = {"Clip", "Relu"}
-_MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean"}
-_POINTWISE = {"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid", "Tanh"}
-_FLOAT = {
+_RECTIFIERS = _with_role("rectifies")
+_MEANS = {"AveragePool"} | _with_role("averages")
+_POINTWISE = _with_role("pointwise")
+_FLOAT = _with_role("float") | {
     "Abs",
     "BatchNormalization",
     "Cast",
-    "Concat",
     "Div",
     "Exp",
     "Log",
     "Max",
     "Min",
-    "Mul",
     "Neg",
     "Pad",
     "Pow",
     "ReduceMax",
-    "ReduceSum",
-    "Shape",
-    "Slice",
-    "Softmax",
     "Sqrt",
     "Sub",
 }
-SUPPORTED = sorted(
-    _LINEAR | _MOVES | _RECTIFIERS | _MEANS | _POINTWISE | _FLOAT | {"Add"}
-)
+"""Operators that stay as they are; those without integers are the front end's."""
+SUPPORTED = sorted(_LINEAR | _MOVES | _RECTIFIERS | _MEANS | _POINTWISE | _FLOAT)
 """Operators that a model may consist of."""
 
 _LOW, _HIGH = -128, 127

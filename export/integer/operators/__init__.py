@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .base import Operator
+from .base import Operator, Traits
 
 
 def _all_kinds() -> tuple[type[Operator], ...]:
@@ -34,6 +34,11 @@ def _all_kinds() -> tuple[type[Operator], ...]:
 
 KINDS = _all_kinds()
 """All integer operators."""
+
+TRAITS: dict[str, Traits] = {
+    name: traits for kind in KINDS for name, traits in kind.TRAITS.items()
+}
+"""What is to be known of each ONNX operator that is read."""
 
 READERS: dict[str, tuple[type[Operator], ...]] = {
     name: tuple(kind for kind in KINDS if name in kind.ONNX)

@@ -12,17 +12,23 @@ Its C stands in a file of ``c99/fragments`` with the name of its kernel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from ..scales import Scales
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+Shape = tuple[int, ...]
+Shapes = Sequence[Shape]
 
 
 class Window(NamedTuple):
@@ -47,6 +53,30 @@ class Window(NamedTuple):
     """Integer that fills the border."""
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What the rest of the export and the bench have to know of an ONNX operator."""
+
+    role: Literal["layer", "moves", "rectifies", "averages", "pointwise", "float"]
+    """How it is quantised:
+    a ``layer`` has weights,
+    what ``moves`` only picks values, so that the scale stays,
+    what ``rectifies`` may become part of the range of what is before it,
+    what ``averages`` or is ``pointwise`` can read 8 bits where others need more,
+    and ``float`` is left as it is."""
+
+    torch: Callable[..., Any]
+    """The same on torch tensors, differentiable:
+    gets the node's attributes and its inputs, None for one that is left out."""
+
+    macs: Callable[[Shapes, Shape, Mapping[str, Any]], int] | None = None
+    """Multiply-accumulates by the shapes of inputs and output and the attributes;
+    None if it has none."""
+
+    in_place: bool = False
+    """Whether it may write over an input of the same size."""
+
+
 class Sums(Protocol):
     """What a pooling over time keeps of the rows that have passed."""
 
@@ -66,6 +96,9 @@ class Operator(ABC):
 
     ONNX: ClassVar[tuple[str, ...]] = ()
     """ONNX operators that :meth:`read` looks at."""
+
+    TRAITS: ClassVar[Mapping[str, Traits]] = {}
+    """Traits of each of them, unless another operator states them."""
 
     MOST_ROWS: ClassVar[int | None] = None
     """Rows that a pooling over time can add up, None if any number."""
@@ -157,3 +190,28 @@ class Operator(ABC):
 
         """
         lowering.fail("which has none")
+
+
+def padded(a: Mapping[str, Any], x: Tensor, value: float) -> Tensor:
+    """Torch tensor with the border that the attribute ``pads`` asks for.
+
+    Args:
+        a: attributes
+        x: map whose last axes have a border
+        value: what fills it
+
+    """
+    from torch.nn import functional
+
+    pads = a.get("pads", [])
+    half = len(pads) // 2
+    pairs = [(pads[axis], pads[axis + half]) for axis in reversed(range(half))]
+    flat = [side for pair in pairs for side in pair]
+    return functional.pad(x, flat, value=value) if any(flat) else x
+
+
+def reduction_axes(a: Mapping[str, Any], axes: Tensor | None) -> list[int] | None:
+    """Axes of a reduction: an attribute or, in later opsets, an input."""
+    if "axes" in a:
+        return list(a["axes"])
+    return None if axes is None else axes.tolist()

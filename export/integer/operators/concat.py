@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..rescale import shift_right
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+def _concatenate(a: Mapping[str, Any], *parts: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat(parts, dim=a["axis"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +31,9 @@ class Concat(Operator):
     """Tensors one after the other along an axis."""
 
     ONNX = ("Concat",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Concat": Traits("float", _concatenate),
+    }
 
     axis: int
     """That axis."""

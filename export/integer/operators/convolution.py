@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ...base.errors import ExportError
 from ..scales import Scales, exact_float
 from ._layer import Layer, finish_numbers, lower_dense, read_layer, read_weight
-from .base import Operator, Window
+from .base import Operator, Shape, Shapes, Traits, Window, padded
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, Number, View
     from ..reading import Reading
+
+
+def _convolve(
+    a: Mapping[str, Any], x: Tensor, w: Tensor, b: Tensor | None = None
+) -> Tensor:
+    from torch.nn import functional
+
+    function = {1: functional.conv1d, 2: functional.conv2d}[w.ndim - 2]
+    return function(
+        padded(a, x, 0.0),
+        w,
+        b,
+        stride=a.get("strides", 1),
+        dilation=a.get("dilations", 1),
+        groups=a.get("group", 1),
+    )
+
+
+def _macs(inputs: Shapes, output: Shape, a: Mapping[str, Any]) -> int:
+    # (outputs, inputs / groups, *kernel)
+    return math.prod(output) * math.prod(inputs[1][1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +50,9 @@ class Convolution(Layer):
     """
 
     ONNX = ("Conv",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Conv": Traits("layer", _convolve, _macs),
+    }
 
     strides: tuple[int, int]
     """Steps in both axes."""

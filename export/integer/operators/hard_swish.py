@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..rescale import Rescale
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+def _hard_swish(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    return functional.hardswish(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +30,9 @@ class HardSwish(Operator):
     """``x * clip(x + 3, 0, 6) / 6`` of an int32 tensor."""
 
     ONNX = ("HardSwish",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "HardSwish": Traits("pointwise", _hard_swish, in_place=True),
+    }
 
     rescale: Rescale
     """From the step of ``x * clip(x + 3, 0, 6)`` to the output's."""

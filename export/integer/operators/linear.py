@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..scales import Scales, exact_float
 from ._layer import Layer, lower_dense, read_layer, read_weight
-from .base import Operator
+from .base import Operator, Shape, Shapes, Traits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, Number, View
     from ..reading import Reading
+
+
+def _gemm(
+    a: Mapping[str, Any], x: Tensor, w: Tensor, b: Tensor | None = None
+) -> Tensor:
+    x = x.t() if a.get("transA") else x
+    w = w.t() if a.get("transB") else w
+    y = a.get("alpha", 1.0) * (x @ w)
+    return y if b is None else y + a.get("beta", 1.0) * b
+
+
+def _gemm_macs(inputs: Shapes, output: Shape, a: Mapping[str, Any]) -> int:
+    return math.prod(output) * inputs[0][0 if a.get("transA") else 1]
+
+
+def _product_macs(inputs: Shapes, output: Shape, a: Mapping[str, Any]) -> int:
+    return math.prod(output) * inputs[0][-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +45,10 @@ class Linear(Layer):
     """
 
     ONNX = ("Gemm", "MatMul")
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Gemm": Traits("layer", _gemm, _gemm_macs),
+        "MatMul": Traits("layer", lambda a, x, y: x @ y, _product_macs),
+    }
 
     @classmethod
     def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:

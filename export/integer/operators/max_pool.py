@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ...base.errors import ExportError
 from ..scales import Scales
-from .base import Operator, Window
+from .base import Operator, Traits, Window, padded
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
 
@@ -20,11 +23,21 @@ _LOWEST = -128
 """Border, which never wins."""
 
 
+def _max_pool(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    x = padded(a, x, -math.inf)
+    return functional.max_pool2d(x, a["kernel_shape"], a.get("strides", 1))
+
+
 @dataclass(frozen=True, eq=False)
 class MaxPool(Operator):
     """Maximum over a window; the border never wins."""
 
     ONNX = ("MaxPool",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "MaxPool": Traits("moves", _max_pool),
+    }
 
     kernel: tuple[int, int]
     """Height and width of the window."""

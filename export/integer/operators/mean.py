@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..rescale import Rescale
 from ..scales import Scales
-from .base import Operator, Sums
+from .base import Operator, Sums, Traits, reduction_axes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+def _mean(a: Mapping[str, Any], x: Tensor, axes: Tensor | None = None) -> Tensor:
+    dim = reduction_axes(a, axes)
+    dim = list(range(x.ndim)) if dim is None else dim
+    return x.mean(dim=dim, keepdim=bool(a.get("keepdims", 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +31,12 @@ class Mean(Operator):
     """Mean over axes."""
 
     ONNX = ("GlobalAveragePool", "ReduceMean")
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "GlobalAveragePool": Traits(
+            "averages", lambda a, x: x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)
+        ),
+        "ReduceMean": Traits("averages", _mean),
+    }
 
     axes: tuple[int, ...]
     """Axes that the mean is taken over, ascending."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..rescale import Rescale
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
     from ...c99.lowering import Lowering, View
@@ -23,6 +23,9 @@ class Product(Operator):
     """Element-wise product of two tensors."""
 
     ONNX = ("Mul",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Mul": Traits("float", lambda a, x, y: x * y, in_place=True),
+    }
 
     shifts: tuple[int, int]
     """Bits that each input is shifted right by first."""

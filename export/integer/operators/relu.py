@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
     from ...c99.lowering import Lowering, View
@@ -21,6 +21,9 @@ class Relu(Operator):
     """Maximum of 0 and an int32 tensor; the scale stays."""
 
     ONNX = ("Relu",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Relu": Traits("rectifies", lambda a, x: x.relu(), in_place=True),
+    }
 
     @classmethod
     def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:

@@ -3,18 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits, reduction_axes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+def _flatten(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    return x.reshape(math.prod(x.shape[: a.get("axis", 1)]), -1)
+
+
+def _reshape(a: Mapping[str, Any], x: Tensor, shape: Tensor) -> Tensor:
+    sizes = [
+        x.shape[axis] if size == 0 else size for axis, size in enumerate(shape.tolist())
+    ]
+    if sizes and sizes[0] == 1 and x.shape[0] != 1:  # written for one signal
+        sizes[0] = x.shape[0]
+    return x.reshape(sizes)
+
+
+def _shape(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    import torch
+
+    return torch.tensor(x.shape[a.get("start", 0) : a.get("end")])
+
+
+def _slice(
+    a: Mapping[str, Any],
+    x: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    axes: Tensor | None = None,
+    steps: Tensor | None = None,
+) -> Tensor:
+    index = [slice(None)] * x.ndim
+    chosen = range(len(starts)) if axes is None else axes.tolist()
+    by = [1] * len(starts) if steps is None else steps.tolist()
+    for axis, start, end, step in zip(
+        chosen, starts.tolist(), ends.tolist(), by, strict=True
+    ):
+        index[axis] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+def _squeeze(a: Mapping[str, Any], x: Tensor, axes: Tensor | None = None) -> Tensor:
+    chosen = reduction_axes(a, axes)
+    return x.squeeze() if chosen is None else x.squeeze(tuple(chosen))
+
+
+def _unsqueeze(a: Mapping[str, Any], x: Tensor, axes: Tensor | None = None) -> Tensor:
+    chosen = reduction_axes(a, axes) or []
+    rank = x.ndim + len(chosen)
+    for axis in sorted(axis % rank for axis in chosen):
+        x = x.unsqueeze(axis)
+    return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +82,14 @@ class Reshape(Operator):
         "Squeeze",
         "Unsqueeze",
     )
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Flatten": Traits("moves", _flatten),
+        "Reshape": Traits("moves", _reshape),
+        "Shape": Traits("float", _shape),
+        "Slice": Traits("float", _slice),
+        "Squeeze": Traits("moves", _squeeze),
+        "Unsqueeze": Traits("moves", _unsqueeze),
+    }
 
     shape: tuple[int, ...]
     """New shape; 0 keeps the length of the axis, -1 takes what is left."""

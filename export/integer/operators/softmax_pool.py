@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -14,9 +14,11 @@ from ...base.errors import ExportError
 from ..rescale import Rescale, shift_right
 from ..scales import Scales
 from ..tensor import Tensor
-from .base import Operator, Sums
+from .base import Operator, Sums, Traits, reduction_axes
 
 if TYPE_CHECKING:
+    import torch
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
 
@@ -31,6 +33,14 @@ _LARGEST_SCORE_STEP = 2.0**-8
 
 _MOST_SCORE = 11000.0
 """Largest score whose distance to another one, as a logarithm, has 32 bits."""
+
+
+def _sum(
+    a: Mapping[str, Any], x: torch.Tensor, axes: torch.Tensor | None = None
+) -> torch.Tensor:
+    dim = reduction_axes(a, axes)
+    dim = list(range(x.ndim)) if dim is None else dim
+    return x.sum(dim=dim, keepdim=bool(a.get("keepdims", 1)))
 
 
 class _Begun(NamedTuple):
@@ -51,6 +61,12 @@ class SoftmaxPool(Operator):
     """Mean of the first input weighted by the softmax of the second."""
 
     ONNX = ("Mul", "ReduceSum", "Softmax")
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "ReduceSum": Traits("float", _sum),
+        "Softmax": Traits(
+            "float", lambda a, x: x.softmax(dim=a.get("axis", -1)), in_place=True
+        ),
+    }
 
     MOST_ROWS = MOST_FRAMES
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..rescale import shift_right
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
     from ...c99.lowering import Lowering, View
@@ -23,6 +23,9 @@ class Sum(Operator):
     """Sum of two tensors; both are rescaled and the sum is rounded once."""
 
     ONNX = ("Add",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Add": Traits("float", lambda a, x, y: x + y, in_place=True),
+    }
 
     multipliers: tuple[int, int]
     """Factor of each input over ``2 ** shift``."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
 
@@ -29,11 +31,37 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
 }
 
 
+def _clip(
+    a: Mapping[str, Any],
+    x: Tensor,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
+) -> Tensor:
+    return x if low is None and high is None else x.clamp(low, high)
+
+
+def _hard_sigmoid(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    return (a.get("alpha", 0.2) * x + a.get("beta", 0.5)).clamp(0, 1)
+
+
+def _leaky_relu(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    return functional.leaky_relu(x, a.get("alpha", 0.01))
+
+
 @dataclass(frozen=True, eq=False)
 class Table(Operator):
     """Function of one int8 number."""
 
     ONNX = tuple(_FUNCTIONS)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Clip": Traits("rectifies", _clip, in_place=True),
+        "HardSigmoid": Traits("pointwise", _hard_sigmoid, in_place=True),
+        "LeakyRelu": Traits("pointwise", _leaky_relu, in_place=True),
+        "Sigmoid": Traits("pointwise", lambda a, x: x.sigmoid(), in_place=True),
+        "Tanh": Traits("pointwise", lambda a, x: x.tanh(), in_place=True),
+    }
 
     table: np.ndarray
     """Output for each of -128..127, int32."""

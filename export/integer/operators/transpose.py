@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..scales import Scales
-from .base import Operator
+from .base import Operator, Traits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
+
+
+def _permute(a: Mapping[str, Any], x: Tensor) -> Tensor:
+    return x.permute(a.get("perm", tuple(range(x.ndim))[::-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +28,9 @@ class Transpose(Operator):
     """Change of the order of axes."""
 
     ONNX = ("Transpose",)
+    TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "Transpose": Traits("moves", _permute),
+    }
 
     axes: tuple[int, ...]
     """Axis of the input for each axis of the output."""
