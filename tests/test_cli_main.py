@@ -11,7 +11,7 @@ import pytest
 from recordings import tone, write
 
 import wav2small.cli.main  # noqa: F401  (the package has a function of this name)
-from wav2small.errors import LeftOutWarning
+from wav2small.errors import InputError, LeftOutWarning
 
 main = sys.modules["wav2small.cli.main"]
 Run = Callable[..., tuple[int, str, str]]
@@ -66,6 +66,16 @@ def test_what_the_machine_lacks_is_no_bug(ended_by, error, match) -> None:
     assert code != main.BUG
     assert match in err
     assert err.count("\n") == 1
+
+
+def test_an_error_is_no_page(ended_by) -> None:
+    code, err = ended_by(
+        InputError(f"name must be short, got {'x' * 9999}: shorten it")
+    )
+    assert code == 2
+    assert err.startswith("error: name must be short, got xxx")
+    assert err.endswith("xxx: shorten it\n")
+    assert len(err) < 1100
 
 
 def test_a_report_where_a_folder_is(tmp_path: Path, run: Run) -> None:

@@ -105,7 +105,9 @@ def read_parquet(
             if not batches:
                 return schema.empty_table()
             return pyarrow.Table.from_batches(batches).select(wanted).cast(schema)
-    except (pyarrow.ArrowException, OverflowError) as error:
+    except (pyarrow.ArrowException, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
         raise ValueError(" ".join(str(error).split())) from error
 
 
@@ -125,7 +127,9 @@ def read_footer(path: Path) -> pyarrow.parquet.FileMetaData:
             footer = pyarrow.parquet.read_metadata(raw)
             _check_size(footer)
             return footer
-    except (pyarrow.ArrowException, OverflowError) as error:
+    except (pyarrow.ArrowException, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
         raise ValueError(" ".join(str(error).split())) from error
 
 

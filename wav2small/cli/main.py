@@ -28,6 +28,9 @@ from .terminal import extra, say, speak_any_language
 BUG = 70
 """Exit code of a bug, as ``EX_SOFTWARE`` of BSD."""
 
+MOST_LETTERS = 1000
+"""Longest line of an error."""
+
 TRACEBACK = "WAV2SMALL_TRACEBACK"
 """Variable of the environment that lets a bug show its traceback."""
 
@@ -104,7 +107,10 @@ def _run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
         sys.exit(141)
     except InputError as error:
-        say(f"error: {' '.join(str(error).split())}")
+        text = " ".join(str(error).split())
+        if len(text) > MOST_LETTERS:  # a cell of a table may have any length
+            text = f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
+        say(f"error: {text}")
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder where a file is to be
         # of a rename the second is what the user knows
