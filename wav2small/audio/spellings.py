@@ -61,12 +61,9 @@ def canonical(column: str, text: str) -> str:
         return gender_name(text)
     if column == "speaker":
         # a column of numbers with a gap is read as floating point by many tools
-        return re.sub(r"(\d)\.0+", r"\1", text) if _is_number(text) else text
+        number = re.fullmatch(r"(\d+)\.0+", text) if text.endswith("0") else None
+        return number[1] if number else text
     return text.lower()
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\d+\.0+", text) is not None
 
 
 @functools.lru_cache(4096)
