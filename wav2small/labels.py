@@ -169,8 +169,7 @@ class LabelStore:
             text = read_text(path)
             manifest = parse_json(text)
             version, _ = manifest["format"], manifest["teacher"]["revision"]
-            stated = {key: manifest[key] for key in manifest if key != "sha256"}
-            if version == FORMAT and text != _manifest_text(stated):
+            if version == FORMAT and text != _manifest_text(manifest):
                 raise ValueError("its checksum is another")
         except OSError as error:
             raise InputError(
@@ -179,15 +178,15 @@ class LabelStore:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"label manifest is damaged: {path}: copy the labels again, or "
-                "annotate with --overwrite"
+                f"label manifest is damaged, or of an earlier version: {path}: "
+                "copy the labels again, or delete the folder and annotate anew"
             ) from error
         if version != FORMAT:
             raise InputError(
                 f"labels must be of format {FORMAT}, got {version}: {folder}: "
                 "update wav2small"
             )
-        return cls(Path(folder), stated)
+        return cls(Path(folder), manifest)
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         with atomic_write(self.folder / "manifest.json") as file:
@@ -575,9 +574,10 @@ def _write_csv(
 
 def _manifest_text(manifest: Mapping[str, Any]) -> str:
     """Write a manifest with its own checksum; each byte follows from the content."""
-    text = json.dumps(manifest, sort_keys=True)
+    stated = {key: manifest[key] for key in manifest if key != "sha256"}
+    text = json.dumps(stated, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    whole = {**manifest, "sha256": digest}
+    whole = {**stated, "sha256": digest}
     return json.dumps(whole, indent=2, sort_keys=True) + "\n"
 
 
