@@ -211,7 +211,7 @@ def test_create_replaces_nothing(tmp_path):
     ("manifest", "match"),
     [
         (None, r"labels must be a folder made by .*: manifest\.json: No such file"),
-        (b"\xff", r"label manifest is damaged .*manifest\.json"),
+        (b"\xff", r"label manifest is damaged.*manifest\.json"),
         (b"{", "label manifest is damaged"),
         (b"[]", "label manifest is damaged"),
         (b'{"format": 1}', "label manifest is damaged"),
