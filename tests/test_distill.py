@@ -161,6 +161,7 @@ def test_a_predecessor_that_a_kill_left_does_not_stand_in_the_way(labels, tmp_pa
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["best", "last"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):
     code = textwrap.dedent(
         """
@@ -188,6 +189,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(labels, tmp_path):
     assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_it_learns_the_teacher(labels, tmp_path):
     losses = []
 

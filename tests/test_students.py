@@ -225,6 +225,7 @@ def test_names_of_the_published_17k_weights() -> None:
     assert {key: tuple(value.shape) for key, value in state.items()} == expected
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["mobilenetv3-small", "mobilenetv4-small"])
 def test_onnx_with_dynamic_time(name: str, tmp_path) -> None:
