@@ -112,12 +112,12 @@ def export(
         raise InputError(
             f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
         )
-    if (out / package.MODEL_FILE).exists() and not overwrite:
-        raise InputError(
-            f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
-            "choose another folder or --overwrite"
-        )
     with claim(out, "c99"):
+        if (out / package.MODEL_FILE).exists() and not overwrite:
+            raise InputError(
+                f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
+                "choose another folder or --overwrite"
+            )
         _, sources = audio.find(calibration or [DEMO])
         # evenly over the corpus: neighbours tend to be one speaker
         sources = sources[:: -(-len(sources) // 128)]
