@@ -282,3 +282,29 @@ def test_noise_that_cannot_be_used_is_no_noise(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 16000)
     with pytest.raises(InputError, match="it is silent"):
         read_noises(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("clips.json", b"[" * 100_000),
+        ("clips.json", b"[]"),
+        ("clips.json", b"\xff"),
+        ("clips.json", b'{"sources": [[1]], "places": [[0, 1]]}'),
+        ("clips.json", b'{"sources": [[1, 2, 3, 4]], "places": [[0, 99999]]}'),
+        ("clips.int16", b""),
+        ("clips.int16", b"\0\0"),
+    ],
+)
+def test_damaged_clips_are_decoded_again(tmp_path, name, content):
+    soundfile.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 1000), 16000)
+    sources = [(tmp_path / "a.wav", 0.0, None)]
+    good, _ = Clips.decode(sources, tmp_path / "clips")
+    signal = good[0].copy()
+    (tmp_path / "clips" / name).unlink()
+    (tmp_path / "clips" / name).write_bytes(content)
+    with pytest.raises(InputError, match="clips must be a folder of decoded audio"):
+        Clips(tmp_path / "clips")
+    again, errors = Clips.decode(sources, tmp_path / "clips")
+    assert not errors
+    np.testing.assert_array_equal(again[0], signal)

@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
 
+from wav2small.export.base.errors import one_line
 from wav2small.export.base.files import atomic_write, sha256
+from wav2small.export.base.reading import MOST_IN_MEMORY, open_file, read_json
 
 from . import audio
 from .acoustics.signals import add_at_snr, fit
@@ -34,10 +37,23 @@ class Clips(Sequence[np.ndarray]):
     """
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "clips.json").read_text())
-        self.sources: list[list[Any]] = index["sources"]
-        self.places: list[tuple[int, int]] = index["places"]
-        self.samples = np.memmap(folder / "clips.int16", dtype="<i2", mode="r")
+        try:
+            index = read_json(folder / "clips.json", most=MOST_IN_MEMORY)
+            self.sources: list[list[Any]] = index["sources"]
+            self.places: list[tuple[int, int]] = index["places"]
+            with open_file(folder / "clips.int16") as file:
+                self.samples = np.memmap(file, dtype="<i2", mode="r")
+            rows = zip(self.sources, self.places, strict=True)
+            if not all(
+                len(source) == 4 and 0 <= offset <= offset + n <= len(self.samples)
+                for source, (offset, n) in rows
+            ):
+                raise ValueError("clips beyond the samples")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"clips must be a folder of decoded audio, got {one_line(error)}: "
+                f"{folder}: remove it"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.places)
@@ -101,7 +117,7 @@ class Clips(Sequence[np.ndarray]):
         folder.mkdir(parents=True, exist_ok=True)
         digests = _digests({path for path, _, _ in sources})
         named = [[str(path), start, end, digests[path]] for path, start, end in sources]
-        if (folder / "clips.json").exists():
+        with suppress(InputError):  # damaged, or not there yet
             clips = cls(folder)
             if _are_same(named, clips.sources):
                 broken = [i for i, (_, n) in enumerate(clips.places) if not n]

@@ -104,7 +104,7 @@ def _run() -> None:
         if not isinstance(done.__context__, BrokenPipeError):
             raise
         # the reader went away, as with 'head'; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except InputError as error:
         text = " ".join(str(error).split())
