@@ -51,6 +51,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 WINDOW = 0.5
 """Seconds that a model which cannot stream takes at a time."""
 
+TARGET = "generic-m4-64k"
+"""Where RAM is planned for."""
+
 
 def write_manifest(data: Path, path: Path) -> None:
     """List EMO-DB with the norms of its categories as human scores, and LibriSpeech."""
@@ -130,9 +133,9 @@ def measure(out: Path, labels: Path) -> dict[str, Any]:
     int8 = load_model(out / precision).predict(signals)
     teacher, norms = read.scores[rows], np.asarray(read.human)[rows]
     path = out / precision / "model.onnx"
-    report = bench(path, window_seconds=WINDOW, host=False)
-    plan = report["streaming"]["plan"]
-    streams = report["streaming"]["obstacle"] is None
+    report = bench(path, window_seconds=WINDOW, targets=[TARGET], host=False)
+    plan = report["c99"]["plan"]
+    streams = plan is not None and not plan["held_bytes"]
     steps = checkpoint.load(out / "run" / "last")[1]["step"]
     return {
         "clips": len(rows),
@@ -146,7 +149,7 @@ def measure(out: Path, labels: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "streams": streams,
         "macs_per_second": (plan or report["compute"])["macs_per_second"],
-        "ram": plan["peak_bytes"] if streams else report["ram"]["arena_bytes"],
+        "ram": report["budgets"][0]["checks"][0]["actual"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
         figures by core, see :data:`wav2small.firmware_bench.budget.FIGURES`
 
     Raises:
-        BenchError: if it is no such report
+        BenchError: if it is no such report, a figure is no finite number above 0
             or its instructions were counted on another signal
 
     """
@@ -39,6 +40,11 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
         assert isinstance(firmware, dict)
         heard = firmware["counted_signal"]["sha256"]
         found = {core["core"]: _figures(core["figures"]) for core in firmware["cores"]}
+    except ValueError as error:
+        raise BenchError(
+            f"baseline '{name}' must hold finite figures above 0, got {error}: "
+            "make it with --emulate --json"
+        ) from error
     except (AssertionError, KeyError, TypeError) as error:
         raise BenchError(
             f"baseline '{name}' must hold figures of emulated cores, got none: "
@@ -54,6 +60,9 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
 
 def _figures(entry: Any) -> dict[str, float]:
     values = {name: entry[name] for name in FIGURES}
-    if not all(type(value) in (int, float) and value > 0 for value in values.values()):
-        raise TypeError
+    for name, value in values.items():
+        if type(value) not in (int, float):
+            raise TypeError
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} of {value}")
     return values

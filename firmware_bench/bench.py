@@ -14,8 +14,9 @@ import onnx
 
 from wav2small.export.base.errors import BenchError, ExportError
 
-from . import arena, cost, liveness, operations, streaming
+from . import arena, cost, liveness, operations
 from . import host as host_module
+from . import plan as planning
 from .baseline import load_baseline
 from .budget import (
     FIGURES,
@@ -23,17 +24,19 @@ from .budget import (
     Check,
     check_budget,
     check_firmware,
+    combine,
     derive_realtime_factor,
     estimate_realtime_factor,
     figures,
 )
 from .graph import Graph, TensorType, load_graph
 from .measure import Code, Measurement, link, measure, obstacle, prepare
+from .plan import FirmwarePlan
 from .target import CORES, DEFAULT_TARGETS, Target, load_target
 from .timing import SOURCES
 from .toolchain import ZIG
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the report's schema, ``report.schema.json``."""
 
 NOT_COUNTED = (
@@ -41,13 +44,13 @@ NOT_COUNTED = (
     "code and state of a runtime",
     "cycles of anything but multiply-accumulates",
 )
-"""What the figures of a plan leave out, said in every report."""
+"""What the plan of a model without C99 leaves out."""
 
 NOT_MEASURED = (
     "stack of interrupts and of what calls the model",
     "waits for memory and caches",
 )
-"""What the figures of an emulated core leave out."""
+"""What the figures of C99 leave out, measured or planned."""
 
 
 def bench(
@@ -63,19 +66,20 @@ def bench(
     compiler: str = ZIG,
     audio: Mapping[str, np.ndarray] | None = None,
     max_push_instructions: int | None = None,
+    max_result_instructions: int | None = None,
     baseline: str | Path | None = None,
     growth: float = 0.01,
     cache: str | Path | None = None,
 ) -> dict[str, Any]:
     """Plan a model, count its cost, run it here and check budgets.
 
-    In a plan the whole window is in memory at once, one operation after the other;
-    what the model costs frame by frame is said beside it
-    and enters no budget.
-    With ``emulate`` the C code of the model, which runs frame by frame,
-    is built and run on the core of each target,
-    and what it takes there is held against the limits.
-    Targets whose core cannot be emulated keep a plan, the one frame by frame.
+    The plan says what the C99 of the model takes, which runs frame by frame:
+    state to the byte, stack, samples that the caller holds, flash, cycles.
+    With ``emulate`` that C99 is built and run on the core of each target,
+    and the same figures are measured.
+    Targets whose core cannot be emulated keep the plan.
+    Of a model without C99 (in floats, or a MobileNet)
+    the arena of the whole window counts, one operation after the other.
 
     Args:
         model: ONNX file
@@ -93,13 +97,15 @@ def bench(
         audio: signals on which the results of cores are compared with the
             reference's beside the bench's own: by name, int16 at the sampling rate
         max_push_instructions: limit for the most expensive push of one hop
+        max_result_instructions: limit for one result
         baseline: an earlier report as JSON, whose figures may not grow
         growth: share by which they may
         cache: folder for what was built before, by default one of the user's
 
     Returns:
         the report, as ``report.schema.json`` describes it;
-        ``fits`` says whether no check failed
+        ``fits`` is False if a check failed,
+        None if none failed and one that was asked for could not be made
 
     Raises:
         BenchError: if the model cannot be planned or run,
@@ -108,10 +114,11 @@ def bench(
         ExportError: if it shall be emulated and has no C code
 
     """
-    if not emulate and (max_push_instructions or baseline or audio):
+    most = {"push": max_push_instructions, "result": max_result_instructions}
+    if not emulate and (any(most.values()) or baseline or audio):
         raise BenchError(
-            "max_push_instructions, baseline and audio must be used with emulate, "
-            "got no emulate: add it"
+            "max_push_instructions, max_result_instructions, baseline and audio must "
+            "be used with emulate, got no emulate: add it"
         )
     chosen: list[Target | None] = [
         entry if isinstance(entry, Target) else load_target(entry) for entry in targets
@@ -124,7 +131,7 @@ def bench(
     ranges = liveness.live_ranges(program)
     plan = arena.plan_arena(ranges)
     costs = cost.count(graph, program)
-    stream = streaming.plan(model, graph.sampling_rate) if emulate else None
+    code, reason = _plan_code(model, graph.sampling_rate)
 
     def budgets(measured: host_module.HostMeasurement | None) -> list[BudgetReport]:
         return [
@@ -133,7 +140,7 @@ def bench(
                 costs,
                 graph.window_seconds,
                 host=measured,
-                stream=stream,
+                firmware=code,
                 target=target,
                 ram=ram,
                 flash=flash,
@@ -148,7 +155,7 @@ def bench(
     firmware = None
     if emulate:
         firmware = _Firmware(
-            Path(model), audio, compiler, baseline, cache, max_push_instructions
+            Path(model), audio, graph.window_seconds, compiler, baseline, cache, most
         )
         limits = {"ram": ram, "flash": flash, "realtime_factor": realtime_factor}
         verdicts = [firmware.check(planned, limits, growth) for planned in verdicts]
@@ -160,9 +167,10 @@ def bench(
             "seconds": seconds,
             "sampling_rate": graph.sampling_rate,
         },
-        "ram": {
+        "c99": _code(code, reason, graph.window_seconds, verdicts),
+        "arena": {
             "schedule": "whole window",
-            "arena_bytes": plan.size,
+            "bytes": plan.size,
             "lower_bound_bytes": plan.lower_bound,
             "gap_bytes": plan.gap,
             "alignment": plan.alignment,
@@ -183,22 +191,22 @@ def bench(
             "uncounted": list(costs.uncounted),
             "transforms": list(costs.transforms),
         },
-        "streaming": _streaming(Path(model), graph.sampling_rate),
         "steps": _steps(program, costs, liveness.live_bytes(ranges)),
         "host": None if measured is None else _host(measured, seconds),
         "firmware": None if firmware is None else firmware.report(),
         "budgets": [
             _budget(
                 budget,
-                estimate_realtime_factor(costs, budget.target, seconds, stream)
+                estimate_realtime_factor(costs, budget.target, seconds, code)
                 if budget.target
                 else None,
                 firmware,
+                code,
             )
             for budget in verdicts
         ],
-        "fits": all(budget.fits for budget in verdicts),
-        "not_counted": list(NOT_COUNTED),
+        "fits": combine(budget.fits for budget in verdicts),
+        "not_counted": list(NOT_COUNTED if code is None else NOT_MEASURED),
     }
 
 
@@ -264,17 +272,49 @@ def _steps(
     ]
 
 
-def _streaming(path: Path, sampling_rate: int) -> dict[str, Any]:
+def _plan_code(
+    model: str | Path, sampling_rate: int
+) -> tuple[FirmwarePlan | None, str | None]:
+    """Plan of the C99 of a model, or why there is none."""
     try:
-        plan = streaming.plan(path, sampling_rate)
+        return planning.plan(model, sampling_rate), None
     except ExportError as error:
-        return {"obstacle": str(error), "plan": None}
-    figures = dataclasses.asdict(plan)
-    obstacle = figures.pop("obstacle")
-    figures["state_bytes"] = plan.state_bytes
-    figures["macs_per_second"] = plan.macs_per_second
-    figures["stages"] = list(figures["stages"])
-    return {"obstacle": obstacle, "plan": figures}
+        return None, str(error)
+
+
+def _code(
+    code: FirmwarePlan | None,
+    reason: str | None,
+    window_seconds: float,
+    budgets: Sequence[BudgetReport],
+) -> dict[str, Any]:
+    """Plan of the C99, on the core of each target that has prices."""
+    if code is None:
+        return {"reason": reason, "plan": None}
+    held = code.held_bytes(window_seconds)
+    cores = []
+    for core in dict.fromkeys(entry.target.core for entry in budgets if entry.target):
+        planned = code.on(core)
+        if planned is not None:
+            ram = code.memory.state + planned.stack_bytes + held
+            cores.append(
+                {"core": core, "ram_bytes": ram, **dataclasses.asdict(planned)}
+            )
+            cores[-1]["cycles_per_second"] = list(planned.cycles_per_second)
+    return {
+        "reason": None,
+        "plan": {
+            "state_bytes": code.memory.state,
+            "state": dataclasses.asdict(code.memory),
+            "held_bytes": held,
+            "held_bytes_per_second": code.held_bytes_per_second,
+            "constant_bytes": code.constant_bytes,
+            "macs_per_second": code.macs_per_second,
+            "look_ahead_seconds": code.look_ahead_seconds,
+            "stages": [dataclasses.asdict(stage) for stage in code.stages],
+            "cores": cores,
+        },
+    }
 
 
 def _host(measured: host_module.HostMeasurement, seconds: float) -> dict[str, Any]:
@@ -289,25 +329,29 @@ def _budget(
     budget: BudgetReport,
     estimate: tuple[float, float] | None,
     firmware: _Firmware | None,
+    code: FirmwarePlan | None,
 ) -> dict[str, Any]:
     target: dict[str, Any] | None = None
     derived = None
     measured = None
     if budget.target is not None:
-        core = CORES.get(budget.target.core)
         target = dataclasses.asdict(budget.target)
         for key in ("clock_hz", "ram_bytes", "flash_bytes"):
             figure = getattr(budget.target, key)
             target[key] = None if figure is None else figure._asdict()
         target["realtime_factor_estimate"] = None if estimate is None else [*estimate]
-        target["estimate_source"] = core.source if core and estimate else None
+        source = "prices of the C99's stages, fitted to measurements"
+        if code is None:
+            core = CORES.get(budget.target.core)
+            source = core.source if core else ""
+        target["estimate_source"] = source if estimate else None
         if firmware:
             measured = firmware.measured.get(budget.target.core)
         if measured:
             derived = derive_realtime_factor(measured, budget.target)
     return {
         "target": target,
-        "basis": "emulated" if measured else "planned",
+        "basis": "emulated" if measured else "planned" if code else "arena",
         "realtime_factor_derived": None if derived is None else [*derived],
         "fits": budget.fits,
         "checks": [dataclasses.asdict(check) for check in budget.checks],
@@ -321,15 +365,15 @@ class _Firmware:
         self,
         model: Path,
         audio: Mapping[str, np.ndarray] | None,
+        window_seconds: float,
         compiler: str,
         baseline: str | Path | None,
         cache: str | Path | None,
-        max_push_instructions: int | None,
+        most: Mapping[str, int | None],
     ) -> None:
-        self.compiler, self.cache = compiler, cache
-        self.max_push_instructions = max_push_instructions
+        self.compiler, self.cache, self.most = compiler, cache, most
         self.folder = tempfile.TemporaryDirectory()  # goes when this goes
-        self.code: Code = prepare(model, self.folder.name, audio)
+        self.code: Code = prepare(model, self.folder.name, audio, window_seconds)
         heard = self.code.counted.samples.astype("<i2").tobytes()
         self.digest = hashlib.sha256(heard).hexdigest()
         self.before = load_baseline(baseline, self.digest) if baseline else None
@@ -366,13 +410,14 @@ class _Firmware:
             over,
             target,
             **limits,
-            max_push_instructions=self.max_push_instructions,
+            max_push_instructions=self.most["push"],
+            max_result_instructions=self.most["result"],
             baseline=None if self.before is None else self.before.get(target.core, {}),
             growth=growth,
         )
 
     def _unchecked(self, problem: str) -> list[Check]:
-        names = ["push"] if self.max_push_instructions else []
+        names = [name for name, limit in self.most.items() if limit]
         if self.before is not None:
             names += [f"growth of {name}" for name in FIGURES]
         return [
@@ -426,6 +471,7 @@ def _core(measured: Measurement) -> dict[str, Any]:
         ],
         "state_bytes": emulation.state_bytes,
         "stack_bytes": measured.stack_bytes,
+        "held_bytes": measured.held_bytes,
         "text_bytes": emulation.text_bytes,
         "constant_bytes": emulation.constant_bytes,
         "data_bytes": emulation.data_bytes,

@@ -13,14 +13,14 @@ import io
 import struct
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from wav2small.export.base.errors import BenchError, one_line
+from wav2small.export.base.errors import BenchError, BenchToolError, one_line
 
 from .timing import Instruction, classify
 from .toolchain import Firmware
@@ -144,6 +144,15 @@ class Profile:
     rest: int
     """What comes after the last row of a push: pooling, and samples that wait."""
 
+    rows: Mapping[int, int]
+    """Rows that each of these stages made."""
+
+    cycles: Mapping[int, tuple[float, float]]
+    """Cycles of each of these stages, from and to."""
+
+    rest_cycles: tuple[float, float]
+    """Cycles of the rest."""
+
     seconds: float
     """Seconds of audio that were heard meanwhile."""
 
@@ -217,18 +226,28 @@ def profile(
     """
     machine = _machine(firmware)
     step, _ = _begin(machine, samples, push_samples)
-    stages: Counter[int] = Counter()
-    machine.trace(stages)
-    rests = []
+    sums: dict[int, np.ndarray] = {}
+    rest = np.zeros(3)
+
+    def note(stage: int) -> None:
+        now = np.array([1, machine.instructions(), *machine.cycles()])
+        sums[stage] = sums.get(stage, 0) + now
+
+    machine.trace(note)
     count = -(-len(samples) // step)
     for i, _ in enumerate(_pushes(machine, len(samples), step)):
-        rests.append(machine.instructions())
+        rest += (machine.instructions(), *machine.cycles())
         if i + 1 == count // 2:
-            stages.clear()
+            sums.clear()
+            rest[:] = 0
     heard = len(samples) - count // 2 * step
+    stages = dict(sorted(sums.items()))
     return Profile(
-        stages=dict(sorted(stages.items())),
-        rest=sum(rests[count // 2 :]),
+        stages={stage: int(found[1]) for stage, found in stages.items()},
+        rest=int(rest[0]),
+        rows={stage: int(found[0]) for stage, found in stages.items()},
+        cycles={stage: (found[2], found[3]) for stage, found in stages.items()},
+        rest_cycles=(rest[1], rest[2]),
         seconds=heard / machine.facts()[0],
     )
 
@@ -413,7 +432,7 @@ class Machine:
         place = self.register(15)
         if place != self.stop & ~1:
             problem = problem or f"no end within {SECONDS:g} s"
-            raise BenchError(
+            raise BenchToolError(
                 f"firmware must return from {name}, got {problem} at {place:#x}: "
                 "check that it is built for this core"
             )
@@ -490,16 +509,16 @@ class Machine:
         integers = self.read(self.spare, 4 * scores)
         return struct.unpack(f"<{scores}i", integers)
 
-    def trace(self, stages: Counter[int]) -> None:
-        """From now on, count what led to a row to its stage."""
+    def trace(self, note: Callable[[int], None]) -> None:
+        """From now on, tell of each row its stage, the visits being what led to it."""
         place = self.symbol("bench_trace").value & ~1
 
-        def count(core: Any, _address: int, size: int, _data: object) -> None:
+        def tell(core: Any, _address: int, size: int, _data: object) -> None:
             del self.visits[place, size]
-            stages[core.reg_read(self.arm.UC_ARM_REG_R0)] += self.instructions()
+            note(core.reg_read(self.arm.UC_ARM_REG_R0))
             self.visits.clear()
 
-        self.core.hook_add(self.block_hook, count, None, place, place)
+        self.core.hook_add(self.block_hook, tell, None, place, place)
 
     # -- what is there -------------------------------------------------------
 
@@ -607,7 +626,7 @@ def _libraries() -> tuple[ModuleType, ModuleType, ModuleType]:
         from elftools.elf import elffile
         from unicorn import arm_const  # noqa: F401
     except ImportError as error:
-        raise BenchError(
+        raise BenchToolError(
             f"{error.name} must be installed to emulate, got none: "
             "pip install wav2small[firmware]"
         ) from error

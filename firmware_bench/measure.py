@@ -22,6 +22,7 @@ from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.schedule import schedule
 
+from . import plan as planning
 from . import qemu, signals
 from .emulate import Emulation, answer, emulate, profile, selftest
 from .toolchain import ARCHITECTURES, ZIG, Firmware, NoRoomError, build
@@ -74,8 +75,9 @@ class Code:
     hop_seconds: float
     """Seconds of audio of a hop."""
 
-    state_bytes: int
-    """Bytes of the state, as far as is known without a compiler."""
+    held_bytes: int
+    """Bytes of samples that the caller holds, see
+    :attr:`wav2small.firmware_bench.plan.FirmwarePlan.held_bytes_per_second`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ class Measurement:
     stack_bytes: int
     """Most of the stack that any signal took."""
 
+    held_bytes: int
+    """Bytes of samples that the caller holds."""
+
     runs: tuple[Run, ...]
     """Result of every signal."""
 
@@ -124,8 +129,9 @@ class Measurement:
 
     @property
     def ram_bytes(self) -> int:
-        """Static memory, the state among it, and stack."""
-        return self.emulation.data_bytes + self.emulation.bss_bytes + self.stack_bytes
+        """Static memory, the state among it, stack, and samples that are held."""
+        static = self.emulation.data_bytes + self.emulation.bss_bytes
+        return static + self.stack_bytes + self.held_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -137,6 +143,7 @@ def prepare(
     model: IntegerGraph | str | Path,
     folder: str | Path,
     audio: Mapping[str, np.ndarray] | None = None,
+    window_seconds: float = 1.0,
 ) -> Code:
     """Write the C code of a model and compute what it shall give.
 
@@ -144,6 +151,8 @@ def prepare(
         model: exported int8 model
         folder: folder to write the C code into
         audio: further signals by name, int16 at the model's sampling rate
+        window_seconds: longest signal of a model that normalises each signal,
+            whose samples the caller holds
 
     Raises:
         ExportError: if the model has no C code
@@ -151,12 +160,14 @@ def prepare(
 
     """
     graph = model if isinstance(model, IntegerGraph) else read(model)
-    memory = generate(graph, folder)
+    generate(graph, folder)
     plan = schedule(graph)
     metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
     rate = int(metadata.get("sampling_rate", "16000"))
     hop, least = plan.front.constants.hop_length, min_samples(plan)
-    length = max(round(_COUNTED_SECONDS * rate), _COUNTED_HOPS * hop, 4 * least)
+    # the second half is counted: from where on as much is done in each hop
+    full = 2 * hop * max(pool.pace.delay + pool.pace.period for pool in plan.pools)
+    length = max(round(_COUNTED_SECONDS * rate), _COUNTED_HOPS * hop, 4 * least, full)
     voice = signals.voice(length)
     heard = [
         ("voice", voice, None),
@@ -178,7 +189,7 @@ def prepare(
         left_out=tuple(name for name, samples, _ in heard if len(samples) < least),
         layers=tuple(stage.step.label for stage in arrange(lower(plan).steps)),
         hop_seconds=hop / rate,
-        state_bytes=memory.lines + memory.pools + memory.front_end + memory.scratch,
+        held_bytes=planning.plan(graph, rate).held_bytes(window_seconds),
     )
 
 
@@ -242,6 +253,7 @@ def measure(
         emulation=found,
         layers=layers,
         stack_bytes=stack,
+        held_bytes=code.held_bytes,
         runs=tuple(runs),
         golden=selftest(program(selftest=True)),
     )
@@ -263,7 +275,7 @@ def link(
 ) -> dict[str, int]:
     """Let the linker say whether the code fits a chip.
 
-    The stack that was measured is kept free.
+    The stack that was measured is kept free, and what the caller holds.
 
     Args:
         code: what :func:`prepare` made
@@ -287,7 +299,7 @@ def link(
             compiler=compiler,
             ram=min(ram or _ROOM, _ROOM),
             flash=min(flash or _ROOM, _ROOM),
-            stack=measured.stack_bytes,
+            stack=measured.stack_bytes + measured.held_bytes,
             cache=cache,
         )
     except NoRoomError as error:

@@ -10,12 +10,95 @@ from typing import Any
 
 from wav2small.export.base.errors import BenchError
 
+from .report import verdict_of
+
 _COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
 _WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100
 
 
+_PARTS = (
+    ("lines", "kept rows", "#5b8fc7"),
+    ("pools", "sums of the pooling", "#9cc3e6"),
+    ("front_end", "front end", "#2e5c8a"),
+    ("scratch", "scratch", "#b9c4cf"),
+    ("stack", "stack", "#e8a35c"),
+    ("held", "samples that the caller holds", "#c9a0dc"),
+)
+"""What RAM of the C99 consists of: key, name and colour."""
+
+
 def draw_memory(report: dict[str, Any], path: str | Path) -> None:
-    """Draw where each tensor lies in the arena, and when, as PNG.
+    """Draw what RAM is for, as PNG.
+
+    Of a model with C99 a bar for each target: state, stack, samples that are held.
+    Of another one the arena of the whole window,
+    see :func:`draw_arena`.
+
+    Args:
+        report: report of :func:`wav2small.firmware_bench.bench.bench`
+        path: file to write, 1200 pixels wide
+
+    Raises:
+        BenchError: if the file cannot be written
+
+    """
+    if report["c99"]["plan"] is None:
+        draw_arena(report, path)
+        return
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    budgets = report["budgets"]
+    checks = [_ram(budget) for budget in budgets]
+    longest = max(check["actual"] for check in checks) / 1024
+    figure, axes = _bars(len(budgets))
+    for place, (budget, check) in enumerate(zip(budgets, checks, strict=True)):
+        start = 0.0
+        for key, size in _ram_parts(report, budget, check).items():
+            colour = next(colour for name, _, colour in _PARTS if name == key)
+            axes.barh(place, size / 1024, left=start, color=colour, edgecolor="white")
+            start += size / 1024
+        text = f" {check['actual']:,.0f} B, {budget['basis']}, {verdict_of(check)}"
+        limit = None if check["limit"] is None else check["limit"] / 1024
+        if limit is not None and limit <= 1.4 * longest:
+            axes.plot([limit, limit], [place - 0.4, place + 0.4], color="#b3261e")
+            start = max(start, limit)
+        elif limit is not None:
+            text += f"; the limit of {limit:,.1f} KiB is outside the picture"
+        axes.text(start, place, text, va="center", fontsize=9, parse_math=False)
+    axes.set_xlim(0, 2.1 * longest)
+    names = [_target_name(budget) for budget in budgets]
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_xlabel("RAM, KiB")
+    axes.set_title(
+        _heading(report, f"RAM for a window of {report['window']['seconds']:g} s"),
+        fontsize=13,
+        parse_math=False,
+    )
+    handles: list[Any] = [Patch(color=colour, label=name) for _, name, colour in _PARTS]
+    handles.append(Line2D([], [], color="#b3261e", label="limit"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    _save(figure, path)
+
+
+def _ram(budget: dict[str, Any]) -> dict[str, Any]:
+    """The check of RAM."""
+    (check,) = (check for check in budget["checks"] if check["name"] == "ram")
+    return dict(check)
+
+
+def _ram_parts(
+    report: dict[str, Any], budget: dict[str, Any], check: dict[str, Any]
+) -> dict[str, float]:
+    """Bytes of each part of RAM, which sum to what the check needs."""
+    plan = report["c99"]["plan"]
+    held = plan["held_bytes"]
+    stack = check["actual"] - plan["state_bytes"] - held
+    return {**plan["state"], "stack": stack, "held": held}
+
+
+def draw_arena(report: dict[str, Any], path: str | Path) -> None:
+    """Draw where each tensor lies in the arena of the whole window, and when, as PNG.
 
     From left to right the steps, upwards the bytes of the arena.
     The lower bound and the RAM of the targets are lines;
@@ -35,11 +118,11 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch, Rectangle
 
-    ram, steps = report["ram"], report["steps"]
+    ram, steps = report["arena"], report["steps"]
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    arena = ram["arena_bytes"] / 1024
+    arena = ram["bytes"] / 1024
     lines, top = _limits(report, 2 * arena)
     top = 1.06 * max(arena, top)
     for block in ram["blocks"]:
@@ -85,7 +168,7 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("offset in the arena, KiB")
     axes.set_title(
-        f"{report['model']['file'][:60]}: {arena:,.1f} KiB for a window of "
+        f"{report['model']['file'][:60]}, no C99: {arena:,.1f} KiB for a window of "
         f"{report['window']['seconds']:g} s",
         fontsize=13,
         parse_math=False,
@@ -128,10 +211,8 @@ def draw_fit(report: dict[str, Any], path: str | Path) -> None:
         if check["passed"] is False:
             colour = "#b3261e"
         axes.barh(place, min(share, 1.6), color=colour)
-        there = f"of {limit:,.0f} B" if limit else "no limit known"
-        text = f" {actual:,} B {there}, {share:.1%}, {basis}"
-        if check["passed"] is None:
-            text += ", not checked"
+        there = f"of {limit:,.0f} B, {share:.1%}" if limit else "(no limit known)"
+        text = f" {actual:,} B {there}, {basis}, {verdict_of(check)}"
         axes.text(
             min(share, 1.6) if share < 0.6 else 0.01,
             place,
@@ -234,12 +315,12 @@ def _limits(
     colours = ("#b3261e", "#7b3fa0", "#2e7d32", "#8a6d00")
     names: dict[float, dict[str, None]] = {}  # by limit; a dict keeps the order
     for budget in report["budgets"]:
-        (check,) = (check for check in budget["checks"] if check["name"] == "ram")
+        check = _ram(budget)
         if check["limit"] is None:
             continue
         given = budget["target"] is None or check["source"] == "given limit"
         name = "given limit" if given else budget["target"]["name"]
-        if check["passed"] is None:
+        if not check["verified"]:
             name += " (unverified)"
         names.setdefault(check["limit"] / 1024, {})[name] = None
     lines = [

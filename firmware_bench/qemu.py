@@ -22,8 +22,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +30,7 @@ from typing import IO
 
 import numpy as np
 
-from wav2small.export.base.errors import BenchError
+from wav2small.export.base.errors import BenchError, BenchToolError
 
 from . import emulate
 from .emulate import Machine
@@ -74,7 +73,7 @@ class Board(Machine):
         self.stop = _STOP
 
     def _start(self, _unicorn: ModuleType) -> None:
-        self.stages: Counter[int] | None = None
+        self.note: Callable[[int], None] | None = None
         self.mark = -1
         self.debugger = _Debugger(BOARDS[self.firmware.core], self.counts)
         self.seen = np.zeros(_MOST_BLOCKS, np.uint64)
@@ -106,8 +105,8 @@ class Board(Machine):
             if place != self.mark:
                 return "an exception" if place == _ASTRAY else ""
             # what tells of a row does nothing, so that it is left at once
-            assert self.stages is not None
-            self.stages[debugger.get(0)] += self.instructions()
+            assert self.note is not None
+            self.note(debugger.get(0))
             self.visits.clear()
             debugger.set(_PC, debugger.get(_LR) & ~1)
 
@@ -135,9 +134,9 @@ class Board(Machine):
         """Put samples into memory."""
         self.debugger.write(emulate.SAMPLES, samples)
 
-    def trace(self, stages: Counter[int]) -> None:
-        """From now on, count what led to a row to its stage."""
-        self.stages = stages
+    def trace(self, note: Callable[[int], None]) -> None:
+        """From now on, tell of each row its stage, the visits being what led to it."""
+        self.note = note
         self.mark = self.symbol("bench_trace").value & ~1
         self.debugger.stop_at(self.mark)
 
@@ -148,7 +147,7 @@ class _Debugger:
     def __init__(self, board: str, counts: bool) -> None:
         problem = missing()
         if problem:
-            raise BenchError(
+            raise BenchToolError(
                 f"{QEMU} must be there to emulate this core, got none ({problem}): "
                 "install it, or choose another target"
             )
@@ -179,7 +178,7 @@ class _Debugger:
     def _ask(self, text: str) -> str:
         answer = self._answer(text)
         if answer is None:
-            raise BenchError(
+            raise BenchToolError(
                 f"{QEMU} must answer, got {self._words()}: check that it has the board "
                 "mps3-an547 and takes plugins"
             )
@@ -217,7 +216,7 @@ class _Debugger:
         answer = self._answer("c")
         timer.cancel()
         if answer is None:
-            raise BenchError(
+            raise BenchToolError(
                 f"firmware must return within {emulate.SECONDS:g} s, got no end and "
                 f"{self._words()} from {QEMU}: check that it is built for this core"
             )

@@ -28,7 +28,7 @@ class Figure(NamedTuple):
 
     verified: bool
     """Whether a primary source says so;
-    a figure that is not verified is shown but never decides."""
+    a figure that is not verified decides all the same, and is marked."""
 
 
 @dataclass(frozen=True)

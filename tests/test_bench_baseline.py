@@ -39,7 +39,15 @@ def test_figures_by_core(tmp_path):
         ({"firmware": {}}, "must hold figures of emulated cores, got none"),
         (report(cores=[3]), "must hold figures of emulated cores, got none"),
         (report(figures={}), "must hold figures of emulated cores, got none"),
-        (report(figures={**FOUND, "ram": 0}), "must hold figures of emulated cores"),
+        (report(figures={**FOUND, "ram": 0}), "must hold finite figures above 0"),
+        (
+            report(figures={**FOUND, "push": float("inf")}),
+            "must hold finite figures above 0, got push of inf",
+        ),
+        (
+            report(figures={**FOUND, "flash": float("nan")}),
+            "must hold finite figures above 0, got flash of nan",
+        ),
         (report(figures={**FOUND, "ram": "much"}), "must hold figures of emulated"),
         (
             report(counted_signal={"sha256": "d"}),

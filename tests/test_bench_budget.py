@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from wav2small.export.base.errors import BenchError
+from wav2small.export.c99 import Memory
+from wav2small.firmware_bench import plan as planning
 from wav2small.firmware_bench.arena import ArenaPlan
 from wav2small.firmware_bench.budget import (
     FIGURES,
+    REAL_TIME,
     check_budget,
     check_firmware,
+    combine,
     estimate_realtime_factor,
     figures,
 )
@@ -16,7 +20,7 @@ from wav2small.firmware_bench.cost import Cost, Flash
 from wav2small.firmware_bench.emulate import Emulation
 from wav2small.firmware_bench.host import HostMeasurement
 from wav2small.firmware_bench.measure import Measurement, Run, Signal
-from wav2small.firmware_bench.streaming import StreamingPlan
+from wav2small.firmware_bench.plan import FirmwarePlan
 from wav2small.firmware_bench.target import CORES, Figure, Target
 
 PLAN = ArenaPlan((), 1000, 1000, 16)
@@ -40,25 +44,27 @@ def results(report):
 
 def test_a_limit_that_is_just_met_fits():
     report = check_budget(PLAN, COST, 1.0, target=target())
-    assert results(report) == [True, False, None]
-    assert not report.fits
+    assert results(report) == [True, False, True]  # real time, unless asked for
+    assert report.checks[2].limit == REAL_TIME == 1
+    assert report.fits is False
     assert [check.actual for check in report.checks][:2] == [1000, 500]
     assert report.checks[0].source == "sheet"
 
 
-def test_unverified_figures_decide_nothing():
+def test_unverified_figures_decide_and_are_marked():
     report = check_budget(PLAN, COST, 1.0, target=target(False), realtime_factor=0.001)
-    assert results(report) == [None, None, None]
-    assert report.fits
-    for check in report.checks:
-        assert check.source == "not checked (unverified: sheet)"
-    assert report.checks[1].limit == 499  # shown all the same
+    assert results(report) == [True, False, False]
+    assert report.fits is False
+    assert [check.verified for check in report.checks] == [False, False, False]
+    assert [check.limit for check in report.checks] == [1000, 499, 0.001]
+    assert report.checks[1].source == "unverified: sheet"
 
 
 def test_given_limits_take_the_place_of_figures():
     report = check_budget(PLAN, COST, 1.0, target=target(False), ram=999, flash=500)
-    assert results(report) == [False, True, None]
+    assert results(report) == [False, True, True]
     assert report.checks[0].source == "given limit"
+    assert [check.verified for check in report.checks] == [True, True, False]
 
 
 def test_limits_alone():
@@ -67,8 +73,14 @@ def test_limits_alone():
     assert report.checks[1].source == "not checked (no limit known)"
     assert report.checks[2].actual == 0.01
     assert report.checks[2].basis == "measured on this machine"
+    # nobody asked for flash memory
+    assert [check.asked for check in report.checks] == [True, False, True]
+    assert report.fits is True
+    assert check_budget(PLAN, COST, 2.0).fits is None  # nothing was asked
     slow = check_budget(PLAN, COST, 1.0, host=HOST, realtime_factor=0.0199)
-    assert results(slow) == [None, None, False] and not slow.fits
+    assert results(slow) == [None, None, False] and slow.fits is False
+    blind = check_budget(PLAN, COST, 1.0, realtime_factor=1)
+    assert results(blind) == [None, None, None] and blind.fits is None
 
 
 def test_estimate_by_hand():
@@ -104,15 +116,111 @@ def test_the_upper_end_decides():
     ],
 )
 def test_no_estimate_is_said(chip, cost, reason):
-    check = check_budget(PLAN, cost, 1.0, target=chip, realtime_factor=1).checks[2]
+    report = check_budget(PLAN, cost, 1.0, target=chip, realtime_factor=1, flash=999)
+    assert report.fits is None  # what was asked is not known
+    check = report.checks[2]
     assert (check.passed, check.actual) == (None, None)
     assert check.source == f"not checked ({reason})"
 
 
 def test_unknown_memory_is_said():
-    check = check_budget(PLAN, COST, 1.0, target=target(ram_bytes=None)).checks[0]
+    report = check_budget(PLAN, COST, 1.0, target=target(ram_bytes=None), flash=999)
+    assert report.fits is None
+    check = report.checks[0]
     assert (check.passed, check.limit) == (None, None)
     assert check.source == "not checked (no limit known)"
+
+
+@pytest.mark.parametrize("clock", [64_000, 4_000_000])
+def test_what_is_slower_than_real_time_fits_only_if_asked_for(clock):
+    chip = target(clock_hz=Figure(clock, "sheet", True), flash_bytes=None)
+    _, high = estimate_realtime_factor(COST, chip, 1.0)
+    report = check_budget(PLAN, COST, 1.0, target=chip, flash=500)
+    assert report.checks[2].passed is (high <= 1)
+    assert report.fits is (high <= 1)
+    asked = check_budget(PLAN, COST, 1.0, target=chip, flash=500, realtime_factor=99)
+    assert asked.fits is True
+
+
+def test_what_combine_says():
+    assert combine([True, True]) is True
+    assert combine([True, None]) is None
+    assert combine([None, False, True]) is False
+    assert combine([]) is None
+
+
+# -- the plan of the C99 -----------------------------------------------------
+
+
+def planned(**changes):
+    fields = {
+        "memory": Memory(40, 8, 10, 24),
+        "tables_bytes": 300,
+        "structs": {},
+        "parts": frozenset(),
+        "work": {"FRONT": 1000.0},
+        "held_bytes_per_second": 0,
+        "stages": (),
+        "look_ahead_seconds": 0.1,
+    }
+    return FirmwarePlan(**{**fields, **changes})
+
+
+PRICES = {
+    "structs": {},
+    "cores": {
+        "cortex-m4": {
+            "stack_bytes": 400,
+            "code": {"always": 200},
+            "work": {"FRONT": [10, 20, 30]},
+        },
+        "cortex-m3": {
+            "stack_bytes": 900,
+            "code": {"always": 250},
+            "work": {"FRONT": [20, 30, 40]},
+        },
+    },
+}
+
+
+@pytest.fixture
+def prices(monkeypatch):
+    monkeypatch.setattr(planning, "PRICES", PRICES)
+
+
+def test_the_plan_takes_the_place_of_the_arena(prices):
+    report = check_budget(PLAN, COST, 1.0, firmware=planned(), target=target())
+    # 88 of state, stack; code and tables; cycles
+    assert [check.actual for check in report.checks] == [488, 500, 0.003]
+    assert results(report) == [True, False, True]
+    assert report.checks[0].basis == "planned: 88 state + 400 stack"
+
+
+def test_samples_that_the_caller_holds_are_ram(prices):
+    plan = planned(held_bytes_per_second=32000)
+    report = check_budget(PLAN, COST, 1.5, firmware=plan, target=target(), ram=48487)
+    assert report.checks[0].actual == 88 + 400 + 48000
+    assert report.checks[0].passed is False
+    assert "48,000 samples that the caller holds" in report.checks[0].basis
+
+
+def test_limits_alone_take_the_core_that_needs_the_most(prices):
+    report = check_budget(PLAN, COST, 1.0, firmware=planned(), ram=988, flash=550)
+    assert [check.actual for check in report.checks][:2] == [988, 550]
+    assert report.fits is True
+
+
+def test_a_core_without_prices(prices):
+    chip = dataclasses.replace(target(), core="cortex-m0")
+    report = check_budget(PLAN, COST, 1.0, firmware=planned(), target=chip)
+    # the state is known all the same; the code is not, nor how fast it runs
+    assert results(report) == [True, None, None]
+    assert report.fits is None
+    assert "code on core cortex-m0" in report.checks[1].source
+    assert report.checks[2].source == "not checked (no estimate for core cortex-m0)"
+    # what is too large without the code is too large
+    report = check_budget(PLAN, COST, 1.0, firmware=planned(), target=chip, flash=299)
+    assert results(report) == [True, False, None] and report.fits is False
 
 
 @pytest.mark.parametrize(
@@ -159,11 +267,11 @@ def emulation(**changes):
     return Emulation(**{**fields, **changes})
 
 
-def measurement(*, differing=0, golden=0, stack=280, **changes):
+def measurement(*, differing=0, golden=0, stack=280, held=0, **changes):
     signal = Signal("voice", np.zeros(4, np.int16), None, (1, 2, 3))
     runs = (Run(signal, 0), Run(signal, differing))
     found = emulation(**changes)
-    return Measurement("cortex-m4", "cc", (), found, {}, stack, runs, golden)
+    return Measurement("cortex-m4", "cc", (), found, {}, stack, held, runs, golden)
 
 
 def check_all(measured=None, over=None, chip=None, **limits):
@@ -213,22 +321,34 @@ def test_the_linkers_word():
     checks, fits = check_all(over={"RAM": 5, "FLASH": 3})
     assert (checks["link"].actual, checks["link"].passed, fits) == (8, False, False)
     assert checks["link"].source == "regions RAM 1,000 B and FLASH 499 B"
-    # the size of a region that nobody verified decides nothing
+    # the size of a region that nobody verified decides, and is marked
     chip = target(flash_bytes=Figure(499, "hearsay", False))
-    assert check_all(over={"FLASH": 3}, chip=chip)[0]["link"].passed is True
-    checks, fits = check_all(over={"RAM": 5}, chip=target(False))
-    assert checks["link"].passed is None and fits
-    assert checks["link"].source == "not checked (no verified size)"
+    link = check_all(over={"FLASH": 3}, chip=chip)[0]["link"]
+    assert (link.passed, link.verified) == (False, False)
+    chip = target(ram_bytes=None, flash_bytes=None)
+    checks, fits = check_all(over={"RAM": 5}, chip=chip)
+    assert checks["link"].passed is None and fits is None
+    assert checks["link"].source == "not checked (no size known)"
 
 
-def test_unverified_clocks_decide_nothing():
-    checks, fits = check_all(chip=target(False), realtime_factor=0.001)
-    assert checks["realtime_factor"].passed is None and fits
-    assert checks["realtime_factor"].actual == 0.8
-    checks, _ = check_all(chip=target(clock_hz=None), realtime_factor=0.001)
+def test_unverified_clocks_decide_and_are_marked():
+    checks, fits = check_all(chip=target(False), realtime_factor=0.01)
+    assert checks["realtime_factor"].passed is False and fits is False
+    assert checks["realtime_factor"].verified is False
+    assert checks["realtime_factor"].source == "given limit; unverified clock: sheet"
+    checks, fits = check_all(chip=target(clock_hz=None), realtime_factor=0.001)
     assert checks["realtime_factor"].source == "not checked (clock not known)"
-    assert checks["realtime_factor"].actual is None
-    assert check_all()[0]["realtime_factor"].source == "not checked (no limit given)"
+    assert checks["realtime_factor"].actual is None and fits is None
+    assert check_all()[0]["realtime_factor"].limit == REAL_TIME
+
+
+def test_held_samples_count_and_the_result_has_a_limit():
+    checks, _ = check_all(measurement(held=40))
+    assert checks["ram"].actual == 19 + 701 + 280 + 40
+    assert checks["ram"].passed is False
+    assert check_all(max_result_instructions=900)[1] is True
+    checks, fits = check_all(max_result_instructions=899)
+    assert checks["result"].passed is False and fits is False
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -243,7 +363,8 @@ def test_growth(name):
     checks, fits = check_all(baseline=smaller, growth=0.019)
     assert not fits and checks[f"growth of {name}"].passed is False
     checks, fits = check_all(baseline={})
-    assert fits and checks[f"growth of {name}"].passed is None
+    # a comparison that was asked for and cannot be made is no success
+    assert fits is None and checks[f"growth of {name}"].passed is None
     assert "not in the baseline" in checks[f"growth of {name}"].source
 
 
@@ -259,14 +380,3 @@ def test_growth(name):
 def test_wrong_limits_of_firmware(limits, message):
     with pytest.raises(BenchError, match=message):
         check_all(**limits)
-
-
-def test_a_stream_in_place_of_the_window():
-    plan = StreamingPlan((), 50, 60, None, 7, 0.1, None)
-    report = check_budget(PLAN, COST, 1.0, stream=plan, target=target(), ram=60)
-    assert [check.actual for check in report.checks] == [60, 500, 0.0]
-    assert report.checks[0].passed is True
-    assert "no stack" in report.checks[0].basis
-    plan = dataclasses.replace(plan, c99_bytes=70)
-    report = check_budget(PLAN, COST, 1.0, stream=plan, target=target(), ram=60)
-    assert (report.checks[0].actual, report.checks[0].passed) == (70, False)

@@ -65,14 +65,16 @@ def folder(run, tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("bench")
     own = made / "own.json"
     own.write_text('{"name": "own", "core": "cortex-m4", "clock_hz": 200000000}')
-    assert not run(
+    # nothing is too much, but nobody can say how fast gap9 is
+    assert run(
         "bench", MODEL, "--emulate", "--target", "generic-m4-64k", "--target", own,
         "--target", "gap9", "--ram", "12KiB", "--flash", "96KiB",
         "--realtime-factor", 1, "--max-push-instructions", 10**7,
+        "--max-result-instructions", 10**7,
         "--json", made / "bench.json", "--markdown", made / "bench.md",
         "--junit", made / "bench.xml", "--pictures", made / "pictures",
         "--audio", DEMO / "de_f2_p08_r103_031.opus",
-    )  # fmt: skip
+    ) == 4  # fmt: skip
     return made
 
 
@@ -85,6 +87,22 @@ def test_report(folder):
     assert core["differing_bits"] == 0 and core["golden_vectors"] == "agree"
     assert core["figures"]["ram"] == (
         core["data_bytes"] + core["bss_bytes"] + core["stack_bytes"]
+    )
+    assert core["held_bytes"] == 0
+    # the plan says the same quantities
+    (planned,) = (
+        entry
+        for entry in report["c99"]["plan"]["cores"]
+        if entry["core"] == "cortex-m4"
+    )
+    figures = core["figures"]
+    assert planned["ram_bytes"] == pytest.approx(figures["ram"], rel=0.05)
+    assert planned["flash_bytes"] == pytest.approx(figures["flash"], rel=0.1)
+    assert planned["instructions_per_second"] == pytest.approx(
+        figures["instructions"], rel=0.1
+    )
+    assert planned["cycles_per_second"] == pytest.approx(
+        core["cycles_per_second"], rel=0.1
     )
     assert sum(core["classes"].values()) == sum(core["functions"].values())
     generic, own, gap9 = report["budgets"]
@@ -107,10 +125,21 @@ def test_report(folder):
         {"target": "gap9", "reason": "riscv-gap9 is not emulated"}
     ]
     names = [check["name"] for check in generic["checks"]]
-    assert names == ["bits", "link", "ram", "flash", "realtime_factor", "push"]
+    assert names == [
+        "bits",
+        "link",
+        "ram",
+        "flash",
+        "realtime_factor",
+        "push",
+        "result",
+    ]
     assert all(check["passed"] for check in generic["checks"])
-    (push,) = (check for check in gap9["checks"] if check["name"] == "push")
-    assert push["passed"] is None and "not emulated" in push["source"]
+    assert [budget["fits"] for budget in report["budgets"]] == [True, True, None]
+    assert report["fits"] is None
+    for name in ("push", "result"):
+        (check,) = (check for check in gap9["checks"] if check["name"] == name)
+        assert check["passed"] is None and "not emulated" in check["source"]
 
 
 def test_formats(folder):
@@ -120,7 +149,7 @@ def test_formats(folder):
     assert "planned alone: riscv-gap9 is not emulated" in page
     assert len(page.encode()) < 64 * 1024
     suites = ElementTree.parse(folder / "bench.xml").getroot()
-    assert [suite.attrib["tests"] for suite in suites] == ["6", "6", "4"]
+    assert [suite.attrib["tests"] for suite in suites] == ["7", "7", "5"]
     assert {path.name for path in (folder / "pictures").iterdir()} == {
         "memory.png",
         "fit.png",
@@ -166,13 +195,14 @@ def test_broken_budgets_give_exit_code_1(run, tmp_path, folder):
     path, report = tmp_path / "bench.json", tmp_path / "bench.xml"
     words = ("bench", MODEL, "--emulate", "--target", "generic-m4-64k")
     words += ("--ram", "4KiB", "--flash", "20KiB", "--realtime-factor", "0.001")
-    words += ("--max-push-instructions", "100", "--json", path, "--junit", report)
+    words += ("--max-push-instructions", "100", "--max-result-instructions", "100")
+    words += ("--json", path, "--junit", report)
     assert run(*words) == 1
     (budget,) = json.loads(path.read_text())["budgets"]
     failed = {entry["name"] for entry in budget["checks"] if entry["passed"] is False}
     # what does not fit is found by the linker as well
-    assert failed == {"link", "ram", "flash", "realtime_factor", "push"}
-    assert len(list(ElementTree.parse(report).getroot().iter("failure"))) == 5
+    assert failed == {"link", "ram", "flash", "realtime_factor", "push", "result"}
+    assert len(list(ElementTree.parse(report).getroot().iter("failure"))) == 6
 
 
 def test_without_torch_and_pictures(tmp_path, caches, folder):
@@ -214,7 +244,11 @@ def test_a_student_before_training(run, tmp_path):
     path = tmp_path / "trained.json"
     assert run("bench", MODEL, "--json", path, "--ram", "1MiB") == 0
     trained = json.loads(path.read_text())
-    assert bundled["streaming"] == trained["streaming"]
+    for report in (bundled, trained):  # dead channels of a trained one are left out
+        assert report["c99"]["plan"]["held_bytes"] == 0
+    assert bundled["c99"]["plan"]["state_bytes"] == pytest.approx(
+        trained["c99"]["plan"]["state_bytes"], rel=0.05
+    )
     assert bundled["compute"]["macs"] == trained["compute"]["macs"]
     assert small["flash"]["total_bytes"] < one["flash"]["total_bytes"]
     assert small["compute"]["macs"] < one["compute"]["macs"]
@@ -254,6 +288,7 @@ def test_students_that_are_none(text, message, run, tmp_path, capsys):
         (["bench", MODEL, "--student", MODEL], 2, "either MODEL or --student"),
         (["bench", MODEL, "--baseline", "x"], 2, "need --emulate"),
         (["bench", MODEL, "--max-push-instructions", "9"], 2, "need --emulate"),
+        (["bench", MODEL, "--max-result-instructions", "9"], 2, "need --emulate"),
         (["bench", MODEL, "--audio", "x"], 2, "need --emulate"),
         (["bench", MODEL, "--emulate", "--compiler", "cc"], 2, "compiler must be zig"),
         (["bench", MODEL, "--emulate", "--baseline", "x"], 2, "must be a report"),
@@ -263,6 +298,61 @@ def test_students_that_are_none(text, message, run, tmp_path, capsys):
 def test_wrong_use(words, code, message, run, capsys):
     assert run(*words) == code
     assert message in capsys.readouterr().err
+
+
+# -- verdicts ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        # the plan of the C99 decides, as the measurement does
+        ([MODEL, "--target", "generic-m4-64k", "--ram", "8KiB"], 0),
+        ([MODEL, "--target", "generic-m4-64k", "--ram", "7000"], 1),
+        # 2.7 times real time
+        (["wav2small", "--target", "generic-m4-64k"], 1),
+        (["wav2small", "--target", "generic-m4-64k", "--realtime-factor", "9"], 0),
+        # the caller holds 32,000 B for each second
+        (["wav2small", "--ram", "46KiB"], 0),
+        (["wav2small", "--ram", "46KiB", "--window", "2"], 1),
+        # what nobody verified decides
+        ([MODEL, "--target", "rsl15", "--realtime-factor", "0.01"], 1),
+        ([MODEL, "--target", "rsl15"], 0),
+        # what nobody knows is no success, asked for or not
+        ([MODEL, "--target", "gap9"], 4),
+        ([MODEL, "--target", "ezairo7160", "--ram", "64KiB"], 4),
+        ([MODEL, "--target", "gap9", "--flash", "20KiB"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_verdicts(words, code, run, capsys):
+    assert run("bench", *words) == code
+    title = capsys.readouterr().out.splitlines()[0]
+    wanted = {0: "fits", 1: "does not fit", 4: "not checked"}[code]
+    assert title.endswith(f": {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("chip", "code"),
+    [
+        ({"core": "cortex-m0", "clock_hz": 64_000_000}, 4),
+        ({"core": "cortex-m4", "clock_hz": 4_000_000}, 1),
+        ({"core": "cortex-m4", "clock_hz": 64_000_000}, 0),
+    ],
+)
+def test_chips_of_ones_own(chip, code, run, tmp_path):
+    path = tmp_path / "own.json"
+    memory = {"ram_bytes": "64KiB", "flash_bytes": "256KiB"}
+    path.write_text(json.dumps({"name": "own", **memory, **chip}))
+    assert run("bench", MODEL, "--target", path) == code
+
+
+def test_a_mobilenet_is_too_large_for_an_unverified_chip(run, capsys):
+    pytest.importorskip("torch")
+    words = ("--student", "mobilenetv3-small", "--target", "ezairo7160")
+    assert run("bench", *words) == 1
+    text = capsys.readouterr().out
+    assert "DOES NOT FIT, unverified" in text and "no C99" in text
 
 
 def test_targets_are_listed_with_what_is_known(run, capsys):

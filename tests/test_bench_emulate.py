@@ -233,6 +233,14 @@ def test_stages(mini, cache):
     # to trace takes a little
     wanted = plain.instructions_per_second * found.seconds
     assert wanted < everything < 1.02 * wanted
+    # cycles are those of the same instructions, and rows come as often as they do
+    low, high = (
+        sum(pair[i] for pair in found.cycles.values()) + found.rest_cycles[i]
+        for i in (0, 1)
+    )
+    steady = [share * found.seconds for share in plain.cycles_per_second]
+    assert steady[0] < low < 1.02 * steady[0] and steady[1] < high < 1.02 * steady[1]
+    assert found.rows[0] == 8 and set(found.rows) == set(found.stages)
     # the front end, which is counted as other functions, is the first stage
     assert max(found.stages) < 30 and found.stages[0] > 0.1 * everything
 

@@ -88,7 +88,8 @@ def test_figures_belong_together(core, code, cache):
     assert [run.signal for run in found.runs] == list(code.signals)
     emulation = found.emulation
     assert found.stack_bytes >= emulation.stack_bytes
-    assert found.ram_bytes >= code.state_bytes
+    assert found.ram_bytes >= found.emulation.state_bytes + found.stack_bytes
+    assert found.held_bytes == code.held_bytes == 0  # a stream
     assert found.flash_bytes == emulation.text_bytes + emulation.data_bytes
     assert set(found.layers) >= {"LogMel 1", "Convolution 1", module.REST}
     total = sum(found.layers.values())

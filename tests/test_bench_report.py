@@ -42,7 +42,7 @@ def test_text(report):
     assert ram.split()[:6] == ["small", "RAM", "64,000", "B", "100", "B"]
     assert "DOES NOT FIT" in ram and "sheet" in ram
     (flash,) = (line for line in lines if line.startswith("small   flash"))
-    assert "not checked (unverified: hearsay)" in flash
+    assert "fits, unverified" in flash and "unverified: hearsay" in flash
     assert lines[-1].startswith("not counted: stack")
     assert "fits" in next(line for line in lines if line.startswith("large   RAM"))
 
@@ -101,17 +101,33 @@ def test_junit(report):
         "name": "small",
         "tests": "3",
         "failures": "1",
-        "skipped": "2",
+        "skipped": "0",
         "errors": "0",
     }
     by_name = {case.attrib["name"]: case for case in small}
     failure = by_name["ram"].find("failure")
     assert failure.attrib["message"] == (
-        "needs 64,000 B (planned arena), limit 100 B (sheet)"
+        "needs 64,000 B (arena of the whole window, no C99), limit 100 B (sheet)"
     )
-    assert by_name["flash"].find("skipped") is not None
+    assert by_name["flash"].find("skipped") is None  # decides, and is marked
+    # flash memory and clock that nobody knows are no success
+    assert large.attrib["errors"] == "2"
     assert large.attrib["failures"] == "0"
     assert [child.tag for child in large[0]] == ["system-out"]
+
+
+def test_what_nobody_asked_for_is_skipped(tmp_path):
+    report = make(tmp_path, ram=10**6, host=False)
+    (suite,) = ElementTree.fromstring(formats.to_junit(report))
+    assert (suite.attrib["skipped"], suite.attrib["errors"]) == ("2", "0")
+    assert formats.to_text(report).startswith("small.onnx, window of 1 s: fits\n")
+
+
+def test_not_checked_is_a_verdict_of_its_own(tmp_path):
+    report = make(tmp_path, targets=[Target("unknown", "cortex-m0")], host=False)
+    for text in (formats.to_text(report), formats.to_markdown(report)):
+        assert "window of 1 s: not checked\n" in text
+        assert "fits" not in text.replace("does not fit", "")
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -130,6 +130,23 @@ def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
     assert {"torch", "onnx", "wav2small"} <= set(provenance)
 
 
+def test_the_limit_of_small_students_and_how_it_is_lifted(
+    corpus: Path, run: Run, tmp_path: Path
+) -> None:
+    reports = []
+    for words in ([], ["--max-bytes", "any"]):
+        # untuned it may fail its checks: what it came to is written all the same
+        run(
+            "export", "wav2small-rt", tmp_path, "--calibration", corpus,
+            "--tune", 0, "--overwrite", *words,
+        )  # fmt: skip
+        reports.append(json.loads((tmp_path / "export.json").read_text()))
+    limited, free = reports
+    assert limited["max_bytes"] == 61_440 >= limited["bytes"]
+    assert limited["four_bit_layers"] > 0
+    assert free["max_bytes"] is None and free["bytes"] > 61_440
+
+
 def test_a_limit_that_cannot_be_kept(chain: Path, corpus: Path, run: Run) -> None:
     out = chain / "tiny"
     code, _, error = run(

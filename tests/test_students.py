@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from wav2small.cli.untrained import untrained
 from wav2small.errors import InputError
-from wav2small.students import STUDENTS, student
+from wav2small.export import package
+from wav2small.students import SMALL, STUDENTS, student
 
 LENGTHS = (64, 65, 500, 1601, 16000)
 
@@ -266,3 +268,18 @@ def test_unknown_student() -> None:
     message = "student must be one of wav2small, .*, got 'resnet': see"
     with pytest.raises(InputError, match=message):
         student("resnet")
+
+
+@pytest.mark.parametrize(
+    "name", ["wav2small", "wav2small-17k", "wav2small-rt", "wav2small-rt-mini"]
+)
+def test_small_students_are_within_60_kib_by_default(name: str) -> None:
+    assert STUDENTS[name].max_bytes == SMALL == 61_440
+    model = untrained(name, {}, STUDENTS[name].max_bytes)
+    metadata = {"provenance": "x" * 600}
+    data = package.pack(model, metadata=metadata, labels=["a", "d", "v"])
+    assert len(data) <= SMALL
+
+
+def test_a_mobilenet_has_no_limit() -> None:
+    assert {STUDENTS[name].max_bytes for name in MOBILENETS} == {None}

@@ -1,6 +1,6 @@
 """C99 of a model that streams: one folder that an embedded build takes in."""
 
 from .arrangement import Memory
-from .generate import count_memory, generate
+from .generate import Outline, generate, outline
 
-__all__ = ["Memory", "count_memory", "generate"]
+__all__ = ["Memory", "Outline", "generate", "outline"]

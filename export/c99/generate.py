@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
@@ -17,9 +19,10 @@ from .arrangement import Arrangement, Memory
 from .dead import without_dead_channels
 from .golden import golden_vectors
 from .header import template, write_header
+from .lowering import Step
 from .program import lower
 from .source import write_source
-from .tables import definitions, known_conditions, model_tables
+from .tables import definitions, front_tables, known_conditions, model_tables
 
 
 def generate(
@@ -75,14 +78,57 @@ def generate(
     return placed.memory
 
 
-def count_memory(model: IntegerGraph | ModelProto | bytes | str | Path) -> Memory:
-    """Return what :func:`generate` would, and write nothing.
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What the C code of a model will hold, without writing it."""
+
+    memory: Memory
+    """Memory that it needs."""
+
+    plan: Schedule
+    """Stages of the model, of which those of the C code are made."""
+
+    steps: tuple[Step, ...]
+    """Stages of the C code in the order of execution, kept rows included."""
+
+    head: tuple[Step, ...]
+    """What is computed once for each result."""
+
+    tables_bytes: int
+    """Tables of numbers in flash memory: weights and what the front end needs."""
+
+    structs: Mapping[str, int]
+    """Structs in flash memory beside the tables, how many of each type."""
+
+
+def outline(model: IntegerGraph | ModelProto | bytes | str | Path) -> Outline:
+    """Say what :func:`generate` would write, and write nothing.
 
     Raises:
         ExportError: if the model does not stream or an operator has no C code
 
     """
-    return _prepare(model)[2].memory
+    _, plan, placed = _prepare(model)
+    steps = tuple(stage.step for stage in placed.stages)
+    head = placed.program.head
+    layers = (*placed.program.steps, *head)
+    shared = {name: array for step in layers for name, array in step.shared.items()}
+    tables = [*front_tables(placed.front).values(), *shared.values()]
+    tables += [table for step in layers for table in step.tables.values()]
+    return Outline(
+        memory=placed.memory,
+        plan=plan,
+        steps=steps,
+        head=head,
+        tables_bytes=sum(table.nbytes for table in tables),
+        structs=Counter(
+            [
+                *(step.kernel for step in layers if step.numbers),
+                *(["line"] * len(placed.rows)),
+                *(["stage"] * (len(steps) + len(head))),
+            ]
+        ),
+    )
 
 
 def _prepare(

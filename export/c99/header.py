@@ -29,6 +29,11 @@ typedef struct {
 wav2small_status wav2small_measure(const int16_t *samples, size_t count,
                                    wav2small_level *level);
 """
+_SAMPLE_BYTES = 2
+_HELD = """, about 600 bytes of stack, and the whole signal, which
+ * the caller holds: the model hears it twice, first to measure its level"""
+_NOT_HELD = """ and about 600 bytes of stack;
+ * the caller holds no samples"""
 
 
 def template(name: str) -> str:
@@ -41,6 +46,7 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     front = placed.front
     output = graph.tensors[graph.output]
     metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
+    rate = _sampling_rate(metadata)
     state = "    wav2small_level level;\n" if placed.normalised else ""
     if front.past_frames:
         state += "    int64_t past_total;\n"
@@ -52,7 +58,9 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     values = {
         "licence": escape.c_comment(metadata.get("licence", "unknown")),
         "use": escape.c_comment(metadata.get("use", "as it says")),
-        "sampling_rate": _sampling_rate(metadata),
+        "held": _HELD if placed.normalised else _NOT_HELD,
+        "held_bytes": _SAMPLE_BYTES * rate if placed.normalised else 0,
+        "sampling_rate": rate,
         "labels": escape.c_comment(
             metadata.get("labels", "arousal, dominance, valence")
         ),

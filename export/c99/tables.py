@@ -82,7 +82,8 @@ def model_tables(arrangement: Arrangement) -> Iterator[str]:
     """Lines of the header of tables."""
     program = arrangement.program
     yield "/* Tables of one model, for wav2small.c alone. */"
-    yield from _front_tables(arrangement.front)
+    for name, values in front_tables(arrangement.front).items():
+        yield from table(name, values)
     layers: dict[int, int] = {}  # number of each stage's struct among its kind
     yield from _layers((*program.steps, *program.head), layers)
     yield ""
@@ -101,15 +102,14 @@ def model_tables(arrangement: Arrangement) -> Iterator[str]:
     yield "};"
 
 
-def _front_tables(front: FrontEnd) -> Iterator[str]:
+def front_tables(front: FrontEnd) -> dict[str, np.ndarray]:
+    """Tables of the front end, by name."""
     window = front.window
     if _symmetric(window):
         window = window[: len(window) // 2 + 1]
-    yield from table("window", window.astype(np.int32))
+    made = {"window": window.astype(np.int32)}
     if front.length > 8:
-        yield from table(
-            "twiddles", twiddles(front.length).T.reshape(-1).astype(np.int32)
-        )
+        made["twiddles"] = twiddles(front.length).T.reshape(-1).astype(np.int32)
     heard = [np.flatnonzero(band) for band in front.mel]
     first = [int(band[0]) if len(band) else 0 for band in heard]
     count = [
@@ -121,11 +121,13 @@ def _front_tables(front: FrontEnd) -> Iterator[str]:
         for band, low, size in zip(front.mel, first, count, strict=True)
     ]
     weight = np.concatenate([*weights, np.zeros(1, np.int64)])
-    yield from table("mel_first", np.array(first, np.uint16))
-    yield from table("mel_count", np.array(count, np.uint16))
-    yield from table("mel_weight", weight.astype(np.uint16))
-    yield from table("log_offset", front.log_offset.astype(np.int32))
-    yield from table("log_table", LOG_TABLE.astype(np.int32))
+    return made | {
+        "mel_first": np.array(first, np.uint16),
+        "mel_count": np.array(count, np.uint16),
+        "mel_weight": weight.astype(np.uint16),
+        "log_offset": front.log_offset.astype(np.int32),
+        "log_table": LOG_TABLE.astype(np.int32),
+    }
 
 
 def _layers(steps: tuple[Step, ...], numbered: dict[int, int]) -> Iterator[str]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wav2small.export.base.reading import read_json
-
-from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..errors import InputError
 from .terminal import (
     extra,
@@ -49,7 +45,11 @@ def bench(
     ram: Annotated[str | None, typer.Option(help="Budget, e.g. 24KiB.")] = None,
     flash: Annotated[str | None, typer.Option(help="Budget, e.g. 128KiB.")] = None,
     realtime_factor: Annotated[
-        float | None, typer.Option(help="Budget: compute time over audio time.", min=0)
+        float | None,
+        typer.Option(
+            help="Budget: compute time over audio time; 1 of a target if not given.",
+            min=0,
+        ),
     ] = None,
     emulate: Annotated[
         bool,
@@ -65,6 +65,9 @@ def bench(
     max_push_instructions: Annotated[
         int | None,
         typer.Option(help="Budget of the most expensive push of one hop.", min=1),
+    ] = None,
+    max_result_instructions: Annotated[
+        int | None, typer.Option(help="Budget of one result.", min=1)
     ] = None,
     baseline: Annotated[
         Path | None,
@@ -91,7 +94,7 @@ def bench(
         Path | None, typer.Option(help="Write the checks as JUnit XML.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the plan's memory over time (PNG).")
+        Path | None, typer.Option(help="Draw what RAM is for (PNG).")
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -100,12 +103,18 @@ def bench(
         ),
     ] = None,
 ) -> None:
-    """Check a model's memory and work against budgets; exit 1 if one breaks."""
+    """Check a model's memory and work against budgets.
+
+    Exit code 0 if it fits, 1 if it does not,
+    4 if nothing is too much and something that was asked could not be checked.
+    """
     if (model is None) == (student is None):
         raise typer.BadParameter("either MODEL or --student is needed")
-    if not emulate and (max_push_instructions or baseline or sources):
+    most = (max_push_instructions, max_result_instructions)
+    if not emulate and (any(most) or baseline or sources):
         raise typer.BadParameter(
-            "--max-push-instructions, --baseline and --audio need --emulate"
+            "--max-push-instructions, --max-result-instructions, --baseline and "
+            "--audio need --emulate"
         )
     import tempfile
 
@@ -118,7 +127,13 @@ def bench(
 
     limits = ram or flash or realtime_factor
     with tempfile.TemporaryDirectory() as folder:
-        path = _untrained(student, Path(folder)) if student else find_onnx(model or "")
+        if student:
+            with extra("train"):
+                from .untrained import write_untrained
+            path = write_untrained(student, Path(folder))
+            say(f"{path.stem}: random weights: what it costs, not what it can")
+        else:
+            path = find_onnx(model or "")
         report = run(
             path,
             window_seconds=window,
@@ -130,6 +145,7 @@ def bench(
             compiler=compiler,
             audio=_clips(sources) if sources else None,
             max_push_instructions=max_push_instructions,
+            max_result_instructions=max_result_instructions,
             baseline=baseline,
             growth=growth,
         )
@@ -156,7 +172,7 @@ def bench(
                     drawing.draw_layers(report, pictures / "layers.png")
                 show(pictures)
     if not report["fits"]:
-        raise typer.Exit(1)
+        raise typer.Exit(4 if report["fits"] is None else 1)
 
 
 def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
@@ -181,47 +197,3 @@ def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
             "name others"
         )
     return clips
-
-
-def _untrained(student: str, folder: Path) -> Path:
-    """Export a student with random weights, to be planned before it is trained."""
-    with extra("train"):
-        import torch
-
-        from wav2small.export.model.to_onnx import to_onnx
-        from wav2small.export.quantise.quantize import quantize
-
-        from ..students import student as find
-    import numpy as np
-
-    from wav2small.export import package
-    from wav2small.firmware_bench.signals import voice
-
-    name, settings = student, {}
-    if student.endswith(".json"):
-        try:
-            entry = read_json(student)
-            name, settings = entry["student"], dict(entry.get("config", {}))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"student must be a name or a JSON file with 'student' and 'config', "
-                f"got '{student}': {error}"
-            ) from error
-    chosen = find(name)
-    try:
-        config = dataclasses.replace(chosen.config, **settings)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            module = chosen.module(config).eval()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"config of '{name}' must be settings that it has, got '{student}': {error}"
-        ) from error
-    say(f"{name} with random weights: what it costs, not what it can")
-    signal = voice(4 * SAMPLING_RATE).astype(np.float32) / 32768
-    floats = to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE)
-    model = quantize(floats, list(signal.reshape(4, -1)))
-    path = folder / f"{name}-untrained.onnx"
-    metadata = {"sampling_rate": str(SAMPLING_RATE), "window": "any"}
-    path.write_bytes(package.pack(model, metadata=metadata, labels=DIMENSIONS))
-    return path

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import typer
+
+from wav2small.firmware_bench.report import VERDICTS
 
 from ..adv import DIMENSIONS
 from ..bundled import DEMO
@@ -58,8 +61,7 @@ def demo(out: Path) -> None:
     evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
     files = ("--json", report, "--markdown", page, "--picture", plan)
     _show("bench", model, "--target", TARGET, "--window", WINDOW, *files)
-    fits = True
-    try:
+    with suppress(typer.Exit):
         bench(
             str(model),
             target=[TARGET],
@@ -68,10 +70,8 @@ def demo(out: Path) -> None:
             markdown=page,
             picture=plan,
         )
-    except typer.Exit:
-        fits = False
-
     measured = json.loads(report.read_text())
+    (core,) = measured["c99"]["plan"]["cores"]
     agreement = json.loads(figures.read_text())["teacher"]
     config = json.loads((run / "best" / "config.json").read_text())
     parameters = _parameters(run)
@@ -89,9 +89,9 @@ def demo(out: Path) -> None:
         ("bytes on disk", f"{(model / 'model.onnx').stat().st_size:,}"),
         (
             "planned RAM",
-            f"{measured['ram']['arena_bytes']:,} B for {WINDOW} s at a time",
+            f"{core['ram_bytes']:,} B, with what the caller holds of {WINDOW} s",
         ),
-        (f"on {TARGET}", "fits" if fits else "does not fit"),
+        (f"on {TARGET}", VERDICTS[measured["fits"]].lower()),
         ("report", str(report)),
         ("pictures", f"{picture}  {sizes}  {plan}"),
         ("run time", f"{time.monotonic() - begun:.0f} s"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -51,7 +50,8 @@ def export(
     max_bytes: Annotated[
         str | None,
         typer.Option(
-            help="Limit of the file, e.g. 60KiB; large layers get 4 bits to keep it."
+            help="Limit of the int8 file, or 'any'; large layers get 4 bits to keep "
+            "it. 60KiB if not given, of the students for hearing aids."
         ),
     ] = None,
     tune: Annotated[
@@ -91,6 +91,8 @@ def export(
 
         from wav2small.export.pipeline import ExportConfig
         from wav2small.export.pipeline import export as make
+
+        from ..students import student as find_student
     import onnx
     import onnxruntime
 
@@ -106,6 +108,9 @@ def export(
 
     folder = find_checkpoint(run)
     module, config = load_student(folder)
+    limit = find_student(config["student"]).max_bytes
+    if max_bytes or precision != "int8":
+        limit = parse_size(max_bytes) if max_bytes and max_bytes != "any" else None
     samples = round(window * SAMPLING_RATE) if window else None
     shortest = getattr(module, "min_samples")  # noqa: B009
     if samples is not None and samples < shortest:
@@ -168,7 +173,7 @@ def export(
                 ExportConfig(
                     int8=precision == "int8",
                     window=samples,
-                    max_bytes=parse_size(max_bytes) if max_bytes else None,
+                    max_bytes=limit,
                     tune_steps=tune,
                     quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
                 ),
@@ -228,10 +233,12 @@ def export(
             beside.append(out / "model.tflite")
         if c99:
             from wav2small.export.c99 import generate
+            from wav2small.firmware_bench.plan import plan
 
             memory = generate(made.data, out / "c99")
-            total = sum(dataclasses.astuple(memory))
-            say(f"C99 with about {total:,} bytes of state and scratch")
+            held = plan(made.data).held_bytes_per_second
+            also = f", and the caller holds {held:,} bytes for each second" * bool(held)
+            say(f"C99 with {memory.state:,} bytes of state{also}")
             beside.append(out / "c99")
         reports = ["export.json", "export.md"] + ["model.tflite"] * tflite
         model = package.write(

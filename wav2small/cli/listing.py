@@ -63,4 +63,4 @@ def list_(
                 f"{'planned' if obstacle(place.core) else 'emulated':<8}  "
                 f"{'yes' if place.verified else 'no':<8}  {place.source}"
             )
-        show("A figure with ? is not verified: it is shown and never decides.")
+        show("A figure with ? is not verified: it decides, and is marked.")

@@ -14,6 +14,9 @@ from .mobilenet_v4 import MobileNetV4, MobileNetV4Config
 from .streaming import Streaming, StreamingConfig
 from .wav2small import Wav2Small, Wav2SmallConfig
 
+SMALL = 60 * 1024
+"""Most bytes of the int8 file of a student for hearing aids."""
+
 
 @dataclass(frozen=True)
 class Student:
@@ -28,6 +31,10 @@ class Student:
     description: str
     """One line for ``wav2small list students``."""
 
+    max_bytes: int | None = None
+    """Most bytes of its int8 file unless another limit is asked for;
+    None for any."""
+
     def build(self) -> nn.Module:
         """Build the module with random weights."""
         return self.module(self.config)
@@ -35,22 +42,28 @@ class Student:
 
 STUDENTS: dict[str, Student] = {
     "wav2small": Student(
-        Wav2SmallConfig(), Wav2Small, "the paper's model: 2 ms hop, attention head"
+        Wav2SmallConfig(),
+        Wav2Small,
+        "the paper's model: 2 ms hop, attention head",
+        SMALL,
     ),
     "wav2small-17k": Student(
         Wav2SmallConfig(head="covariance"),
         Wav2Small,
         "the published small one: 2 ms hop, covariance head",
+        SMALL,
     ),
     "wav2small-rt": Student(
         StreamingConfig(filters=(16, 24), channels=64),
         Streaming,
         "streams: 10 ms hop, relative to the past second",
+        SMALL,
     ),
     "wav2small-rt-mini": Student(
         StreamingConfig(hop_length=256, past_frames=62, channels=56),
         Streaming,
         "the same with 16 ms hop and narrower layers",
+        SMALL,
     ),
     "mobilenetv3-small": Student(
         MobileNetV3Config(size="small"), MobileNetV3, "MobileNetV3-Small on log-mel"

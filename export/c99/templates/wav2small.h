@@ -9,7 +9,7 @@
  *     wav2small_push(&state, samples, count);
  *     wav2small_result(&state, scores);
  *
- * All memory is the state and about 600 bytes of stack. There is no heap,
+ * All memory is the state$held. There is no heap,
  * no recursion, no mutable global, and no floating point but for the last step of
  * wav2small_result. States are independent of each other; one state is for one
  * thread or interrupt at a time.
@@ -36,6 +36,8 @@ extern "C" {
 #define WAV2SMALL_MIN_SAMPLES $min_samples
 /* Samples that a signal may have. */
 #define WAV2SMALL_MAX_SAMPLES $max_samples
+/* Bytes of samples that the caller has to hold for each second of a signal. */
+#define WAV2SMALL_HELD_BYTES_PER_SECOND $held_bytes
 /* A score is (integer - zero point) * step. */
 #define WAV2SMALL_STEP $step
 #define WAV2SMALL_ZERO_POINT ($zero_point)
