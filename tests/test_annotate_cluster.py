@@ -103,6 +103,7 @@ def content(out: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_one_added(tmp_path, machines):
     audio, log = corpus(tmp_path / "audio", 30), tmp_path / "log"
     soundfile.write(audio / "07_abort.wav", np.zeros(8000), 16000)

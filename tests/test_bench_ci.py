@@ -50,6 +50,7 @@ def test_it_installs_extras_that_exist():
         assert not [need for need in needs if need.startswith("torch")]
 
 
+@pytest.mark.slow
 @pytest.mark.emulator
 def test_its_bench_runs(tmp_path, monkeypatch):
     for package in ("ziglang", "unicorn", "capstone", "elftools", "matplotlib"):

@@ -157,6 +157,7 @@ def test_formats(folder):
     }
 
 
+@pytest.mark.slow
 def test_the_same_again_fits_and_slower_code_does_not(
     folder, run, tmp_path, monkeypatch, capsys
 ):
@@ -227,6 +228,7 @@ def test_without_torch_and_pictures(tmp_path, caches, folder):
 # -- before training ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_student_before_training(run, tmp_path):
     pytest.importorskip("torch")
     reports = []

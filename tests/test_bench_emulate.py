@@ -73,6 +73,7 @@ def mini(tmp_path_factory) -> Path:
 # -- bits --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", CORES)
 def test_a_student_on_a_core(core, mini, cache):
     samples = signal(1, 8000)

@@ -115,6 +115,7 @@ def test_half_bytes(cache, tmp_path):
     assert answer(firmware, samples)[0] == whole(model, samples)
 
 
+@pytest.mark.slow
 @emulated
 def test_measurement(cache, tmp_path):
     assert obstacle(CORE) is None

@@ -101,6 +101,7 @@ def test_export_does_not_overwrite(chain: Path, run: Run) -> None:
     assert "overwrite" in error
 
 
+@pytest.mark.slow
 def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
     out = chain / "small"
     code, output, error = run(
@@ -147,6 +148,7 @@ def test_the_limit_of_small_students_and_how_it_is_lifted(
     assert free["max_bytes"] is None and free["bytes"] > 61_440
 
 
+@pytest.mark.slow
 def test_a_limit_that_cannot_be_kept(chain: Path, corpus: Path, run: Run) -> None:
     out = chain / "tiny"
     code, _, error = run(

@@ -343,6 +343,7 @@ def head(builder: Builder) -> None:
     builder.linear(3, 3, bent, "int32")
 
 
+@pytest.mark.slow
 @compiled
 @settings(max_examples=24)
 @given(

@@ -237,6 +237,7 @@ def table(found: Counter[tuple[str, str]]) -> str:
 GOOD = {"refused", "right", "right in each layer", "onnxruntime refused"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_bytes(seed):
     data = MODEL.read_bytes()

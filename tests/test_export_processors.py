@@ -85,6 +85,7 @@ def scores(tmp_path_factory) -> dict[str, np.ndarray]:
         return found | dict(stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [f"{student} {form}" for student in STUDENTS for form in SAFE]

@@ -351,6 +351,7 @@ class Builder:
         return IntegerGraph(self.tensors, tuple(self.operators), self.last, self.model)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(
     seed=st.integers(0, 2**32 - 1),

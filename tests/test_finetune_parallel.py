@@ -64,6 +64,7 @@ def configuration(mel: str) -> FinetuneConfig:
     return fast(mel, network=network, augment=STILL, masked=0.0, steps=8, evaluations=4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_though_one_is_killed(tmp_path: Path) -> None:
     table = corpus(tmp_path / "corpus")
     config = configuration(write_mel(tmp_path / "mel"))

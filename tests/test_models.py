@@ -232,6 +232,7 @@ def unseen(data):
     return signals, np.concatenate([teacher.predict([signal]) for signal in signals])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.bundled())
 def test_a_bundled_model_follows_its_teacher_on_unseen_speakers(unseen, name):
     signals, truth = unseen

@@ -64,6 +64,7 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_suite_writes_page_and_json(labels, tmp_path):
     noise = tmp_path / "noise" / "Rain"
     noise.mkdir(parents=True)

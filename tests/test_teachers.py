@@ -95,6 +95,7 @@ def test_unknown_names_and_other_checkpoints_are_refused(teacher, tmp_path):
         BundledTeacher.load(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_held_out_agreement_is_what_the_card_says(teacher, data):
     import csv
     import json

@@ -101,6 +101,7 @@ def test_nothing_is_freed_by_company(licences: list[str]) -> None:
     assert (together == ANY) == all(use(licence) == ANY for licence in licences)
 
 
+@pytest.mark.slow
 def test_the_mark_reaches_the_int8_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
