@@ -22,8 +22,8 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from wav2small.export.base.errors import BenchError, BenchToolError
-from wav2small.export.base.files import replace_file
+from wav2small.export.base.errors import BenchError, BenchToolError, InputError
+from wav2small.export.base.files import check_output, replace_file
 
 ARCHITECTURES = {
     "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),
@@ -247,8 +247,18 @@ def _compiler(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _user_cache() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "wav2small" / "firmware"
+    # unlike Path.home it does without a home, too
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    store = Path(caches) / "wav2small" / "firmware"
+    try:
+        check_output(store, folder=True)
+        store.mkdir(parents=True, exist_ok=True)
+    except (InputError, OSError) as error:
+        raise BenchError(
+            f"cache must be a folder that can be written, got {store}: "
+            "set XDG_CACHE_HOME to one"
+        ) from error
+    return store
 
 
 def _sources(folder: Path, prefix: str, selftest: bool) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -425,3 +426,50 @@ def test_help_needs_no_heavy_import() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+# Outputs are looked at before the work ----------------------------------------
+
+MINI = "wav2small-rt-mini"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", MINI, "--ram", "64KiB", "--json", "{folder}"),
+        ("bench", MINI, "--ram", "64KiB", "--junit", "{folder}"),
+        ("bench", MINI, "--ram", "64KiB", "--markdown", "{folder}"),
+        ("bench", MINI, "--ram", "64KiB", "--picture", "{file}/x.png"),
+        ("bench", MINI, "--ram", "64KiB", "--pictures", "{file}"),
+        ("compare", MINI, MINI, "--json", "{folder}"),
+        ("evaluate", MINI, "{folder}", "--html", "{folder}", "--suite"),
+        ("layers", "{folder}", "--backbone", "mel", "--json", "{folder}"),
+        ("export", MINI, "{file}"),
+        ("export", MINI, "{file}/deeper"),
+        ("export", MINI, "{folder}/new", "--picture", "{folder}"),
+        ("annotate", "{folder}", "{folder}/new", "--csv", "{folder}"),
+        ("annotate", "{folder}", "{folder}/new", "--audformat", "{file}"),
+        ("distill", "{folder}", "{file}"),
+        ("finetune", "{file}", "{file}"),
+        ("select", "{folder}", "{folder}", "--count", "1"),
+    ],
+)
+def test_outputs_are_refused_before_the_work(run, tmp_path, words) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    places = {name: tmp_path / name for name in ("file", "folder")}
+    code, out, err = run(*(word.format(**places) for word in words))
+    assert code not in (0, 1)
+    assert out == ""
+    assert re.fullmatch(r"error: output must be [^\n]*: name another\n", err)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == []
+
+
+def test_a_cache_that_cannot_be_written(run, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    code, _, err = run("bench", MINI, "--emulate", "--target", "generic-m4-64k")
+    assert code not in (0, 1)
+    line = r"error: cache must be [^\n]*: set XDG_CACHE_HOME [^\n]*\n"
+    assert re.fullmatch(line, err)

@@ -21,6 +21,7 @@ from .options import (
 )
 from .terminal import (
     bar,
+    check_outputs,
     ending,
     extra,
     hours,
@@ -105,6 +106,7 @@ def annotate(
     ] = None,
 ) -> None:
     """Score audio with a teacher, into a folder of labels."""
+    check_outputs(csv, folders=[audformat])
     sources, out = sources_and_output(paths, "LABELS folder")
     if (engine == "dask") != bool(scheduler):
         raise typer.BadParameter("--engine dask and --scheduler need each other")

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import InputError
 from .terminal import (
+    check_outputs,
     extra,
     say,
     say_use,
@@ -108,6 +109,7 @@ def bench(
     Exit code 0 if it fits, 1 if it does not,
     4 if nothing is too much and something that was asked could not be checked.
     """
+    check_outputs(json_file, markdown, junit, picture, folders=[pictures])
     if (model is None) == (student is None):
         raise typer.BadParameter("either MODEL or --student is needed")
     most = (max_push_instructions, max_result_instructions)

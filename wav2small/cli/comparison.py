@@ -13,6 +13,7 @@ from ..errors import InputError
 from .options import JsonFile
 from .terminal import (
     bar,
+    check_outputs,
     extra,
     say,
     show,
@@ -45,6 +46,7 @@ def compare(
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show where two forms of a model part, layer by layer."""
+    check_outputs(json_file, picture)
     from wav2small.export.checks.layers import compare_layers, to_markdown
 
     from .. import audio

@@ -21,6 +21,7 @@ from .options import (
 )
 from .terminal import (
     bar,
+    check_outputs,
     extra,
     say,
     say_use,
@@ -69,6 +70,7 @@ def distill(
     ] = False,
 ) -> None:
     """Train a student on a teacher's scores."""
+    check_outputs(folders=[run])
     with extra("train"):
         from ..distill import distill as train
         from ..labels import LabelStore

@@ -14,6 +14,7 @@ from .options import AudioRoot, JsonFile, TeacherLabels, split_order
 from .terminal import (
     bar,
     bars,
+    check_outputs,
     extra,
     say,
     show,
@@ -76,6 +77,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
+    check_outputs(json_file, picture, html)
     if not suite and (noise or speech or html or clips):
         raise typer.BadParameter("--noise, --speech, --html, --clips need --suite")
     if suite and picture:

@@ -17,6 +17,7 @@ from .options import Overwrite
 from .terminal import (
     bar,
     bars,
+    check_outputs,
     extra,
     fail,
     say,
@@ -84,6 +85,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
+    check_outputs(picture, folders=[out])
     if (tflite or c99) and precision != "int8":
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
     with extra("train"):

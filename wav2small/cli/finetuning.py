@@ -39,6 +39,7 @@ from .options import (
 from .terminal import (
     bar,
     bars,
+    check_outputs,
     extra,
     say,
     say_averaged,
@@ -156,6 +157,7 @@ def finetune(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a teacher of one's own on what people say."""
+    check_outputs(folders=[run])
     with extra("train"):
         from ..finetune.config import FinetuneConfig, NetworkConfig
         from ..finetune.parts.text import SentenceEncoder
@@ -258,6 +260,7 @@ def layers(
     picture: Annotated[Path | None, typer.Option(help="Draw the layers (PNG).")] = None,
 ) -> None:
     """Show what each layer of a backbone knows of each dimension."""
+    check_outputs(json_file, picture)
     import numpy as np
 
     with extra("train"):
@@ -321,6 +324,7 @@ def select(
 ) -> None:
     """Choose what people shall label: diverse clips, then uncertain ones."""
     places, out = sources_and_output(paths, "TABLE")
+    check_outputs(out)
     with claim(out, file=True):
         text = _chosen(places, count, backbone, teacher, labelled, passes, seed)
         write(out, text)

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ import typer
 from wav2small.export.base import escape
 
 from ..adv import DIMENSIONS
-from ..errors import ToolError
+from ..errors import InputError, ToolError
 
 LOG_SECONDS = 15.0
 """Time between two lines of progress in a log file."""
@@ -176,13 +176,38 @@ def to_json(value: Any) -> str:
     return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file, and the folders that it needs."""
-    from wav2small.export.base.files import atomic_write
+def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> None:
+    """See to it, before the work, that what was asked for can be written.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(text.rstrip("\n").encode() + b"\n")
+    Raises:
+        InputError: if something else is there, or a folder cannot be written to
+
+    """
+    from wav2small.export.base.files import check_output
+
+    for path in filter(None, files):
+        check_output(path)
+    for path in filter(None, folders):
+        check_output(path, folder=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, and the folders that it needs.
+
+    Raises:
+        InputError: if the disk is full, or the file cannot be written
+
+    """
+    from wav2small.export.base.files import replace_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.rstrip("\n").encode() + b"\n")
+    except OSError as error:
+        raise InputError(
+            f"output must be a file that can be written, got {path}: {error.strerror}: "
+            "make room or name another"
+        ) from error
 
 
 def speak_any_language() -> None:
