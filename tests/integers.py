@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from operator_rows import ROWS
 
 from wav2small.export.integer.front_end.constants import FrontEnd
 from wav2small.export.integer.graph import IntegerGraph
@@ -477,6 +478,9 @@ _OPERATORS: dict[type[Operator], Callable[..., Array]] = {
     Table: _table,
     Transpose: _transpose,
 }
+
+
+_OPERATORS |= {row.kind: row.oracle for row in ROWS.values() if row.oracle}
 
 
 def apply(

@@ -3,6 +3,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from operator_rows import ROWS
 
 from wav2small.export.model import topology
 from wav2small.export.quantise import quantize, torch_operators
@@ -94,6 +95,7 @@ CASES = {
     "Transpose": [({"perm": [2, 0, 1]}, [floats(2, 3, 4)]), ({}, [floats(2, 3)])],
     "Unsqueeze": [({}, [floats(2, 3), integers(0, -1)])],
 }
+CASES |= {name: cases for row in ROWS.values() for name, cases in row.cases.items()}
 
 
 def test_every_operator_that_can_be_quantised_has_a_case():
