@@ -57,7 +57,8 @@ YAML = (
     "[" * 3000, "a: &a [*a]", "!!python/object/apply:os.system [ls]", "{a: b: c}",
     "tables: [1]", "tables: {a: 1}", "splits: {x: [y]}", "- x", "\x1b", "? [a]\n: b",
     "tables: {x: {columns: {file: {scheme_id: [1]}}}}", "!!timestamp x", "0x: 1",
-    "tables: {x: {split_id: [1]}}", "schemes: {speaker: {labels: {1: {gender: [m]}}}}",
+    "tables: {x: {split_id: [1]}}\nsplits: {a: {}}",
+    "schemes: {speaker: {labels: {1: {gender: [m]}}}}",
     "tables: {1: {}}", "tables: {x: {columns: {arousal: {scheme_id: {a: b}}}}}",
     "schemes: {speaker: {labels: ../../x}}", "tables: {null: {}}", "a: 2020-13-45",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import audformat
+import hostile
 import pandas as pd
 import pytest
 
@@ -97,3 +98,15 @@ def test_a_header_that_is_no_yaml(tmp_path: Path) -> None:
     (folder / "db.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"header of .* must be YAML: .*db\.yaml"):
         audio.find([folder])
+
+
+@pytest.mark.parametrize("text", hostile.YAML)
+def test_headers_that_are_meant_ill(tmp_path, text):
+    (tmp_path / "db.x.csv").write_text("file,speaker\na.wav,anna\n")
+    (tmp_path / "db.yaml").write_text(text)
+    try:
+        _, (source,) = audio.find([tmp_path])
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert source.key == ("a.wav", None, None)

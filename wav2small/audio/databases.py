@@ -117,7 +117,7 @@ class _Header:
         """
         name = path.stem[3:]
         schemes = {
-            column: settings["scheme_id"]
+            column: str(settings["scheme_id"])
             for column, settings in self.entries("tables", name, "columns").items()
             if isinstance(settings, Mapping) and "scheme_id" in settings
         }
@@ -152,6 +152,11 @@ class _Header:
         split = self.entries("tables", table).get("split_id")
         if split is None:
             return None
+        if not isinstance(split, str):
+            raise InputError(
+                f"split_id of table '{table}' must be a name, got {split}: "
+                f"{one_line(self.folder / HEADER)}"
+            )
         kind = str(self.entries("splits", split).get("type") or split)
         try:
             return canonical("split", kind if kind != "other" else str(split))
