@@ -357,7 +357,12 @@ def judge(loader: Callable[[], Any], refused: bool) -> str | None:
     return f"{spent:.1f} s" if spent > SECONDS else wrong
 
 
-def run(folder: Path, count: int, seed: int) -> tuple[Counter[str], list[str]]:
+def run(
+    folder: Path,
+    count: int,
+    seed: int,
+    tell: Callable[[str], object] = lambda text: None,
+) -> tuple[Counter[str], list[str]]:
     """Load many inputs; return how many of each kind, and what went wrong."""
     corpus, counts, wrong = Corpus(folder), Counter[str](), []
     for number in range(count):
@@ -367,13 +372,14 @@ def run(folder: Path, count: int, seed: int) -> tuple[Counter[str], list[str]]:
         found = judge(loader, refused)
         if found:
             wrong.append(f"{number} {kind}: {found}")
+            tell(wrong[-1])
+        if number % 100 == 99:
+            tell(f"{number + 1} done, {len(wrong)} went wrong")
     return counts, wrong
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         numbers = [*map(int, sys.argv[1:3]), 0]
-        made_of, found = run(Path(place), numbers[0], numbers[1])
-    for line in found:
-        say(line)
+        made_of, found = run(Path(place), numbers[0], numbers[1], say)
     print(dict(made_of), f"{len(found)} went wrong")

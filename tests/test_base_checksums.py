@@ -150,3 +150,16 @@ def test_it_is_that_of_sha256sum(tmp_path):
     assert (tmp_path / checksums.MANIFEST).read_text() == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a b\n"
     )
+
+
+def test_a_seal_covers_the_whole_file():
+    data = b"before" + checksums.SEAL.encode() + b"behind"
+    sealed = checksums.seal(data)
+    assert len(sealed) == len(data) and checksums.is_sealed(sealed)
+    for bit in range(8 * len(sealed)):
+        bad = bytearray(sealed)
+        bad[bit // 8] ^= 1 << bit % 8
+        assert not checksums.is_sealed(bytes(bad))
+    assert not checksums.is_sealed(data) and not checksums.is_sealed(b"")
+    with pytest.raises(ValueError, match="not found"):
+        checksums.seal(b"none")

@@ -1,3 +1,4 @@
+import csv
 import math
 from pathlib import Path
 
@@ -365,3 +366,20 @@ def test_words_of_an_earlier_version(tmp_path):
     store.append([ROW | {"split": "fold1"}], [])
     with pytest.raises(InputError, match=r"split must be .*'fold1'.*: labels .*l$"):
         store.read()
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path):
+    store = LabelStore.create(
+        tmp_path / "x", {"root": "/", "teacher": {"revision": "1", "name": "t"}}
+    )
+    row = {"arousal": 0.1, "dominance": 0.2, "valence": -0.3, "sha256": "0" * 64}
+    row |= {"start": 0.0, "end": 1.0, "teacher": "=t", "licence": "@MIT"}
+    store.append(
+        [row | {"file": "=cmd|' /C calc'!A0.wav", "text": "+1"}], [("-e", "=")]
+    )
+    store.finish()
+    store.to_csv(tmp_path / "labels.csv")
+    for path in (tmp_path / "labels.csv", tmp_path / "x" / "errors.csv"):
+        (_, cells) = csv.reader(path.read_text().splitlines())
+        assert not [c for c in cells if c[:1] in tuple("=+@-") and not c[1:2].isdigit()]
+    assert cells == ["./-e", "'="]

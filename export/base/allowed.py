@@ -26,7 +26,7 @@ from onnx import (
 )
 
 from .errors import InputError
-from .escape import line
+from .escape import short
 
 MOST_NODES = 20_000
 """Nodes that a model may have, functions inlined; a large transformer has 5,000."""
@@ -214,7 +214,7 @@ class _Check:
         if key in self.open:
             raise _Refused(
                 f"must have functions that do not call themselves, got "
-                f"'{_short(key[1])}': export it again"
+                f"'{short(key[1])}': export it again"
             )
         if key not in self.sizes:
             if len(self.open) > 50:
@@ -252,8 +252,8 @@ class _Check:
             elif not (self.only_look or node.op_type in OPERATORS.get(node.domain, ())):
                 raise _Refused(
                     "must have operators that give the same numbers each time and "
-                    f"end, got {_short('.'.join(filter(None, key)))} '"
-                    f"{_short(node.name or next(iter(node.output), ''))}': "
+                    f"end, got {short('.'.join(filter(None, key)))} '"
+                    f"{short(node.name or next(iter(node.output), ''))}': "
                     "export it without"
                 )
             total += 1 + self.attributes(node.attribute, node.op_type, depth)
@@ -273,14 +273,14 @@ class _Check:
             if filled - {_VALUES.get(attribute.type)}:
                 raise _Refused(
                     f"must have attributes of numbers, text, tensors or branches, got "
-                    f"'{_short(attribute.name)}' of {_short(owner)}: export it without"
+                    f"'{short(attribute.name)}' of {short(owner)}: export it without"
                 )
             if attribute.type == AttributeProto.TENSOR and filled:
                 self.tensor(attribute.t)
             if attribute.type == AttributeProto.GRAPH and filled:
                 if owner != "If":
                     raise _Refused(
-                        f"must have branches of If alone, got one of {_short(owner)}: "
+                        f"must have branches of If alone, got one of {short(owner)}: "
                         "export it without"
                     )
                 total += self.graph(attribute.g, depth + 1)
@@ -299,7 +299,7 @@ class _Check:
 
     def tensor(self, tensor: TensorProto) -> None:
         """Check that a tensor has the bytes of its shape, and no other."""
-        name = _short(tensor.name)
+        name = short(tensor.name)
         if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
             raise _Refused(
                 f"must hold all of its weights, got external data for '{name}': "
@@ -333,7 +333,7 @@ class _Check:
         ):
             raise _Refused(
                 f"must have constants with the bytes of their shape, got "
-                f"{_short(list(tensor.dims))} and {stored or 'nothing'} of '{name}': "
+                f"{short(list(tensor.dims))} and {stored or 'nothing'} of '{name}': "
                 "export it again"
             )
 
@@ -348,7 +348,7 @@ class _Check:
             if field.name not in FIELDS[kind]:
                 raise _Refused(
                     f"must hold dense weights and operators alone, got {field.name} in "
-                    f"'{_short(getattr(message, 'name', 'model'))}': export it without"
+                    f"'{short(getattr(message, 'name', 'model'))}': export it without"
                 )
 
     def unknown(self, message: Message) -> None:
@@ -372,8 +372,3 @@ class _Check:
                 f"must have at most {MOST_NODES:,} nodes, functions inlined, got "
                 f"{nodes:,} or more: simplify it"
             )
-
-
-def _short(text: object) -> str:
-    text = line(text)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -34,6 +34,12 @@ def line(text: object) -> str:
     )
 
 
+def short(text: object, most: int = 60) -> str:
+    """Write text as :func:`line` does, its first characters alone."""
+    shown = line(text)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
 def lines(text: object) -> str:
     """Write text of several lines for a terminal, each as :func:`line` does."""
     return "\n".join(line(part) for part in str(text).split("\n"))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from wav2small.export.base.escape import short
 from wav2small.export.base.reading import read_json
 
 from ..adv import DIMENSIONS
@@ -88,7 +89,8 @@ def check_labels(labels: object, name: str, where: str | Path) -> tuple[str, ...
     if not found or len(set(found)) < len(found) or set(found) - set(DIMENSIONS):
         raise InputError(
             f"outputs of teacher '{name}' must be named {', '.join(DIMENSIONS)} in the "
-            f"model's own order, got {labels}: pass --teacher-labels or state them as "
+            f"model's own order, got {short(labels, 80)}: "
+            "pass --teacher-labels or state them as "
             f'"labels" in {where}'
         )
     return found
@@ -207,9 +209,10 @@ def check_keys(content: object, known: set[str], path: Path) -> None:
     if unknown:
         raise InputError(
             f"description must have keys of {', '.join(sorted(known))}, "
-            f"got {', '.join(unknown)}: {path}"
+            f"got {short(', '.join(unknown), 80)}: {path}"
         )
 
 
 def _wrong(path: Path, key: str, expected: str, value: object) -> InputError:
-    return InputError(f'"{key}" must be {expected}, got {value!r}: {path}')
+    shown = short(repr(value), 80)
+    return InputError(f'"{key}" must be {expected}, got {shown}: {path}')

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wav2small.export.base.escape import short
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from .base import TeacherInfo, Told, predict_told
@@ -115,7 +117,8 @@ class EnsembleTeacher:
             clip = entry.get("clip", False)
             if not isinstance(name, str) or not isinstance(weight, int | float):
                 raise InputError(
-                    f"member must have a teacher and a weight, got {entry}: {path}"
+                    "member must have a teacher and a weight, got "
+                    f"{short(entry, 80)}: {path}"
                 )
             if not isinstance(clip, bool):
                 raise InputError(f'"clip" must be true or false, got {clip}: {path}')
