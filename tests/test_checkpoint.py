@@ -10,6 +10,7 @@ import pytest
 from wav2small import checkpoint
 from wav2small.errors import InputError
 from wav2small.export.base.files import recover_folder
+from wav2small.models import find_checkpoint
 
 WEIGHTS = {
     "a": np.arange(600, dtype=np.float32).reshape(20, 30),
@@ -97,6 +98,12 @@ def test_a_kill_between_the_renames_loses_nothing(folder):
     folder.rename(folder.with_name(".best.old"))
     recover_folder(folder)
     assert checkpoint.load(folder)[1] == CONFIG
+
+
+def test_a_run_is_found_though_a_kill_came_between_the_renames(folder, tmp_path):
+    folder.rename(folder.with_name(".best.old"))
+    assert checkpoint.load(find_checkpoint(tmp_path))[1] == CONFIG
+    assert checkpoint.digest(find_checkpoint(tmp_path))
 
 
 def test_a_half_written_successor_is_ignored(folder):

@@ -117,8 +117,8 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (save_checkpoints, 20),
         (overwrite_checkpoint, 15),
         (export, 10),
-        (label, 10),
-        (ask, 10),
+        pytest.param(label, 10, marks=pytest.mark.slow),
+        pytest.param(ask, 10, marks=pytest.mark.slow),
         (decode, 8),
     ],
 )

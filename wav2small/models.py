@@ -12,6 +12,7 @@ import numpy as np
 from wav2small.export.base import checksums, onnx_file
 from wav2small.export.base.errors import one_line
 from wav2small.export.base.escape import line
+from wav2small.export.base.files import whole_folder
 from wav2small.export.base.reading import parse_yaml, read_json, read_text
 
 from . import checkpoint
@@ -48,7 +49,7 @@ def find_checkpoint(name: str | Path) -> Path:
     folder = bundled().get(str(name), Path(name))
     # the folder at last: the manifest of a model with a checkpoint is another's
     for candidate in (folder / "best", folder / "checkpoint", folder):
-        if (candidate / checkpoint.MANIFEST).exists():
+        if (whole_folder(candidate) / checkpoint.MANIFEST).exists():
             return candidate
     raise InputError(
         f"model must be a run, a checkpoint or one of {', '.join(bundled())}, "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wav2small.export.base.files import whole_folder
 from wav2small.export.base.reading import read_json
 
 FORMAT = "wav2small-finetuned"
@@ -25,7 +26,7 @@ def find(folder: Path) -> Path | None:
     """
     for place in (folder, folder / "best"):
         try:
-            config = read_json(place / "config.json")
+            config = read_json(whole_folder(place) / "config.json")
         except (OSError, ValueError):
             continue
         if isinstance(config, dict) and config.get("format") == FORMAT:
