@@ -60,7 +60,7 @@ FIELDS: dict[str, frozenset[str]] = {
 }
 """Fields that may be filled, by message."""
 
-_VALUES = {
+_VALUES: dict[int, str] = {
     AttributeProto.FLOAT: "f",
     AttributeProto.INT: "i",
     AttributeProto.STRING: "s",
@@ -72,7 +72,7 @@ _VALUES = {
 }
 """Types that an attribute may have, each with the field of its value."""
 
-_BITS = {
+_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32,
     TensorProto.UINT8: 8,
     TensorProto.INT8: 8,
@@ -93,7 +93,7 @@ _BITS = {
 }
 """Types that a tensor may have, each with the bits of a value."""
 
-_DATA = {
+_DATA: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
