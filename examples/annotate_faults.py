@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.annotate import annotate
+from wav2small.annotation.engines import Processes
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
+from wav2small.annotation.worker import Limits
 from wav2small.config import AnnotateConfig
-from wav2small.engines import Processes
 from wav2small.errors import InputError
-from wav2small.labels import LabelStore
 from wav2small.models import bundled
 from wav2small.teachers.loading import load_teacher
-from wav2small.workers import Limits
 
 LOAD = partial(load_teacher, str(bundled()["wav2small-rt-mini"]))
 

@@ -23,7 +23,7 @@ from wav2small import audio
 from wav2small.bundled import DEMO
 from wav2small.config import DistillConfig
 from wav2small.data import Clips
-from wav2small.distill import Crops
+from wav2small.distillation import Crops
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.quantize import QuantConfig, quantize
 from wav2small.losses import score_losses

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 from wav2small import audio
-from wav2small.annotate import annotate
+from wav2small.annotation.engines import Engine, Processes, ThisProcess
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
 from wav2small.config import AnnotateConfig
-from wav2small.engines import Engine, Processes, ThisProcess
-from wav2small.labels import LabelStore
 from wav2small.teachers.base import Teacher
 from wav2small.teachers.loading import load_teacher
 
@@ -176,7 +176,7 @@ def throughput(data: Path, limit: float, runs: int) -> None:
 PEAK = """
 import sys
 from pathlib import Path
-from wav2small.annotate import annotate
+from wav2small.annotation.run import annotate
 from wav2small.teachers.loading import load_teacher
 annotate([Path(sys.argv[1])], Path(sys.argv[2]), load_teacher("bundled"))
 # ru_maxrss would be that of the process that started this one

@@ -225,8 +225,8 @@ def make_backbone(folder: Path) -> None:
 
 
 def annotate(audio: Path, engine: Callable[[], Any], folder: Path) -> None:
-    from wav2small.annotate import AnnotateConfig
-    from wav2small.annotate import annotate as run
+    from wav2small.annotation.run import AnnotateConfig
+    from wav2small.annotation.run import annotate as run
     from wav2small.models import bundled
     from wav2small.teachers.loading import load_teacher
 
@@ -245,8 +245,8 @@ def ask(audio: Path, folder: Path) -> None:
 
 
 def distill(labels: Path, folder: Path) -> None:
-    from wav2small.distill import DistillConfig
-    from wav2small.distill import distill as run
+    from wav2small.distillation import DistillConfig
+    from wav2small.distillation import distill as run
 
     config = DistillConfig(
         student="wav2small-17k",
@@ -309,7 +309,7 @@ def export(audio: Path, folder: Path) -> None:
 
 
 def local(count: int) -> Any:
-    from wav2small.engines import Processes, ThisProcess
+    from wav2small.annotation.engines import Processes, ThisProcess
 
     return Processes(count) if count else ThisProcess()
 
@@ -334,7 +334,7 @@ def cluster(folder: Path) -> Iterator[Callable[[], Any]]:
         worker = subprocess.Popen([*begin, *words, *options], **said)
 
         def connect() -> Any:
-            from wav2small.cluster import Cluster
+            from wav2small.annotation.cluster import Cluster
 
             return Cluster(address)
 
@@ -418,8 +418,8 @@ def main() -> None:
     # loaded once, for all that is forked from here
     import torch
 
-    import wav2small.annotate
-    import wav2small.distill
+    import wav2small.annotation.run
+    import wav2small.distillation
     import wav2small.finetune.train  # noqa: F401
 
     torch.set_num_threads(1)

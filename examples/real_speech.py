@@ -29,10 +29,10 @@ from train_teacher import target
 
 from wav2small import audio, checkpoint, cli
 from wav2small.adv import DIMENSIONS
-from wav2small.evaluate import agreement
+from wav2small.annotation.store import LabelStore
+from wav2small.evaluation import agreement
 from wav2small.export.base import checksums
 from wav2small.firmware_bench.bench import bench
-from wav2small.labels import LabelStore
 from wav2small.models import ASSETS, load_model
 
 RECIPES: dict[str, dict[str, Any]] = {

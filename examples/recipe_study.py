@@ -37,12 +37,12 @@ from torch import Tensor, nn
 
 from wav2small import cli, data, distill
 from wav2small.adv import DIMENSIONS, NEUTRAL
+from wav2small.annotation.store import Labels, LabelStore
 from wav2small.bundled import DEMO
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.data import Clips, degrade
-from wav2small.distill import predict_clips
+from wav2small.distillation import predict_clips
 from wav2small.export.pipeline import ExportConfig, export
-from wav2small.labels import Labels, LabelStore
 from wav2small.losses import score_losses
 from wav2small.metrics import concordance_cc
 from wav2small.models import OnnxModel

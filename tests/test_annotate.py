@@ -12,13 +12,13 @@ import pytest
 import soundfile
 from ears import Ear, hear
 
-from wav2small import annotate as annotate_module
-from wav2small.annotate import annotate
+from wav2small.annotation import run as annotate_module
+from wav2small.annotation.labelling import FAILURES
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
-from wav2small.labelling import FAILURES
-from wav2small.labels import LabelStore
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)
 
@@ -209,8 +209,8 @@ import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from ears import Ear
 from test_annotate import CONFIG
-from wav2small.annotate import annotate
-from wav2small.engines import Processes, ThisProcess
+from wav2small.annotation.run import annotate
+from wav2small.annotation.engines import Processes, ThisProcess
 from pathlib import Path
 
 class Slow(Ear):

@@ -19,12 +19,12 @@ import soundfile
 from ears import Ear
 
 import wav2small
-from wav2small.annotate import annotate
-from wav2small.cluster import Cluster
+from wav2small.annotation.cluster import Cluster
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
+from wav2small.annotation.worker import Limits
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
-from wav2small.labels import LabelStore
-from wav2small.workers import Limits
 
 distributed = pytest.importorskip(
     "distributed", reason="package distributed is missing"

@@ -19,14 +19,15 @@ import soundfile
 import torch
 from ears import Ear
 
-from wav2small import engines, workers
-from wav2small.annotate import annotate
+from wav2small.annotation import engines
+from wav2small.annotation import worker as workers
+from wav2small.annotation.engines import Processes, environment
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
+from wav2small.annotation.worker import Limits, load_on
 from wav2small.config import AnnotateConfig
-from wav2small.engines import Processes, environment
 from wav2small.errors import InputError
-from wav2small.labels import LabelStore
 from wav2small.teachers.loading import load_teacher
-from wav2small.workers import Limits, load_on
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=4)
 LIMITS = Limits(seconds=60)
@@ -84,7 +85,7 @@ def test_the_bytes_do_not_depend_on_hash_seed_or_locale(tmp_path):
         write(tmp_path / "audio" / f"{name}.wav", 0.4)
     code = (
         "import sys; from pathlib import Path; from ears import Ear;"
-        "from wav2small.annotate import annotate;"
+        "from wav2small.annotation.run import annotate;"
         "annotate([Path(sys.argv[1])], Path(sys.argv[2]), Ear())"
     )
     outs = []
@@ -297,8 +298,8 @@ def test_workers_do_not_outlive_the_run(tmp_path):
     code = (
         "import sys; from pathlib import Path; import ears;"
         "from test_annotate_workers import CONFIG;"
-        "from wav2small.annotate import annotate;"
-        "from wav2small.engines import Processes;"
+        "from wav2small.annotation.run import annotate;"
+        "from wav2small.annotation.engines import Processes;"
         "annotate([Path(sys.argv[1])], Path(sys.argv[2]), "
         "ears.slow(Path(sys.argv[3]), 0.2), config=CONFIG, engine=Processes(2))"
     )
@@ -404,7 +405,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from ears import Ear
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotation.run import AnnotateConfig, annotate
 from wav2small.errors import InputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 config = AnnotateConfig(shard_files=int(sys.argv[4]))

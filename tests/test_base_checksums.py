@@ -8,10 +8,10 @@ import pytest
 
 import wav2small
 from wav2small import checkpoint, gate, models
+from wav2small.annotation.store import LabelStore
 from wav2small.export import package
 from wav2small.export.base import checksums
 from wav2small.export.base.errors import InputError
-from wav2small.labels import LabelStore
 from wav2small.teachers.bundled import BundledTeacher
 from wav2small.teachers.loading import load_teacher
 

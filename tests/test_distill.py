@@ -19,12 +19,12 @@ import soundfile
 
 from wav2small import checkpoint
 from wav2small.adv import DIMENSIONS
+from wav2small.annotation.store import LabelStore
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.data import Clips
-from wav2small.distill import Crops, distill, epoch_batch, split_dev, step_rng
+from wav2small.distillation import Crops, distill, epoch_batch, split_dev, step_rng
 from wav2small.errors import InputError
 from wav2small.export.base.files import claim
-from wav2small.labels import LabelStore
 from wav2small.teachers.base import TeacherInfo
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wav2small.adv import DIMENSIONS
-from wav2small.evaluate import agreement, evaluate
+from wav2small.evaluation import agreement, evaluate
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.uniform(size=(50, 3))

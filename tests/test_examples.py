@@ -18,8 +18,8 @@ import compare_suites
 import real_speech
 import recipe_study
 
+from wav2small.annotation.store import Labels
 from wav2small.config import AugmentConfig, DistillConfig
-from wav2small.labels import Labels
 from wav2small.models import bundled
 from wav2small.students import STUDENTS
 

@@ -12,9 +12,9 @@ import pytest
 from finetune_corpus import write_corpus, write_mel
 
 from wav2small import checkpoint
+from wav2small.annotation.store import LabelStore
 from wav2small.cli import finetuning as commands
 from wav2small.finetune import probe
-from wav2small.labels import LabelStore
 
 Run = Callable[..., tuple[int, str, str]]
 FAST = (

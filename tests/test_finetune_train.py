@@ -19,7 +19,8 @@ from finetune_corpus import (
 )
 
 from wav2small import checkpoint
-from wav2small.annotate import annotate
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
 from wav2small.errors import InputError
 from wav2small.finetune import find
 from wav2small.finetune.backbones import Origin, build_backbone, save_backbone
@@ -29,7 +30,6 @@ from wav2small.finetune.objective import exit_parts, score_parts, task_part
 from wav2small.finetune.table import Table
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune, parameter_groups
-from wav2small.labels import LabelStore
 from wav2small.teachers.loading import load_teacher
 
 SIGNALS = [

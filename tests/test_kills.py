@@ -15,7 +15,7 @@ import pytest
 from ears import Ear
 
 from wav2small import checkpoint
-from wav2small.annotate import AnnotateConfig, annotate
+from wav2small.annotation.run import AnnotateConfig, annotate
 from wav2small.data import Clips
 from wav2small.export import package
 from wav2small.export.base.files import (

@@ -15,7 +15,7 @@ from wav2small import audio, checkpoint, models
 from wav2small.adv import DIMENSIONS
 from wav2small.bundled import DEMO
 from wav2small.errors import InputError
-from wav2small.evaluate import agreement
+from wav2small.evaluation import agreement
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 from wav2small.teachers.loading import load_any, load_teacher

@@ -16,7 +16,7 @@ from wav2small.bundled import DEMO
 from wav2small.errors import InputError
 from wav2small.gate import SpeechGate
 from wav2small.models import DEFAULT, load_model
-from wav2small.predict import predict, windows
+from wav2small.prediction import predict, windows
 
 
 @settings(deadline=None, max_examples=60)

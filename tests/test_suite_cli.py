@@ -13,8 +13,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from wav2small import audio, cli
+from wav2small.annotation.store import LabelStore
 from wav2small.bundled import DEMO as MANIFEST
-from wav2small.labels import LabelStore
 from wav2small.models import load_model
 
 RUNNER = CliRunner()

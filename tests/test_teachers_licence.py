@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small import cli
+from wav2small.annotation.store import LabelStore
 from wav2small.errors import InputError
-from wav2small.labels import LabelStore
 from wav2small.teachers.base import TeacherInfo
 from wav2small.teachers.licence import (
     ANY,

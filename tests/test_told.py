@@ -13,15 +13,15 @@ import soundfile
 from ears import Ear, Reader, read
 from finetune_corpus import clip, corpus, fast, write_encoder, write_mel
 
-from wav2small.annotate import annotate
+from wav2small.annotation.engines import Engine, Processes, ThisProcess
+from wav2small.annotation.run import annotate
+from wav2small.annotation.store import LabelStore
 from wav2small.data import Clips
-from wav2small.distill import Crops, DistillConfig
-from wav2small.engines import Engine, Processes, ThisProcess
+from wav2small.distillation import Crops, DistillConfig
 from wav2small.errors import InputError
 from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.parts.text import SentenceEncoder
 from wav2small.finetune.train import finetune
-from wav2small.labels import LabelStore
 from wav2small.suite.bench import Speech
 from wav2small.teachers.base import move, predict_told
 from wav2small.teachers.ensemble import EnsembleTeacher, Member

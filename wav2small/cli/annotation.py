@@ -112,11 +112,11 @@ def annotate(
         raise typer.BadParameter("--engine dask and --scheduler need each other")
     from functools import partial
 
-    from ..annotate import annotate as run
-    from ..engines import Engine, Processes, ThisProcess
-    from ..labels import LabelStore
+    from ..annotation.engines import Engine, Processes, ThisProcess
+    from ..annotation.run import annotate as run
+    from ..annotation.store import LabelStore
+    from ..annotation.worker import Limits, load_on
     from ..teachers.loading import load_teacher
-    from ..workers import Limits, load_on
 
     load = partial(
         load_on,
@@ -131,7 +131,7 @@ def annotate(
     limits = Limits(timeout, round(memory * 2**30) if memory else None)
     place: Engine = Processes(workers, limits) if workers else ThisProcess()
     if scheduler:
-        from ..cluster import Cluster
+        from ..annotation.cluster import Cluster
 
         place = Cluster(scheduler, limits)
     if device != "cpu" and batch_seconds is None:

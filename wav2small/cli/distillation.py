@@ -72,8 +72,8 @@ def distill(
     """Train a student on a teacher's scores."""
     check_outputs(folders=[run])
     with extra("train"):
-        from ..distill import distill as train
-        from ..labels import LabelStore
+        from ..annotation.store import LabelStore
+        from ..distillation import distill as train
         from ..teachers.loading import load_teacher
 
     config = DistillConfig(

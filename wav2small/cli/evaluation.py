@@ -84,9 +84,9 @@ def evaluate(
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
     import numpy as np
 
+    from ..annotation.store import LabelStore
     from ..audio.spellings import split_name
-    from ..evaluate import evaluate as compare
-    from ..labels import LabelStore
+    from ..evaluation import evaluate as compare
     from ..teachers.loading import load_any
 
     store = LabelStore.open(labels)

@@ -49,7 +49,7 @@ def predict(
     from .. import audio
     from ..gate import SpeechGate
     from ..models import load_model
-    from ..predict import predict as run
+    from ..prediction import predict as run
 
     _, sources = audio.find(paths)
     loaded, gate = load_model(model), SpeechGate()

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import audio
+from ..annotation.store import Labels, LabelStore
 from ..audio import METADATA
 from ..errors import InputError
-from ..labels import Labels, LabelStore
 from .norms import CATEGORIES, norm_score
 
 GENDERS = ("unknown", "female", "male")

@@ -22,7 +22,7 @@ from wav2small.export.base.files import claim, remove_folder
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..data import Clips, degrade, identity, read_noises, vary
-from ..distill import split_dev
+from ..distillation import split_dev
 from ..errors import InputError
 from ..features import normalize
 from ..losses import check_finite

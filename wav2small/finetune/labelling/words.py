@@ -21,8 +21,8 @@ from wav2small.export.base.files import claim, sha256
 
 from ... import __version__, audio
 from ...adv import DIMENSIONS
+from ...annotation.store import LabelStore
 from ...errors import InputError
-from ...labels import LabelStore
 from ...teachers.base import TeacherInfo
 from .prosody import words
 

@@ -17,11 +17,11 @@ from wav2small.export.base.files import claim, remove_folder
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
+from .annotation.store import Labels, LabelStore
 from .audio.spellings import split_name
 from .config import DistillConfig
 from .data import Clips, degrade, identity, read_noises, vary, without_speech
 from .errors import InputError
-from .labels import Labels, LabelStore
 from .losses import check_finite, score_losses
 from .students import student
 from .teachers import licence

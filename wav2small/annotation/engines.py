@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .config import AnnotateConfig
-from .errors import InputError
+from ..config import AnnotateConfig
+from ..errors import InputError
+from ..teachers.base import Teacher, TeacherInfo
 from .labelling import Heard, Labelled, Labeller, Shard, Task
-from .teachers.base import Teacher, TeacherInfo
-from .workers import ClosedError, Limits, Load, Worker
+from .worker import ClosedError, Limits, Load, Worker
 
 
 class Crew(Protocol):

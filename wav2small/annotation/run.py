@@ -16,14 +16,14 @@ import soundfile
 
 from wav2small.export.base.files import claim
 
-from . import __version__, audio
-from .config import AnnotateConfig
+from .. import __version__, audio
+from ..config import AnnotateConfig
+from ..errors import InputError
+from ..teachers.base import Teacher, TeacherInfo
 from .engines import Engine, ThisProcess
-from .errors import InputError
 from .labelling import Labelled, Shard
-from .labels import LabelStore
-from .teachers.base import Teacher, TeacherInfo
-from .workers import Load
+from .store import LabelStore
+from .worker import Load
 
 __all__ = ["AnnotateConfig", "AnnotateReport", "annotate"]
 

@@ -23,11 +23,11 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import audio
-from .config import AnnotateConfig
-from .errors import InputError
+from .. import audio
+from ..config import AnnotateConfig
+from ..errors import InputError
+from ..teachers.base import Teacher, TeacherInfo, move
 from .labelling import FAILURES, Care, Heard, Labelled, Labeller, Shard, Task
-from .teachers.base import Teacher, TeacherInfo, move
 
 IDLE_SECONDS = 60.0
 """Time in seconds after which a process without work ends."""
@@ -141,7 +141,7 @@ class Worker:
         Args:
             take: returns the next shard, None at the end
             give: called with what became of each
-            heard: called now and then, see :data:`wav2small.labelling.Heard`
+            heard: called now and then, see :data:`wav2small.annotation.labelling.Heard`
 
         Raises:
             InputError: if teacher or process are of no use
@@ -361,7 +361,7 @@ class ClosedError(Exception):
 
 # The other side ---------------------------------------------------------------
 
-_CODE = "from wav2small.workers import main; main()"
+_CODE = "from wav2small.annotation.worker import main; main()"
 
 
 def main() -> None:

@@ -28,12 +28,12 @@ from wav2small.export.base.files import (
 )
 from wav2small.export.base.reading import parse_json, read_bytes, read_text
 
-from .adv import DIMENSIONS
-from .audio import METADATA
-from .audio.spellings import SpellingError, canonical
-from .errors import InputError
-from .tables import read_footer, read_parquet
-from .teachers.licence import RESEARCH, mark
+from ..adv import DIMENSIONS
+from ..audio import METADATA
+from ..audio.spellings import SpellingError, canonical
+from ..errors import InputError
+from ..tables import read_footer, read_parquet
+from ..teachers.licence import RESEARCH, mark
 
 FORMAT = 1
 """Version of the store's format."""

@@ -1,7 +1,7 @@
 """Label on the machines of a Dask cluster.
 
 Dask only hands out shards and does again what a lost machine had.
-On each machine a process of ours labels, see :mod:`wav2small.workers`,
+On each machine a process of ours labels, see :mod:`wav2small.annotation.worker`,
 so that a crash costs a file and not a machine.
 """
 
@@ -21,13 +21,13 @@ from typing import Any
 
 from wav2small.export.base.errors import one_line
 
-from . import __version__
-from .config import AnnotateConfig
+from .. import __version__
+from ..config import AnnotateConfig
+from ..errors import InputError, ToolError
+from ..teachers.base import Teacher, TeacherInfo
 from .engines import Crew, check_load, environment
-from .errors import InputError, ToolError
 from .labelling import Heard, Labelled, Shard
-from .teachers.base import Teacher, TeacherInfo
-from .workers import Limits, Load, Worker
+from .worker import Limits, Load, Worker
 
 ATTEMPTS = 3
 """How often a shard is handed out again that went down with its machines."""

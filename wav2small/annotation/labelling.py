@@ -21,13 +21,13 @@ import numpy as np
 
 from wav2small.export.base.files import sha256
 
-from . import audio
-from .adv import DIMENSIONS, SAMPLING_RATE
-from .config import AnnotateConfig
-from .errors import InputError
-from .gate import SpeechGate, load_gate
-from .labels import HUMAN, SourceKey, Stretch
-from .teachers.base import Teacher, TeacherError, TeacherInfo, predict_told
+from .. import audio
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..config import AnnotateConfig
+from ..errors import InputError
+from ..gate import SpeechGate, load_gate
+from ..teachers.base import Teacher, TeacherError, TeacherInfo, predict_told
+from .store import HUMAN, SourceKey, Stretch
 
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""
