@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 import signal as signals_of_the_system
 import subprocess
@@ -192,6 +193,26 @@ def test_file_that_breaks_after_some_windows_has_no_label(tmp_path):
     report = annotate([tmp_path / "audio"], tmp_path / "labels", teacher, config=config)
     assert len(teacher.batches) > 5
     assert (report.labelled, [file for file, _ in report.errors]) == (1, ["b.wav"])
+
+
+def test_what_is_no_file_costs_a_line(tmp_path):
+    write(tmp_path / "audio" / "ok.wav")
+    os.mkfifo(tmp_path / "audio" / "pipe.wav")
+    (tmp_path / "audio" / "zeros.wav").symlink_to("/dev/zero")
+    (tmp_path / "audio" / os.fsdecode(b"M\xfcller.wav")).touch()
+    with (tmp_path / "audio" / "sparse.wav").open("wb") as file:
+        file.truncate(1 << 35)  # to hash it would take minutes
+    report = annotate([tmp_path / "audio"], tmp_path / "labels", Ear(), config=CONFIG)
+    assert report.labelled == 1
+    assert [(name, error.split(": ")[0]) for name, error in report.errors] == [
+        ("M\\xfcller.wav", f"name of audio must be UTF-8, got "
+         f"'{tmp_path}/audio/M\\udcfcller.wav'"),
+        ("pipe.wav", "audio must be a file that can be read, got it is a named pipe, "
+         "not a file"),
+        ("sparse.wav", "audio cannot be decoded"),
+        ("zeros.wav", "audio must be a file that can be read, got it is a device, "
+         "not a file"),
+    ]  # fmt: skip
 
 
 def test_unreadable_file_is_an_error_of_its_own(tmp_path):

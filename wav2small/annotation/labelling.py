@@ -29,6 +29,9 @@ from ..gate import SpeechGate, load_gate
 from ..teachers.base import Teacher, TeacherError, TeacherInfo, predict_told
 from .store import HUMAN, SourceKey, Stretch
 
+MOST_BROKEN = 1 << 30
+"""Largest file that is no audio and yet hashed, in bytes."""
+
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""
 
@@ -296,8 +299,15 @@ class _Job:
         gate: SpeechGate | None,
         note: Note,
     ) -> Iterator[Clip]:
+        try:
+            audio.check(parts[0].path)
+        except audio.AudioError:
+            # it may be mended later; but what is no audio may have any size
+            with suppress(OSError):
+                if parts[0].path.stat().st_size < MOST_BROKEN:
+                    self._identify(parts[0])
+            raise
         self._identify(parts[0])
-        audio.check(parts[0].path)
         name = parts[0].name
         digest = self.digests.get(name) or sha256(parts[0].path)
         for part in parts:
