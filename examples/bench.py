@@ -25,7 +25,8 @@ from wav2small.config import DistillConfig
 from wav2small.data import Clips
 from wav2small.distillation import Crops
 from wav2small.export.model.to_onnx import to_onnx
-from wav2small.export.quantise.quantize import QuantConfig, quantize
+from wav2small.export.quantise.config import QuantConfig
+from wav2small.export.quantise.steps import quantize
 from wav2small.losses import score_losses
 from wav2small.models import load_student
 from wav2small.students import STUDENTS

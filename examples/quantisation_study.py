@@ -29,23 +29,19 @@ from onnx import ModelProto
 from wav2small import audio
 from wav2small.audio import SAMPLING_RATE
 from wav2small.export.checks import parity
-from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.bias import correct_bias
 from wav2small.export.quantise.calibrate import Method, activation_ranges
+from wav2small.export.quantise.config import QuantConfig
 from wav2small.export.quantise.equalize import equalize
 from wav2small.export.quantise.padding import pad_channels
-from wav2small.export.quantise.quantize import (
-    Plan,
-    QuantConfig,
-    Scale,
-    activation_scale,
-    plan,
-    prepare,
-    write,
-)
+from wav2small.export.quantise.plan import Plan, plan
+from wav2small.export.quantise.scales import Scale, activation_scale
+from wav2small.export.quantise.steps import prepare
 from wav2small.export.quantise.tune import tune
+from wav2small.export.quantise.write import write
 from wav2small.models import load_student
 
 SECONDS = 4.0

@@ -16,7 +16,10 @@ from .checks.parity import ParityReport
 from .model import size
 from .model.size import Part, SizeCheck
 from .model.to_onnx import to_onnx
-from .quantise.quantize import QuantConfig, fit, measure, prepare, write
+from .quantise.config import QuantConfig
+from .quantise.scales import measure
+from .quantise.steps import fitting_config, prepare
+from .quantise.write import write
 
 if TYPE_CHECKING:
     from torch import nn
@@ -225,7 +228,7 @@ def _quantize(
     scales = measure(prepared, plan, calibration)
     if config.max_bytes:
         room = config.max_bytes - overhead
-        quantisation = fit(prepared, plan, scales, room, quantisation)
+        quantisation = fitting_config(prepared, plan, scales, room, quantisation)
 
     def compare(candidate: ModelProto) -> ParityReport:
         return parity.compare(reference, candidate, held_out, max_error=0.05)

@@ -25,7 +25,7 @@ from wav2small.export.integer.front_end.constants import (
     transform_bytes,
 )
 from wav2small.export.integer.front_end.fourier import LENGTHS, find_window
-from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.constants import expand_constants
 
 from .graph import Graph
 from .operations import Operation, Program

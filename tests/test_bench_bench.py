@@ -122,7 +122,8 @@ def students(tmp_path_factory):
     """The paper's network with random weights, in floats and in 8 bits."""
     torch = pytest.importorskip("torch")
     from wav2small.export.model.to_onnx import to_onnx
-    from wav2small.export.quantise.quantize import QuantConfig, quantize
+    from wav2small.export.quantise.config import QuantConfig
+    from wav2small.export.quantise.steps import quantize
     from wav2small.students import STUDENTS
 
     with torch.random.fork_rng():

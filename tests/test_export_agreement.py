@@ -11,7 +11,7 @@ from wav2small.export.integer import reader
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.operators.convolution import Convolution
 from wav2small.export.integer.operators.log_mel import LogMel
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from hypothesis.extra import numpy as arrays
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.model import topology
-from wav2small.export.model.compact import compact, convert_opset, expand_constants
+from wav2small.export.model.compact import compact, convert_opset
+from wav2small.export.model.constants import expand_constants
 
 
 def model(text, *, opset=17, **constants):

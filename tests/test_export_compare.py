@@ -14,7 +14,7 @@ from wav2small.export.checks.layers import (
     compare_layers,
     to_markdown,
 )
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 
 STUDENTS = ["wav2small", "wav2small-17k", "mobilenetv3-small", "mobilenetv4-small"]
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from wav2small.export.checks import parity
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.equalize import equalize
 from wav2small.export.quantise.padding import pad_channels
-from wav2small.export.quantise.quantize import plan
+from wav2small.export.quantise.plan import plan
 from wav2small.students import STUDENTS
 
 BETWEEN = {

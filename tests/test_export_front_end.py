@@ -34,8 +34,8 @@ from wav2small.export.integer.front_end.reading import read_front_end
 from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.model.constants import expand_constants
+from wav2small.export.quantise.steps import quantize
 from wav2small.students import STUDENTS
 
 MODEL = Path(wav2small.__file__).parent / "assets/models/wav2small/model.onnx"

@@ -18,8 +18,8 @@ from wav2small.export.checks.agreement import agree
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.model.constants import expand_constants
+from wav2small.export.quantise.steps import quantize
 
 MODEL = Path(wav2small.__file__).parent / "assets/models/wav2small/model.onnx"
 SIGNAL = next(clips(1, 0))[:1600]

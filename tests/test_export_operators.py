@@ -26,7 +26,7 @@ from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.run import Stream
 from wav2small.export.model.to_onnx import to_onnx
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 
 ROOT = Path(__file__).parent.parent
 BY_TYPE = {

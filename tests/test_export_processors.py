@@ -18,7 +18,8 @@ from speech import clips, exported
 
 from wav2small import models
 from wav2small.export.checks import agreement, parity
-from wav2small.export.quantise.quantize import QuantConfig, quantize
+from wav2small.export.quantise.config import QuantConfig
+from wav2small.export.quantise.steps import quantize
 
 EMULATOR = "qemu-x86_64"
 PROCESSOR = "Haswell"

@@ -11,20 +11,18 @@ from speech import clips, exported
 from wav2small.export.base.errors import ExportError
 from wav2small.export.checks import agreement, parity
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.topology import Topology
-from wav2small.export.quantise.quantize import (
-    QuantConfig,
+from wav2small.export.quantise.config import QuantConfig
+from wav2small.export.quantise.plan import plan
+from wav2small.export.quantise.scales import (
     Scale,
     activation_scale,
-    fit,
     measure,
-    plan,
-    prepare,
-    quantize,
     weight_scale,
-    write,
 )
+from wav2small.export.quantise.steps import fitting_config, prepare, quantize
+from wav2small.export.quantise.write import write
 
 
 @pytest.fixture(scope="module", params=["wav2small", "wav2small-17k"])
@@ -547,7 +545,7 @@ def test_fit_takes_as_few_layers_as_it_can(student, room):
         return write(model, parts, scales, config).ByteSize()
 
     limit = round(room * size(0))
-    found = fit(model, parts, scales, limit).four_bit_layers
+    found = fitting_config(model, parts, scales, limit).four_bit_layers
     assert found > 0
     assert size(found - 1) > limit
     assert size(found) <= limit or found == len(parts.layers)

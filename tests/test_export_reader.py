@@ -26,8 +26,8 @@ from wav2small.export.integer.reader import SUPPORTED, read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.tensor import Tensor
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.model.constants import expand_constants
+from wav2small.export.quantise.steps import quantize
 
 FRONT_END = """
     mean = ReduceMean<axes = [1]>(signal)

@@ -44,7 +44,7 @@ from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale, fixed_scale
 from wav2small.export.integer.tensor import Tensor
 from wav2small.export.model import topology
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 
 ASSETS = Path(wav2small.__file__).parent / "assets"
 

@@ -32,7 +32,7 @@ from wav2small.export.integer.rescale import Rescale, fixed_scale
 from wav2small.export.integer.streaming.run import Stream
 from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.export.integer.tensor import Tensor
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 from wav2small.students import STUDENTS
 
 _GRAPHS: dict[str, IntegerGraph] = {}

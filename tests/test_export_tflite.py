@@ -30,7 +30,7 @@ from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale
 from wav2small.export.integer.tensor import Tensor
 from wav2small.export.model.to_onnx import to_onnx
-from wav2small.export.quantise.quantize import quantize
+from wav2small.export.quantise.steps import quantize
 from wav2small.export.tflite import count_frames, write_tflite
 from wav2small.students import STUDENTS
 

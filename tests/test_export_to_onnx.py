@@ -10,7 +10,7 @@ from torch import nn
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.model import topology
-from wav2small.export.model.compact import expand_constants
+from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.students import STUDENTS
 
@@ -162,7 +162,7 @@ def test_import_is_light():
         "from wav2small.export import package\n"
         "from wav2small.export.checks import parity\n"
         "from wav2small.export.model import to_onnx\n"
-        "from wav2small.export.quantise import quantize\n"
+        "from wav2small.export.quantise import steps\n"
         "print({'torch', 'onnxsim', 'onnxscript'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

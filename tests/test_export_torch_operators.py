@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from operator_rows import ROWS
 
 from wav2small.export.model import topology
-from wav2small.export.quantise import quantize, torch_operators
+from wav2small.export.quantise import plan, torch_operators
 
 GENERATOR = np.random.default_rng(0)
 
@@ -99,7 +99,7 @@ CASES |= {name: cases for row in ROWS.values() for name, cases in row.cases.item
 
 
 def test_every_operator_that_can_be_quantised_has_a_case():
-    assert set(CASES) == set(quantize.SUPPORTED) == set(torch_operators.OPERATORS)
+    assert set(CASES) == set(plan.SUPPORTED) == set(torch_operators.OPERATORS)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ from speech import clips, exported
 from wav2small.export.base.errors import ExportError
 from wav2small.export.checks import agreement, parity
 from wav2small.export.model.topology import Topology
-from wav2small.export.quantise.quantize import QuantConfig, measure, prepare, write
+from wav2small.export.quantise.config import QuantConfig
+from wav2small.export.quantise.scales import measure
+from wav2small.export.quantise.steps import prepare
 from wav2small.export.quantise.tune import TuneConfig, _Trained, tune
+from wav2small.export.quantise.write import write
 
 SHORT = TuneConfig(steps=12, batch_size=4, crop_seconds=0.1)
 

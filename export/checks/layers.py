@@ -20,10 +20,10 @@ from ..integer.operators.linear import Linear
 from ..integer.operators.log_mel import LogMel
 from ..integer.reference import ReferenceModel
 from ..model import topology
-from ..model.compact import expand_constants
+from ..model.constants import expand_constants
 from ..model.topology import Topology
 from ..quantise.calibrate import checked_signals
-from ..quantise.quantize import plan
+from ..quantise.plan import plan
 
 PARTING = 20.0
 """Power of a layer over that of the difference, in dB,

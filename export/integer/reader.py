@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto
 
 from ..base.errors import ExportError
 from ..model import topology
-from ..model.compact import expand_constants
+from ..model.constants import expand_constants
 from .graph import IntegerGraph
 from .operators import READERS
 from .operators.base import Operator
@@ -30,7 +30,7 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     """Read the integer graph of an exported int8 model.
 
     Args:
-        source: QDQ model, as :func:`wav2small.export.quantise.quantize.quantize`
+        source: QDQ model, as :func:`wav2small.export.quantise.steps.quantize`
             writes it, its bytes or its file
 
     Raises:

@@ -9,7 +9,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..model.topology import Topology
 from .calibrate import run_over
-from .quantize import Layer, Plan, QuantConfig, weight_limits, weight_scale
+from .config import QuantConfig
+from .plan import Layer, Plan
+from .scales import weight_limits, weight_scale
 
 
 def correct_bias(

@@ -31,11 +31,12 @@ def equalize(model: ModelProto) -> ModelProto:
 
     It is meant for weights that share one scale.
     Where each output has its own,
-    as :func:`wav2small.export.quantise.quantize.write` gives them,
+    as :func:`wav2small.export.quantise.write.write` gives them,
     it may do harm: compare before use.
 
     Args:
-        model: float model from :func:`wav2small.export.model.compact.expand_constants`,
+        model: float model from
+            :func:`wav2small.export.model.constants.expand_constants`,
             batch normalisation folded into its convolutions
 
     Returns:

@@ -23,7 +23,7 @@ def pad_channels(model: ModelProto, nodes: Iterable[int], multiple: int) -> Mode
     and only if they grow by no more than a quarter.
 
     Args:
-        model: model from :func:`wav2small.export.model.compact.expand_constants`
+        model: model from :func:`wav2small.export.model.constants.expand_constants`
         nodes: indices of the convolutions that may grow
         multiple: what the numbers of channels shall be multiples of
 

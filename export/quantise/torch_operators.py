@@ -1,6 +1,6 @@
 """ONNX operators as differentiable functions of torch tensors.
 
-Those that :data:`wav2small.export.quantise.quantize.SUPPORTED` lists.
+Those that :data:`wav2small.export.quantise.plan.SUPPORTED` lists.
 Each takes the node's attributes and inputs, None for one that is left out.
 """
 

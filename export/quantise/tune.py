@@ -4,10 +4,10 @@ The float ONNX itself is trained, in torch, on unlabelled signals:
 with every tensor rounded where the exported file rounds it,
 its scores and layers are drawn to what they are in float.
 So it works for any model that
-:func:`wav2small.export.quantise.quantize.quantize` takes,
+:func:`wav2small.export.quantise.steps.quantize` takes,
 and what is trained is what is written:
 :func:`tune` gives the weights and the scales,
-and :func:`wav2small.export.quantise.quantize.write` puts down the same integers.
+and :func:`wav2small.export.quantise.write.write` puts down the same integers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from ..base.errors import ExportError
 from ..model.topology import Topology
 from . import torch_operators
 from .calibrate import checked_signals
-from .quantize import Plan, QuantConfig, Scale, weight_limits, weight_scale
+from .config import QuantConfig
+from .plan import Plan
+from .scales import Scale, weight_limits, weight_scale
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def tune(
     Returns:
         model with the trained weights,
         and the trained scales of activations and weights,
-        both for :func:`wav2small.export.quantise.quantize.write`
+        both for :func:`wav2small.export.quantise.write.write`
 
     Raises:
         ExportError: if a signal cannot be used

@@ -101,7 +101,7 @@ def export(
     from wav2small.export import package
     from wav2small.export.base.files import claim, replace_file
     from wav2small.export.quantise.calibrate import cut
-    from wav2small.export.quantise.quantize import QuantConfig
+    from wav2small.export.quantise.config import QuantConfig
     from wav2small.firmware_bench.budget import parse_size
 
     from .. import __version__, audio, checkpoint

@@ -105,7 +105,7 @@ class Prelu(Operator):
             "below_before": self.below.before,
             **lowering.output(self.output),
         }
-        tables = {
+        tables: dict[str, np.ndarray] = {
             "below": self.below.multiplier.astype(np.int32),
             "below_shift": self.below.shift.astype(np.uint8),
             "sign": self.signs.astype(np.int8),
