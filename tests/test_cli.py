@@ -23,6 +23,7 @@ import soundfile
 from wav2small import cli, models
 from wav2small.adv import DIMENSIONS
 from wav2small.bundled import DEMO as MANIFEST
+from wav2small.export.base.files import claim
 from wav2small.students import STUDENTS
 
 DEMO = MANIFEST.parent
@@ -472,4 +473,31 @@ def test_a_cache_that_cannot_be_written(run, tmp_path, monkeypatch) -> None:
     code, _, err = run("bench", MINI, "--emulate", "--target", "generic-m4-64k")
     assert code not in (0, 1)
     line = r"error: cache must be [^\n]*: set XDG_CACHE_HOME [^\n]*\n"
+    assert re.fullmatch(line, err)
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("annotate", "{audio}", "{out}"), False),
+        (("ask", "{audio}", "{out}", "--program", "cat", "--name", "x"), False),
+        (("distill", "{audio}", "{out}", "--resume"), False),
+        (("finetune", "{table}", "{out}", "--overwrite"), False),
+        (("export", MINI, "{out}", "--overwrite"), False),
+        (("select", "{audio}", "{out}", "--count", "1"), True),
+    ],
+)
+def test_two_runs_cannot_write_to_one_output(run, tmp_path, words, file) -> None:
+    places = {name: tmp_path / name for name in ("audio", "out", "table.csv")}
+    places["table"] = places.pop("table.csv")
+    places["audio"].mkdir()
+    soundfile.write(places["audio"] / "a.wav", np.zeros(8000), 16000)
+    places["table"].write_text(
+        "file,arousal,dominance,valence\naudio/a.wav,0.5,0.5,0.5\n"
+    )
+    with claim(places["out"], file=file):
+        code, out, err = run(*(word.format(**places) for word in words))
+    assert code not in (0, 1)
+    assert out == ""
+    line = f"error: output is being written by another run: {places['out']}: [^\n]*\n"
     assert re.fullmatch(line, err)
