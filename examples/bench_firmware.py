@@ -9,7 +9,7 @@ The same model hears the same clips of one second:
 * **TensorFlow Lite Micro**: the arena that its own Python interpreter takes of its
   recording allocator, and what it answers.
   Its input is the log-mel map; the front end, code and stack come on top.
-  Beside it the arena that :func:`wav2small.firmware_bench.arena.plan_arena` finds
+  Beside it the arena that :func:`wav2small.firmware_bench.plan.arena.plan_arena` finds
   for the tensors of the same file alone:
   a lower bound without the runtime's own structures;
 * **emx-onnx-cgen**: C for the ONNX file, which computes in float,
@@ -53,10 +53,10 @@ from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.tflite import count_frames, write_tflite
-from wav2small.firmware_bench.arena import plan_arena
-from wav2small.firmware_bench.emulate import Emulation, emulate
-from wav2small.firmware_bench.liveness import LiveRange
-from wav2small.firmware_bench.toolchain import STACK_BYTES, build
+from wav2small.firmware_bench.plan.arena import plan_arena
+from wav2small.firmware_bench.plan.liveness import LiveRange
+from wav2small.firmware_bench.run.machine import Emulation, emulate
+from wav2small.firmware_bench.run.toolchain import STACK_BYTES, build
 from wav2small.models import bundled, find_onnx
 
 ROOT = Path(__file__).resolve().parent.parent

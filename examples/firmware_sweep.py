@@ -45,8 +45,8 @@ from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.schedule import schedule
-from wav2small.firmware_bench.emulate import selftest
-from wav2small.firmware_bench.toolchain import build
+from wav2small.firmware_bench.run.machine import selftest
+from wav2small.firmware_bench.run.toolchain import build
 from wav2small.models import bundled, find_onnx
 
 CACHE = Path(__file__).resolve().parent.parent / "runs" / "firmware"

@@ -5,7 +5,7 @@
 Students of many shapes with random weights, and the bundled ones, are built for each
 core and run there: the instructions of each stage, the code, the stack. What was
 measured is kept in MEASURED.json; what stands there is not measured again.
-Then the prices that come nearest are written to ``firmware_bench/prices.json``,
+Then the prices that come nearest are written to ``firmware_bench/plan/prices.json``,
 beside the code that reads them, and for each model a line says how far the plan is off.
 
 Prices are at least 0. Errors count by their square, relative to what the whole
@@ -32,12 +32,12 @@ from wav2small.export.c99 import generate, outline
 from wav2small.export.c99.golden import min_samples
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
-from wav2small.firmware_bench import plan as planning
-from wav2small.firmware_bench.emulate import answer, emulate, profile
-from wav2small.firmware_bench.plan import amounts
-from wav2small.firmware_bench.qemu import BOARDS
-from wav2small.firmware_bench.signals import voice
-from wav2small.firmware_bench.toolchain import ARCHITECTURES, build
+from wav2small.firmware_bench.plan import firmware as planning
+from wav2small.firmware_bench.plan.firmware import amounts
+from wav2small.firmware_bench.run.machine import answer, emulate, profile
+from wav2small.firmware_bench.run.qemu import BOARDS
+from wav2small.firmware_bench.run.signals import voice
+from wav2small.firmware_bench.run.toolchain import ARCHITECTURES, build
 from wav2small.models import bundled, find_onnx
 
 PRICES = Path(planning.__file__).with_name("prices.json")

@@ -14,10 +14,6 @@ import onnx
 
 from wav2small.export.base.errors import BenchError, ExportError
 
-from . import arena, cost, liveness, operations
-from . import host as host_module
-from . import plan as planning
-from .baseline import load_baseline
 from .budget import (
     FIGURES,
     BudgetReport,
@@ -29,12 +25,16 @@ from .budget import (
     estimate_realtime_factor,
     figures,
 )
-from .graph import Graph, TensorType, load_graph
-from .measure import Code, Measurement, link, measure, obstacle, prepare
-from .plan import FirmwarePlan
+from .plan import arena, cost, liveness, operations
+from .plan import firmware as planning
+from .plan.firmware import FirmwarePlan
+from .plan.onnx_graph import Graph, TensorType, load_graph
+from .report.baseline import load_baseline
+from .run import host as host_module
+from .run.measurement import Code, Measurement, link, measure, obstacle, prepare
+from .run.timing import SOURCES
+from .run.toolchain import ZIG
 from .target import CORES, DEFAULT_TARGETS, Target, load_target
-from .timing import SOURCES
-from .toolchain import ZIG
 
 SCHEMA_VERSION = 3
 """Version of the report's schema, ``report.schema.json``."""
@@ -84,7 +84,7 @@ def bench(
     Args:
         model: ONNX file
         window_seconds: seconds of audio in one execution,
-            see :func:`wav2small.firmware_bench.graph.load_graph`
+            see :func:`wav2small.firmware_bench.plan.onnx_graph.load_graph`
         targets: names, files or targets; each is checked alone.
             If there is none, the given limits are checked,
             with ``emulate`` on the generic targets that have an emulator
@@ -93,7 +93,7 @@ def bench(
         realtime_factor: limit of seconds of work per second of audio
         host: whether to run the model in onnxruntime on this machine
         emulate: whether to build the model's C code and run it on emulated cores
-        compiler: see :func:`wav2small.firmware_bench.toolchain.build`
+        compiler: see :func:`wav2small.firmware_bench.run.toolchain.build`
         audio: signals on which the results of cores are compared with the
             reference's beside the bench's own: by name, int16 at the sampling rate
         max_push_instructions: limit for the most expensive push of one hop

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from wav2small.export.base.errors import BenchError
 
-from .arena import ArenaPlan
-from .cost import Cost
-from .host import HostMeasurement
-from .measure import Measurement
-from .plan import FirmwarePlan
+from .plan.arena import ArenaPlan
+from .plan.cost import Cost
+from .plan.firmware import FirmwarePlan
+from .run.host import HostMeasurement
+from .run.measurement import Measurement
 from .size import parse_size
 from .target import CORES, Figure, Target
 
@@ -276,7 +276,8 @@ def check_firmware(
 
     Args:
         measured: what was measured on the target's core
-        over: what the linker says, see :func:`wav2small.firmware_bench.measure.link`
+        over: what the linker says,
+            see :func:`wav2small.firmware_bench.run.measurement.link`
         target: target
         ram: limit in bytes
         flash: limit in bytes

@@ -264,7 +264,7 @@ class Corpus:
 
     def onnx(self, rng: np.random.Generator) -> tuple[Callable[[], Any], bool]:
         from wav2small.export.c99 import generate
-        from wav2small.firmware_bench.graph import load_graph
+        from wav2small.firmware_bench.plan.onnx_graph import load_graph
         from wav2small.gate import SpeechGate
         from wav2small.teachers.loading import load_teacher
 
@@ -320,8 +320,8 @@ class Corpus:
         return lambda: load_target(path), False
 
     def baseline(self, rng: np.random.Generator) -> tuple[Callable[[], Any], bool]:
-        from wav2small.firmware_bench.baseline import load_baseline
         from wav2small.firmware_bench.budget import FIGURES
+        from wav2small.firmware_bench.report.baseline import load_baseline
 
         path = self.folder / "report.json"
         cores = [{"core": "cortex-m4", "figures": dict.fromkeys(FIGURES, 7)}]

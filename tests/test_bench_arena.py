@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench.arena import ArenaPlan, Block, plan_arena, verify
-from wav2small.firmware_bench.liveness import LiveRange
+from wav2small.firmware_bench.plan.arena import ArenaPlan, Block, plan_arena, verify
+from wav2small.firmware_bench.plan.liveness import LiveRange
 
 
 @st.composite

@@ -20,7 +20,7 @@ g (float[1, time] signal) => (float[1, 3] logits) {
   logits = Concat<axis=1>(l, l, l)
 }"""
 SCHEMA = json.loads(
-    resources.files("wav2small.firmware_bench")
+    resources.files("wav2small.firmware_bench.report")
     .joinpath("report.schema.json")
     .read_text()
 )
@@ -103,7 +103,7 @@ def test_neither_torch_nor_the_training_package(model):
     code = (
         "import sys; from wav2small.firmware_bench.bench import bench; "
         "bench(sys.argv[1]); "
-        "from wav2small.firmware_bench import report, pictures; "
+        "from wav2small.firmware_bench.report import pictures, text; "
         "parts = ('wav2small.export', 'wav2small.firmware_bench'); "
         "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'matplotlib') "
         "or m.startswith('wav2small.') and not m.startswith(parts)])"

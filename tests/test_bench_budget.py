@@ -5,8 +5,6 @@ import pytest
 
 from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import Memory
-from wav2small.firmware_bench import plan as planning
-from wav2small.firmware_bench.arena import ArenaPlan
 from wav2small.firmware_bench.budget import (
     FIGURES,
     REAL_TIME,
@@ -16,11 +14,13 @@ from wav2small.firmware_bench.budget import (
     estimate_realtime_factor,
     figures,
 )
-from wav2small.firmware_bench.cost import Cost, Flash
-from wav2small.firmware_bench.emulate import Emulation
-from wav2small.firmware_bench.host import HostMeasurement
-from wav2small.firmware_bench.measure import Measurement, Run, Signal
-from wav2small.firmware_bench.plan import FirmwarePlan
+from wav2small.firmware_bench.plan import firmware as planning
+from wav2small.firmware_bench.plan.arena import ArenaPlan
+from wav2small.firmware_bench.plan.cost import Cost, Flash
+from wav2small.firmware_bench.plan.firmware import FirmwarePlan
+from wav2small.firmware_bench.run.host import HostMeasurement
+from wav2small.firmware_bench.run.machine import Emulation
+from wav2small.firmware_bench.run.measurement import Measurement, Run, Signal
 from wav2small.firmware_bench.target import CORES, Figure, Target
 
 PLAN = ArenaPlan((), 1000, 1000, 16)

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from test_bench_measure import twice
 
-from wav2small.firmware_bench import measure as measuring
+from wav2small.firmware_bench.run import measurement as measuring
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.emulator
 MODEL = "wav2small-rt-mini"
 DEMO = resources.files("wav2small") / "assets" / "demo"
 SCHEMA = json.loads(
-    resources.files("wav2small.firmware_bench")
+    resources.files("wav2small.firmware_bench.report")
     .joinpath("report.schema.json")
     .read_text()
 )

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.firmware_bench.cost import count
-from wav2small.firmware_bench.graph import load_graph
-from wav2small.firmware_bench.operations import lower
+from wav2small.firmware_bench.plan.cost import count
+from wav2small.firmware_bench.plan.onnx_graph import load_graph
+from wav2small.firmware_bench.plan.operations import lower
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
 ARRAYS = {

@@ -15,10 +15,10 @@ from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.firmware_bench import emulate as module
-from wav2small.firmware_bench.emulate import answer, emulate, profile, selftest
-from wav2small.firmware_bench.qemu import BOARDS
-from wav2small.firmware_bench.toolchain import ARCHITECTURES, Firmware, build
+from wav2small.firmware_bench.run import machine as module
+from wav2small.firmware_bench.run.machine import answer, emulate, profile, selftest
+from wav2small.firmware_bench.run.qemu import BOARDS
+from wav2small.firmware_bench.run.toolchain import ARCHITECTURES, Firmware, build
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")

@@ -2,12 +2,12 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.firmware_bench import report as formats
 from wav2small.firmware_bench.bench import bench
-from wav2small.firmware_bench.cost import count
-from wav2small.firmware_bench.front_end import find_transforms
-from wav2small.firmware_bench.graph import load_graph
-from wav2small.firmware_bench.operations import lower
+from wav2small.firmware_bench.plan.cost import count
+from wav2small.firmware_bench.plan.onnx_graph import load_graph
+from wav2small.firmware_bench.plan.operations import lower
+from wav2small.firmware_bench.plan.transforms import find_transforms
+from wav2small.firmware_bench.report import text as formats
 
 BODY = """
   line = Unsqueeze(signal, one)

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from wav2small.export.base.errors import BenchError, one_line
-from wav2small.firmware_bench.graph import TensorType, load_graph
+from wav2small.firmware_bench.plan.onnx_graph import TensorType, load_graph
 
 FREE = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[batch, time] x) => (float[batch, m] y) {

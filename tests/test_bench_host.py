@@ -1,7 +1,7 @@
 import onnx
 
-from wav2small.firmware_bench.graph import load_graph
-from wav2small.firmware_bench.host import machine, measure
+from wav2small.firmware_bench.plan.onnx_graph import load_graph
+from wav2small.firmware_bench.run.host import machine, measure
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, time] x) => (float[1, m] y) { z = Exp(x) y = Neg(z) }"""

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav2small.firmware_bench.arena import plan_arena
-from wav2small.firmware_bench.graph import load_graph
-from wav2small.firmware_bench.liveness import (
+from wav2small.firmware_bench.plan.arena import plan_arena
+from wav2small.firmware_bench.plan.liveness import (
     LiveRange,
     live_bytes,
     live_ranges,
     lower_bound,
 )
-from wav2small.firmware_bench.operations import lower
+from wav2small.firmware_bench.plan.onnx_graph import load_graph
+from wav2small.firmware_bench.plan.operations import lower
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 

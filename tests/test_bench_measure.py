@@ -12,8 +12,8 @@ from test_export_streaming import Builder, signal, student
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.firmware_bench import measure as module
-from wav2small.firmware_bench.measure import link, measure, obstacle, prepare
+from wav2small.firmware_bench.run import measurement as module
+from wav2small.firmware_bench.run.measurement import link, measure, obstacle, prepare
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")

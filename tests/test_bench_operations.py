@@ -3,8 +3,8 @@ import onnx
 import pytest
 
 from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench.graph import TensorType, load_graph
-from wav2small.firmware_bench.operations import lower
+from wav2small.firmware_bench.plan.onnx_graph import TensorType, load_graph
+from wav2small.firmware_bench.plan.operations import lower
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]>'
 ARRAYS = {

@@ -5,7 +5,7 @@ import pytest
 
 from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.bench import bench
-from wav2small.firmware_bench.pictures import draw_fit, draw_layers, draw_memory
+from wav2small.firmware_bench.report.pictures import draw_fit, draw_layers, draw_memory
 from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
 pytest.importorskip("matplotlib")

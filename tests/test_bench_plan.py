@@ -12,13 +12,13 @@ from wav2small.export.base.errors import ExportError
 from wav2small.export.c99 import generate, outline
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
-from wav2small.firmware_bench import plan as planning
-from wav2small.firmware_bench.emulate import answer, emulate
-from wav2small.firmware_bench.measure import prepare
-from wav2small.firmware_bench.plan import PRICES, plan
-from wav2small.firmware_bench.signals import voice
-from wav2small.firmware_bench.timing import SOURCES
-from wav2small.firmware_bench.toolchain import build
+from wav2small.firmware_bench.plan import firmware as planning
+from wav2small.firmware_bench.plan.firmware import PRICES, plan
+from wav2small.firmware_bench.run.machine import answer, emulate
+from wav2small.firmware_bench.run.measurement import prepare
+from wav2small.firmware_bench.run.signals import voice
+from wav2small.firmware_bench.run.timing import SOURCES
+from wav2small.firmware_bench.run.toolchain import build
 from wav2small.models import bundled, find_onnx
 from wav2small.students import SMALL, STUDENTS
 

@@ -14,11 +14,11 @@ from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.firmware_bench import emulate as emulator
-from wav2small.firmware_bench import qemu
-from wav2small.firmware_bench.emulate import answer, emulate, profile
-from wav2small.firmware_bench.measure import measure, obstacle, prepare
-from wav2small.firmware_bench.toolchain import GCC, ZIG, Firmware, build
+from wav2small.firmware_bench.run import machine as emulator
+from wav2small.firmware_bench.run import qemu
+from wav2small.firmware_bench.run.machine import answer, emulate, profile
+from wav2small.firmware_bench.run.measurement import measure, obstacle, prepare
+from wav2small.firmware_bench.run.toolchain import GCC, ZIG, Firmware, build
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")

@@ -3,8 +3,8 @@ from xml.etree import ElementTree
 import onnx
 import pytest
 
-from wav2small.firmware_bench import report as formats
 from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.report import text as formats
 from wav2small.firmware_bench.target import Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>

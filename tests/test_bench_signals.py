@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wav2small.firmware_bench.signals import loud, quiet, voice
+from wav2small.firmware_bench.run.signals import loud, quiet, voice
 
 
 @pytest.mark.parametrize("make", [voice, loud, quiet])

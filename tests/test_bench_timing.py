@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench.timing import CLASSES, SOURCES, classify
-from wav2small.firmware_bench.toolchain import ARCHITECTURES
+from wav2small.firmware_bench.run.timing import CLASSES, SOURCES, classify
+from wav2small.firmware_bench.run.toolchain import ARCHITECTURES
 
 
 @pytest.mark.parametrize(

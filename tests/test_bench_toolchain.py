@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench import toolchain
-from wav2small.firmware_bench.toolchain import ARCHITECTURES, GCC, NoRoomError, build
+from wav2small.firmware_bench.run import toolchain
+from wav2small.firmware_bench.run.toolchain import (
+    ARCHITECTURES,
+    GCC,
+    NoRoomError,
+    build,
+)
 
 pytest.importorskip("ziglang", reason="no ziglang: nothing is compiled for Arm")
 elffile = pytest.importorskip(

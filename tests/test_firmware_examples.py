@@ -23,8 +23,8 @@ import fuzz_c99
 from wav2small.export.c99 import generate
 from wav2small.export.integer.reader import read
 from wav2small.export.tflite import write_tflite
-from wav2small.firmware_bench import toolchain
-from wav2small.firmware_bench.liveness import lower_bound
+from wav2small.firmware_bench.plan.liveness import lower_bound
+from wav2small.firmware_bench.run import toolchain
 from wav2small.models import find_onnx
 
 pytestmark = pytest.mark.emulator

@@ -120,9 +120,9 @@ def bench(
         )
     import tempfile
 
-    from wav2small.firmware_bench import report as formats
     from wav2small.firmware_bench.bench import bench as run
     from wav2small.firmware_bench.budget import parse_size
+    from wav2small.firmware_bench.report import text as formats
     from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
     from ..models import find_onnx
@@ -161,7 +161,7 @@ def bench(
         write(junit, formats.to_junit(report))
     if picture or pictures:
         with extra("report"):
-            from wav2small.firmware_bench import pictures as drawing
+            from wav2small.firmware_bench.report import pictures as drawing
 
             if picture:
                 drawing.draw_memory(report, picture)

@@ -235,7 +235,7 @@ def export(
             beside.append(out / "model.tflite")
         if c99:
             from wav2small.export.c99 import generate
-            from wav2small.firmware_bench.plan import plan
+            from wav2small.firmware_bench.plan.firmware import plan
 
             memory = generate(made.data, out / "c99")
             held = plan(made.data).held_bytes_per_second

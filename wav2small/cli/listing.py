@@ -48,7 +48,7 @@ def list_(
                 f"{metadata['licence']:<12} window: {metadata['window']}"
             )
     else:
-        from wav2small.firmware_bench.measure import obstacle
+        from wav2small.firmware_bench.run.measurement import obstacle
         from wav2small.firmware_bench.target import TARGETS
 
         show(

@@ -16,7 +16,7 @@ from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.scales import measure
 from wav2small.export.quantise.steps import fitting_config, prepare
 from wav2small.export.quantise.write import write
-from wav2small.firmware_bench.signals import voice
+from wav2small.firmware_bench.run.signals import voice
 
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..errors import InputError

@@ -138,7 +138,7 @@ def build(
         stack: bytes of RAM to keep for the stack
         selftest: whether to build the golden vectors' test instead of one state
         trace: whether the program tells which stage has made a row,
-            see :func:`wav2small.firmware_bench.emulate.profile`
+            see :func:`wav2small.firmware_bench.run.machine.profile`
         cache: folder for results, by default one of the user's
 
     Raises:

@@ -1,7 +1,7 @@
 """Build a model's C code for a core, run it there and see what it takes.
 
 Everything is measured on the instructions that ship but the cycles:
-those are derived, see :mod:`wav2small.firmware_bench.timing`.
+those are derived, see :mod:`wav2small.firmware_bench.run.timing`.
 Not measured: the stack of interrupts, and what calls the model.
 """
 
@@ -22,9 +22,9 @@ from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.schedule import schedule
 
-from . import plan as planning
+from ..plan import firmware as planning
 from . import qemu, signals
-from .emulate import Emulation, answer, emulate, profile, selftest
+from .machine import Emulation, answer, emulate, profile, selftest
 from .toolchain import ARCHITECTURES, ZIG, Firmware, NoRoomError, build
 
 REST = "pooling, and samples that wait"
@@ -77,7 +77,7 @@ class Code:
 
     held_bytes: int
     """Bytes of samples that the caller holds, see
-    :attr:`wav2small.firmware_bench.plan.FirmwarePlan.held_bytes_per_second`."""
+    :attr:`wav2small.firmware_bench.plan.firmware.FirmwarePlan.held_bytes_per_second`."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ def measure(
 
     Args:
         code: what :func:`prepare` made
-        core: name of :data:`wav2small.firmware_bench.toolchain.ARCHITECTURES`
-        compiler: see :func:`wav2small.firmware_bench.toolchain.build`
+        core: name of :data:`wav2small.firmware_bench.run.toolchain.ARCHITECTURES`
+        compiler: see :func:`wav2small.firmware_bench.run.toolchain.build`
         cache: folder for what was built before, by default one of the user's
 
     Raises:

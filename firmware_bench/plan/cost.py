@@ -12,9 +12,9 @@ import onnx
 from wav2small.export.integer.operators import TRAITS
 from wav2small.export.integer.operators.base import Shape
 
-from .front_end import find_transforms
-from .graph import Graph, TensorType
+from .onnx_graph import Graph, TensorType
 from .operations import ELEMENTWISE, Operation, Program
+from .transforms import find_transforms
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def count(graph: Graph, program: Program) -> Cost:
     element-wise operations, pooling and activations have none.
     A product with zero padding counts.
     Convolutions that are a Fourier transform count as a fast one,
-    see :mod:`wav2small.firmware_bench.front_end`.
+    see :mod:`wav2small.firmware_bench.plan.transforms`.
     """
     transforms = find_transforms(graph, program)
 

@@ -32,8 +32,8 @@ import numpy as np
 
 from wav2small.export.base.errors import BenchError, BenchToolError
 
-from . import emulate
-from .emulate import Machine
+from . import machine as emulate
+from .machine import Machine
 from .toolchain import Firmware, host_library
 
 QEMU = "qemu-system-arm"

@@ -9,7 +9,7 @@ from typing import Any
 from wav2small.export.base.errors import BenchError, one_line
 from wav2small.export.base.reading import read_json
 
-from .budget import FIGURES
+from ..budget import FIGURES
 
 
 def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:

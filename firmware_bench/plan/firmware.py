@@ -10,7 +10,7 @@ and fits the prices to what they take.
 
 Prices are those of clang at ``-O2``, of the signal that the bench counts on.
 
-Multiply-accumulates are counted as in :mod:`wav2small.firmware_bench.cost`;
+Multiply-accumulates are counted as in :mod:`wav2small.firmware_bench.plan.cost`;
 those of the front end are the multiplications of its Fourier transform and mel sums,
 see :func:`wav2small.export.integer.front_end.constants.count_multiplications`.
 """

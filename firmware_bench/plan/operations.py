@@ -28,7 +28,7 @@ from onnx import NodeProto, numpy_helper
 from wav2small.export.base.errors import BenchError
 from wav2small.export.integer.operators import TRAITS
 
-from .graph import Graph, TensorType
+from .onnx_graph import Graph, TensorType
 
 ELEMENTWISE = frozenset(
     {

@@ -10,7 +10,7 @@ from typing import Any
 
 from wav2small.export.base.errors import BenchError
 
-from .report import verdict_of
+from .text import verdict_of
 
 _COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
 _WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100

@@ -10,7 +10,7 @@ from pathlib import Path
 from wav2small.export.base import isolated
 from wav2small.export.base.errors import BenchError
 
-from .graph import Graph
+from ..plan.onnx_graph import Graph
 
 RUNS = 30
 """Timed runs of which the median is taken."""

@@ -27,7 +27,7 @@ from wav2small.export.integer.front_end.constants import (
 from wav2small.export.integer.front_end.fourier import LENGTHS, find_window
 from wav2small.export.model.constants import expand_constants
 
-from .graph import Graph
+from .onnx_graph import Graph
 from .operations import Operation, Program
 
 

@@ -71,11 +71,11 @@ class Emulation:
 
     classes: Mapping[str, int]
     """Instructions of all pushes by class,
-    of :data:`wav2small.firmware_bench.timing.CLASSES`."""
+    of :data:`wav2small.firmware_bench.run.timing.CLASSES`."""
 
     cycles: tuple[tuple[float, float], ...]
     """Cycles of each push, from and to, derived from its instructions,
-    see :mod:`wav2small.firmware_bench.timing`."""
+    see :mod:`wav2small.firmware_bench.run.timing`."""
 
     result_cycles: tuple[float, float]
     """Cycles of the result."""
@@ -164,7 +164,7 @@ def emulate(
 
     Args:
         firmware: program with one state,
-            see :func:`wav2small.firmware_bench.toolchain.build`
+            see :func:`wav2small.firmware_bench.run.toolchain.build`
         samples: signal, shape ``(samples,)``, int16 at the model's sampling rate
         push_samples: samples of a push, by default one hop of the model
 

@@ -1,0 +1,1 @@
+"""What a model will take, without building it: memory, work and flash."""

@@ -1,0 +1,1 @@
+"""What the bench found: as data, text, Markdown, JUnit and pictures."""

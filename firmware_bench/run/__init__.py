@@ -1,0 +1,1 @@
+"""Build a model's C99 for a core, run it in an emulator and measure it."""
