@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import compare_suites
 import numpy as np
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-import compare_suites
 import real_speech
 import recipe_study
+import torch
 
 from wav2small.annotation.store import Labels
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.models import bundled
 from wav2small.students import STUDENTS
 
-EXAMPLES = Path(recipe_study.__file__).parent
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.mark.parametrize(

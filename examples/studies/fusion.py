@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wav2small.errors import InputError
 from wav2small.export.base.files import atomic_write
-
-from ..errors import InputError
-from ..losses import concordance_loss
-from ..teachers.description import FILE
+from wav2small.losses import concordance_loss
+from wav2small.teachers.description import FILE
 
 
 def fit_weights(

@@ -1,12 +1,12 @@
 import numpy as np
 import onnx
 import pytest
+from bias import correct_bias
 
 from wav2small.export.base.errors import ExportError
 from wav2small.export.model import topology
 from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.topology import Topology
-from wav2small.export.quantise.bias import correct_bias
 from wav2small.export.quantise.config import QuantConfig
 from wav2small.export.quantise.plan import plan
 from wav2small.export.quantise.scales import measure, weight_limits

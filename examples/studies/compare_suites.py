@@ -1,6 +1,6 @@
 """Reports of ``evaluate --suite`` side by side, as a Markdown table.
 
-    python examples/compare_suites.py NAME=REPORT.json ...
+    python examples/studies/compare_suites.py NAME=REPORT.json ...
 
 Of shares that were unchanged, and of those that read as strong emotion,
 the mean over a group's tests and, in brackets, the worst of them.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from ..model.topology import Topology
+from wav2small.export.model.topology import Topology
 
 _HOMOGENEOUS = {"MaxPool", "Relu"}
 _ROUNDS = 200

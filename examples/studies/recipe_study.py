@@ -1,8 +1,10 @@
 """What helps a tiny student: one change at a time to the recipe of ``distill``.
 
-    python examples/recipe_study.py DATA OUT [--steps N] [--seeds N] [--only NAME ...]
+    python examples/studies/recipe_study.py DATA OUT
+        [--steps N] [--seeds N] [--only NAME ...]
 
-DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``, as in real_speech.py.
+DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``,
+as for examples/real_speech.py.
 Every row of the table is trained for the same number of steps, with each seed.
 Two of EMO-DB's training speakers and a tenth of LibriSpeech's are kept for the
 figures; its test speakers take no part.
@@ -31,11 +33,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from real_speech import write_manifest
 from rich.progress import track
 from torch import Tensor, nn
 
-from wav2small import cli, data, distill
+from wav2small import cli, data, distillation
 from wav2small.adv import DIMENSIONS, NEUTRAL
 from wav2small.annotation.store import Labels, LabelStore
 from wav2small.bundled import DEMO
@@ -50,6 +51,11 @@ from wav2small.students import STUDENTS, Student, student
 from wav2small.students.streaming import Streaming, StreamingConfig
 from wav2small.teachers.bundled import BundledTeacher
 from wav2small.teachers.loading import load_teacher
+
+# the scripts that this study builds on lie a folder above
+sys.path.append(str(Path(__file__).parent.parent))
+
+from real_speech import write_manifest
 
 STUDENT = Student(StreamingConfig(), Streaming, "10 ms hop: trains fast")
 """The student of the study if no other is named."""
@@ -298,7 +304,7 @@ def run(
         augment=AugmentConfig(**row.augment),
     )
     config = replace(config, **row.config)
-    train, dev = distill.split_dev(read, config.dev_share, seed)
+    train, dev = distillation.split_dev(read, config.dev_share, seed)
     train = choose(row, read, train)
     per_epoch = max(1, len(train) // config.batch_size)
     config = replace(config, epochs=math.ceil(row.steps * steps / per_epoch))
@@ -329,8 +335,8 @@ def run(
         rounding = partial(build_rounded, entry)
         patches["student"] = lambda _: replace(entry, module=rounding)
     started = time.monotonic()
-    with mock.patch.multiple(distill, **patches):
-        distill.distill(
+    with mock.patch.multiple(distillation, **patches):
+        distillation.distill(
             labels,
             folder,
             config,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fusion import fit_weights, write_ensemble
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small.errors import InputError
-from wav2small.finetune.fusion import fit_weights, write_ensemble
 from wav2small.metrics import concordance_cc
 from wav2small.teachers.loading import load_teacher
 

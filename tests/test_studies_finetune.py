@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import finetune_study as study
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
-import finetune_study as study
 
 from wav2small.finetune.backbones import build_backbone
 from wav2small.finetune.config import NetworkConfig

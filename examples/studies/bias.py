@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..model.topology import Topology
-from .calibrate import run_over
-from .config import QuantConfig
-from .plan import Layer, Plan
-from .scales import weight_limits, weight_scale
+from wav2small.export.model.topology import Topology
+from wav2small.export.quantise.calibrate import run_over
+from wav2small.export.quantise.config import QuantConfig
+from wav2small.export.quantise.plan import Layer, Plan
+from wav2small.export.quantise.scales import weight_limits, weight_scale
 
 
 def correct_bias(

@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from equalize import equalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from wav2small.export.model import topology
 from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.model.topology import Topology
-from wav2small.export.quantise.equalize import equalize
 from wav2small.export.quantise.padding import pad_channels
 from wav2small.export.quantise.plan import plan
 from wav2small.students import STUDENTS

@@ -1,8 +1,9 @@
 """Which way of quantising suits which model, by measurement.
 
-    python examples/quantisation_study.py DATA MODEL... [--test]
-    python examples/quantisation_study.py DATA MODEL... --sensitivity
-    python examples/quantisation_study.py DATA MODEL... --layouts 0 2 [--picture FILE]
+    python examples/studies/quantisation_study.py DATA MODEL... [--test]
+    python examples/studies/quantisation_study.py DATA MODEL... --sensitivity
+    python examples/studies/quantisation_study.py DATA MODEL... --layouts 0 2
+        [--picture FILE]
 
 DATA holds ``emodb`` and ``librispeech_subset``,
 each with ``metadata.csv`` (16 kHz audio, paths in the column ``file``).
@@ -24,7 +25,10 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
+from bias import correct_bias
+from equalize import equalize
 from onnx import ModelProto
+from ranges import Method, activation_ranges
 
 from wav2small import audio
 from wav2small.audio import SAMPLING_RATE
@@ -32,10 +36,7 @@ from wav2small.export.checks import parity
 from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.model.topology import Topology
-from wav2small.export.quantise.bias import correct_bias
-from wav2small.export.quantise.calibrate import Method, activation_ranges
 from wav2small.export.quantise.config import QuantConfig
-from wav2small.export.quantise.equalize import equalize
 from wav2small.export.quantise.padding import pad_channels
 from wav2small.export.quantise.plan import Plan, plan
 from wav2small.export.quantise.scales import Scale, activation_scale

@@ -1,6 +1,7 @@
 """Compare the parts of a fine-tuning on acted speech, five folds of speakers.
 
-    python examples/finetune_study.py DATA OUT [--backbone mel|wav2vec2] [--steps N]
+    python examples/studies/finetune_study.py DATA OUT
+        [--backbone mel|wav2vec2] [--steps N]
 
 DATA holds ``emodb``, ``librispeech_subset`` and ``esc10``, each with ``metadata.csv``.
 A small backbone is pre-trained on the first two, without labels
@@ -16,6 +17,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import train_teacher
+from fusion import fit_weights
 from rich.progress import Progress, track
 
 from wav2small import audio
@@ -48,7 +50,6 @@ from wav2small.finetune.condense import (
     train_tiny,
 )
 from wav2small.finetune.config import VARIED, FinetuneConfig, NetworkConfig
-from wav2small.finetune.fusion import fit_weights
 from wav2small.finetune.labelling.selection import choose, dropout_uncertainty
 from wav2small.finetune.norms import CATEGORIES, norm_score
 from wav2small.finetune.parts.exits import exit_curve
@@ -58,6 +59,11 @@ from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune
 from wav2small.finetune.warm_up.taught import teach_layers
 from wav2small.metrics import bootstrap_interval, concordance_cc
+
+# the scripts that this study builds on lie a folder above
+sys.path.append(str(Path(__file__).parent.parent))
+
+import train_teacher
 
 FOLDS = 5
 TOLERANCES = (-1.0, 0.01, 0.02, 0.05, 0.1, 0.2, 10.0)
