@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .base.errors import ExportError
 from .base.files import replace_file
@@ -63,6 +64,23 @@ def draw_budget(
     canvas = FigureCanvasAgg(figure)
     whole, largest = figure.subplots(2, 1, height_ratios=[1, 6])
 
+    _draw_whole(whole, parts, total, limit)
+    _draw_largest(largest, _largest(group_small(parts, max(1, total // 100))))
+    for panel in (whole, largest):
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+
+    buffer = io.BytesIO()
+    canvas.print_png(buffer, metadata={"Software": ""})
+    _write(Path(path), buffer.getvalue())
+
+
+def _draw_whole(
+    whole: Any, parts: Sequence[Part], total: int, limit: int | None
+) -> None:
+    """Draw the kinds of parts side by side, and the limit."""
     title = f"{total:,} bytes"
     if limit is not None:
         over = total - limit
@@ -88,7 +106,9 @@ def draw_budget(
     whole.set_yticks([])
     whole.set_xlim(0, 1.02 * max(total, limit or 0))
 
-    bars = _largest(group_small(parts, max(1, total // 100)))
+
+def _draw_largest(largest: Any, bars: Sequence[Part]) -> None:
+    """Draw the largest parts one below the other."""
     for row, part in enumerate(bars):
         largest.barh(row, part.bytes, color=_COLOURS.get(part.kind, "#dddddd"))
         largest.annotate(
@@ -108,15 +128,6 @@ def draw_budget(
     largest.invert_yaxis()
     largest.set_xlim(0, 1.15 * max(part.bytes for part in bars))
     largest.set_xlabel("bytes")
-    for panel in (whole, largest):
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.tick_params(axis="y", length=0)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
-
-    buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": ""})
-    _write(Path(path), buffer.getvalue())
 
 
 def draw_comparison(comparison: Comparison, path: str | Path) -> None:

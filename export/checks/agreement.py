@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
@@ -24,6 +24,9 @@ from ..integer.reference import ReferenceModel
 from ..model import topology
 from ..quantise.calibrate import checked_signals
 from .parity import EXECUTIONS
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 MOST_DIFFERING = 1e-5
 """Rate at which int8 elements of a layer with weights may differ on equal inputs."""
@@ -175,12 +178,7 @@ def agree(
     reference = ReferenceModel(graph)
     (signal_name,) = (value.name for value in graph.model.graph.input)
     wanted = [operator.output for operator in graph.operators]
-    probe = ModelProto()
-    probe.CopyFrom(graph.model)
-    present = {value.name for value in probe.graph.output}
-    probe.graph.output.extend(
-        ValueInfoProto(name=name) for name in wanted if name not in present
-    )
+    probe = _probe(graph.model, wanted)
     sessions = {name: topology.session(probe, name) for name in EXECUTIONS}
     counts = {
         name: {operator.output: _Count() for operator in graph.operators}
@@ -194,14 +192,7 @@ def agree(
         expected = reference.run(rounded)
         computed = _Computed(reference, expected)
         for execution, session in sessions.items():
-            try:
-                values = session.run(wanted, {signal_name: rounded[None]})
-            except Exception as error:  # onnxruntime's have no common base class
-                raise ExportError(
-                    f"signals must fit the model, got {signal.shape} at index "
-                    f"{number} and {topology.one_line(error)}: cut or lengthen them"
-                ) from error
-            found = dict(zip(wanted, values, strict=True))
+            found = _values(session, wanted, {signal_name: rounded[None]}, number)
             for operator in graph.operators:
                 value = computed.get(operator, found)
                 _count(
@@ -224,6 +215,35 @@ def agree(
         score_error=score_error,
         score_limit=score_limit,
     )
+
+
+def _probe(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """Model that gives these tensors as well."""
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    present = {value.name for value in probe.graph.output}
+    probe.graph.output.extend(
+        ValueInfoProto(name=name) for name in names if name not in present
+    )
+    return probe
+
+
+def _values(
+    session: InferenceSession,
+    names: list[str],
+    feed: dict[str, np.ndarray],
+    number: int,
+) -> dict[str, np.ndarray]:
+    """Tensors by name that onnxruntime makes of the signal of a number."""
+    try:
+        values = session.run(names, feed)
+    except Exception as error:  # onnxruntime's have no common base class
+        (signal,) = feed.values()
+        raise ExportError(
+            f"signals must fit the model, got {signal[0].shape} at index "
+            f"{number} and {topology.one_line(error)}: cut or lengthen them"
+        ) from error
+    return dict(zip(names, values, strict=True))
 
 
 class _Computed:

@@ -154,15 +154,7 @@ def compare(
             or the numbers of scores differ
 
     """
-    if isinstance(reference, ModelProto | bytes | str | Path):
-        truth = scores(reference, signals)
-    else:
-        truth = np.stack(
-            [
-                np.asarray(reference(entry)).reshape(-1)
-                for entry in checked_signals(signals)
-            ]
-        )
+    truth = _truth(reference, signals)
     runs = {name: scores(candidate, signals, name) for name in EXECUTIONS}
     executions: dict[str, ExecutionParity] = {}
     for name, prediction in runs.items():
@@ -188,3 +180,11 @@ def compare(
         max_error=max_error,
         min_concordance_cc=min_concordance_cc,
     )
+
+
+def _truth(reference: Reference, signals: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores that are compared with, ``(signals, scores)``."""
+    if isinstance(reference, ModelProto | bytes | str | Path):
+        return scores(reference, signals)
+    heard = checked_signals(signals)
+    return np.stack([np.asarray(reference(entry)).reshape(-1) for entry in heard])

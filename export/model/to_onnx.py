@@ -58,14 +58,36 @@ def to_onnx(
             or has another output
 
     """
-    import torch
-
     samples = example_samples if window is None else window
     if samples < 1:
         name = "example_samples" if window is None else "window"
         raise ExportError(
             f"{name} must be at least 1 sample, got {samples}: give a longer one"
         )
+    shape, data = _traced(module, samples, window is None, opset)
+    if shape != (1, OUTPUTS):
+        raise ExportError(
+            f"module must give an output of shape {(1, OUTPUTS)}, got {shape}: "
+            "end it with one score per dimension"
+        )
+    model = onnx.load_from_string(data)
+    return compact(_fixed_output(simplify(_fixed_output(model))))
+
+
+def _traced(
+    module: nn.Module, samples: int, free: bool, opset: int
+) -> tuple[tuple[int, ...], bytes]:
+    """Shape of the output for so many samples, and the traced model if it is right.
+
+    Args:
+        module: module to trace, which stays in its mode
+        samples: length of the signal that it is traced with
+        free: whether the model shall take any other length
+        opset: version of the ONNX operators
+
+    """
+    import torch
+
     modes = {part: part.training for part in module.modules()}
     # Not zeros: a module that divides by the signal's power would warn.
     example = torch.linspace(-1, 1, samples)[None]
@@ -76,7 +98,7 @@ def to_onnx(
             # The tracing exporter is deprecated, but writes this opset itself,
             # names no source files and needs no conversion.
             warnings.simplefilter("ignore")
-            if window is None:
+            if free:
                 # A shape that the trace takes for a number
                 # would be wrong for every other length.
                 warnings.simplefilter("error", torch.jit.TracerWarning)
@@ -90,7 +112,7 @@ def to_onnx(
                     opset_version=opset,
                     input_names=[INPUT],
                     output_names=[OUTPUT],
-                    dynamic_axes={INPUT: {1: "time"}} if window is None else None,
+                    dynamic_axes={INPUT: {1: "time"}} if free else None,
                 )
     except Exception as error:  # a module may raise anything
         raise ExportError(
@@ -101,13 +123,7 @@ def to_onnx(
     finally:
         for part, training in modes.items():
             part.training = training
-    if shape != (1, OUTPUTS):
-        raise ExportError(
-            f"module must give an output of shape {(1, OUTPUTS)}, got {shape}: "
-            "end it with one score per dimension"
-        )
-    model = onnx.load_from_string(buffer.getvalue())
-    return compact(_fixed_output(simplify(_fixed_output(model))))
+    return shape, buffer.getvalue()
 
 
 def _fixed_output(model: ModelProto) -> ModelProto:

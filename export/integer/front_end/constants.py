@@ -170,10 +170,10 @@ def integer_constants(
             None if it is not
         mel: weights ``(mels, bins)``
         floor: smallest mel power
-        slope: factor of the natural logarithm
-        intercept: what is added to it
-        scale: step of the int8 map
-        zero_point: of the int8 map
+        slope: factor of the natural logarithm, to which the intercept is added
+        intercept: see there
+        scale: step of the int8 map, with the zero point
+        zero_point: see there
 
     Returns:
         constants, None if they do not fit their bits

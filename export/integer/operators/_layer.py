@@ -221,38 +221,34 @@ def lower_dense(
     # a core loads and multiplies four at a time, of half bytes eight
     pad = -unit.shape[2] % (8 if narrow else 4)
     unit = np.pad(unit, ((0, 0), (0, 0), (0, pad)))
-    flat = columns <= _FEW
     packed = packed_weight(unit.reshape(outputs, -1), outputs // groups)
     units = (columns - 1) * across + width if solid else columns
     pitch = unit.shape[2]
     length = pitch * unit.shape[1]
+    flat = columns <= _FEW
     end, tables = finish_numbers(lowering, layer)
+    shape = {
+        "groups": groups,
+        "outputs": outputs // groups,
+        "units": units,
+        "across": 1 if solid else width,
+        "hop": 1 if solid else across,
+        "pitch": pitch,
+        "step": pitch * (across if solid else 1),
+        "length": length,
+        "flat": int(flat),
+        "twice": int(length % 8 == 0),
+        "thrice": int(length % 12 == 0),
+    }
     kind = "nibbles" if narrow else "weight"
     lowering.append(
         "dense",
         views,
         rows,
-        {
-            **numbers,
-            "groups": groups,
-            "outputs": outputs // groups,
-            "units": units,
-            "across": 1 if solid else width,
-            "hop": 1 if solid else across,
-            "pitch": pitch,
-            "step": pitch * (across if solid else 1),
-            "length": length,
-            "flat": int(flat),
-            "twice": int(length % 8 == 0),
-            "thrice": int(length % 12 == 0),
-            **end,
-        },
+        {**numbers, **shape, **end},
         {kind: packed.reshape(-1), **tables},
         packed=kind,
-        uses=(
-            "NIBBLES" if narrow else "BYTES",
-            "COLUMN" if flat else "COLUMNS",
-        ),
+        uses=("NIBBLES" if narrow else "BYTES", "COLUMN" if flat else "COLUMNS"),
         # numbers of all columns, and weights of four outputs
         work=2 * pitch * units + (0 if flat else 8 * length),
         taps=taps,
