@@ -36,7 +36,8 @@ BY_TYPE = {
     "export/integer/reader.py",
     "export/integer/streaming/schedule.py",
     "export/integer/streaming/stages.py",
-    "export/tflite.py",
+    "export/tflite/convert.py",
+    "export/tflite/write.py",
 }
 """Files that may ask for the type of an operator:
 what leaves out channels, compares layers, reads the front end, or writes TFLite."""
