@@ -17,6 +17,7 @@ from wav2small.export.integer.front_end.constants import (
     CENTRED,
     FRACTION,
     FrontEnd,
+    Settings,
     count_multiplications,
     integer_constants,
     mel_bytes,
@@ -66,10 +67,10 @@ def small(generator, **changes):
         "floor": float(10.0 ** generator.uniform(-12, -3)),
         "slope": float(generator.uniform(0.2, 5)),
         "intercept": float(generator.normal() * 10),
-        "scale": float(10.0 ** generator.uniform(-2, 0.5)),
-        "zero_point": int(generator.integers(-128, 128)),
-    } | changes
-    return integer_constants(**values)
+    }
+    scale = float(10.0 ** generator.uniform(-2, 0.5))
+    zero_point = int(generator.integers(-128, 128))
+    return integer_constants(Settings(**values | changes), scale, zero_point)
 
 
 SIGNALS = {

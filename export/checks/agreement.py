@@ -192,29 +192,20 @@ def agree(
         expected = reference.run(rounded)
         computed = _Computed(reference, expected)
         for execution, session in sessions.items():
-            found = _values(session, wanted, {signal_name: rounded[None]}, number)
+            values = _values(session, wanted, {signal_name: rounded[None]}, number)
             for operator in graph.operators:
-                value = computed.get(operator, found)
-                _count(
-                    counts[execution][operator.output], graph, operator, value, found
-                )
-            apart = np.abs(expected[graph.output] * scale - found[graph.output]).max()
+                count = counts[execution][operator.output]
+                _count(count, graph, operator, computed.get(operator, values), values)
+            apart = np.abs(expected[graph.output] * scale - values[graph.output]).max()
             score_error[execution] = max(score_error[execution], float(apart))
         number += 1
         if progress:
             progress(number, len(signals))
-    return AgreementReport(
-        signals=number,
-        layers={
-            execution: tuple(
-                _judge(graph, operator, found[operator.output])
-                for operator in graph.operators
-            )
-            for execution, found in counts.items()
-        },
-        score_error=score_error,
-        score_limit=score_limit,
-    )
+    layers: dict[str, tuple[LayerAgreement, ...]] = {}
+    for name, found in counts.items():
+        judged = (_judge(graph, one, found[one.output]) for one in graph.operators)
+        layers[name] = tuple(judged)
+    return AgreementReport(number, layers, score_error, score_limit)
 
 
 def _probe(model: ModelProto, names: Sequence[str]) -> ModelProto:

@@ -261,13 +261,7 @@ def compare_layers(
             "models must have layers in common, got none: "
             "compare two forms of the same model"
         )
-    layers = []
-    for label, (count, total, squares, errors, squared) in sums.items():
-        power = squares - total**2 / count
-        ratio = 10 * np.log10(power / squared) if squared and power > 0 else np.inf
-        layers.append(
-            LayerDifference(label, largest[label], errors / count, float(ratio))
-        )
+    layers = [_difference(label, sums[label], largest[label]) for label in sums]
     truth, prediction = (
         np.array(side, np.float64) for side in zip(*scores, strict=True)
     )
@@ -280,6 +274,14 @@ def compare_layers(
             for series in zip(truth.T, prediction.T, strict=True)
         ),
     )
+
+
+def _difference(label: str, sums: np.ndarray, largest: float) -> LayerDifference:
+    """Figures of a layer from count, sum, squares, errors and squared errors."""
+    count, total, squares, errors, squared = sums
+    power = squares - total**2 / count
+    ratio = 10 * np.log10(power / squared) if squared and power > 0 else np.inf
+    return LayerDifference(label, largest, errors / count, float(ratio))
 
 
 def _common(a: np.ndarray, b: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:

@@ -89,16 +89,7 @@ def tune(
     crop = _crop_length(model, config)
     rng = np.random.default_rng(config.seed)
     trained.begin(_batch(signals, 16, crop, rng))
-    optimizer = torch.optim.Adam(
-        [
-            {"params": trained.weights.values(), "lr": config.learning_rate},
-            {"params": trained.logarithms.values(), "lr": config.learning_rate},
-        ]
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: 0.5 * (1 + math.cos(math.pi * step / config.steps)),
-    )
+    optimizer, schedule = _optimizer(trained, config)
     for step in range(config.steps):
         batch = _batch(signals, config.batch_size, crop, rng)
         loss = trained.loss(batch, config.layer_weight)
@@ -114,6 +105,23 @@ def tune(
         if progress:
             progress(step + 1, config.steps)
     return trained.result()
+
+
+def _optimizer(
+    trained: _Trained, config: TuneConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam for weights and scales, and its rate, which falls as a cosine does."""
+    optimizer = torch.optim.Adam(
+        [
+            {"params": trained.weights.values(), "lr": config.learning_rate},
+            {"params": trained.logarithms.values(), "lr": config.learning_rate},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: 0.5 * (1 + math.cos(math.pi * step / config.steps)),
+    )
+    return optimizer, schedule
 
 
 def _crop_length(model: ModelProto, config: TuneConfig) -> int:

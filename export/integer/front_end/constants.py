@@ -145,64 +145,81 @@ def integer_mel(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(mel.astype(np.float64) * gains[:, None]).astype(np.int64), gains
 
 
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What a log-mel front end computes in float."""
+
+    window: np.ndarray
+    """Window ``(window_length,)``, at most 1."""
+
+    length: int
+    """Length of the Fourier transform in samples."""
+
+    hop_length: int
+    """Samples from one frame to the next."""
+
+    padding: tuple[int, int]
+    """Zeros before and after the signal, in samples."""
+
+    mel: np.ndarray
+    """Mel weights ``(mels, bins)``, none below 0."""
+
+    floor: float
+    """Smallest mel power."""
+
+    slope: float
+    """Factor of the natural logarithm."""
+
+    intercept: float
+    """What is added to it."""
+
+    power_floor: float | None = None
+    """Power that is added before a signal is scaled to unit power,
+    None if it is not."""
+
+    past_frames: int | None = None
+    """Frames whose mean logarithm is taken from the present one's,
+    None if nothing is taken."""
+
+
 def integer_constants(
-    *,
-    window: np.ndarray,
-    length: int,
-    hop_length: int,
-    padding: tuple[int, int],
-    power_floor: float | None,
-    mel: np.ndarray,
-    floor: float,
-    slope: float,
-    intercept: float,
-    scale: float,
-    zero_point: int,
+    settings: Settings, scale: float, zero_point: int
 ) -> FrontEnd | None:
     """Turn the numbers of a float front end into integers.
 
     Args:
-        window: window ``(window_length,)``, at most 1
-        length: length of the Fourier transform in samples
-        hop_length: samples from frame to frame
-        padding: zeros before and after the signal
-        power_floor: power that is added before a signal is scaled to unit power,
-            None if it is not
-        mel: weights ``(mels, bins)``
-        floor: smallest mel power
-        slope: factor of the natural logarithm, to which the intercept is added
-        intercept: see there
-        scale: step of the int8 map, with the zero point
-        zero_point: see there
+        settings: what it computes
+        scale: step of its int8 map
+        zero_point: of its int8 map
 
     Returns:
         constants, None if they do not fit their bits
 
     """
-    weights, gains = integer_mel(mel)
+    weights, gains = integer_mel(settings.mel)
     # a windowed sample is the signal's times 2 ** (15 + WINDOWED)
     log_offset = np.log2(gains) + 2 * (15 + WINDOWED)
     # one step of a logarithm to base 2 in steps of the int8 tensor
-    factor = slope * math.log(2) / 2**FRACTION / scale
-    offset = intercept / scale + zero_point
+    factor = settings.slope * math.log(2) / 2**FRACTION / scale
+    offset = settings.intercept / scale + zero_point
     if not (math.isfinite(factor) and math.isfinite(offset)):
         return None
     shift = 30 - math.frexp(factor)[1]
     # logarithms have less than 30 bits
     if factor == 0 or not 1 <= shift <= 62 or abs(offset) >= 2.0 ** (62 - shift):
         return None
+    power_floor = settings.power_floor
     return FrontEnd(
-        hop_length=hop_length,
-        padding=padding,
-        power_floor=(
-            None if power_floor is None else round(power_floor * 2 ** (2 * 15 + 8))
-        ),
-        window=np.rint(np.clip(window, -1, 1) * 2**WINDOW).astype(np.int32),
-        length=length,
+        hop_length=settings.hop_length,
+        padding=settings.padding,
+        power_floor=None if power_floor is None else round(power_floor * 2**38),
+        window=np.rint(np.clip(settings.window, -1, 1) * 2**WINDOW).astype(np.int32),
+        length=settings.length,
         mel=weights,
         log_offset=np.rint(log_offset * 2**FRACTION).astype(np.int64),
-        log_floor=round(math.log2(floor) * 2**FRACTION),
+        log_floor=round(math.log2(settings.floor) * 2**FRACTION),
         multiplier=round(math.ldexp(factor, shift)),
         offset=round(math.ldexp(offset, shift)),
         shift=shift,
+        past_frames=settings.past_frames,
     )

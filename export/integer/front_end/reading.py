@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,7 +11,7 @@ from onnx import ModelProto, NodeProto, helper
 from ...base.errors import ExportError
 from ...model import topology
 from ...model.topology import Topology
-from .constants import FrontEnd, integer_constants
+from .constants import FrontEnd, Settings, integer_constants
 from .fourier import LENGTHS, find_window
 
 
@@ -90,24 +89,27 @@ class _Extractor:
         signal, padding = self._signal(inputs[0])
         if max(padding) > len(window):
             self._fail("zeros of at most a window are expected")
-        power_floor = self._normalisation(signal)
-        quantize = self.graph.nodes[self.quantize]
-        constants = integer_constants(
+        settings = Settings(
             window=window,
             length=length,
             hop_length=hops[0],
             padding=padding,
-            power_floor=power_floor,
+            power_floor=self._normalisation(signal),
             mel=mel[:, :, 0],
             floor=floor,
             slope=slope,
             intercept=intercept,
+            past_frames=past_frames,
+        )
+        quantize = self.graph.nodes[self.quantize]
+        constants = integer_constants(
+            settings,
             scale=self._scalar(quantize, 1) or 1.0,
             zero_point=int(self._scalar(quantize, 2) or 0),
         )
         if constants is None:
             self._fail("a logarithm in the range of its quantisation is expected")
-        return replace(constants, past_frames=past_frames)
+        return constants
 
     def _affine(self, name: str) -> tuple[float, float, int | None, str]:
         """Slope, intercept, frames of the level, and what the logarithm is taken of."""

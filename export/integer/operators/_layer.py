@@ -213,8 +213,6 @@ def lower_dense(
 
     """
     outputs, width, taps, _ = weight.shape
-    columns = numbers["columns_out"]
-    assert isinstance(columns, int)
     solid = numbers["dilation"] == 1
     narrow = is_narrow(weight)
     unit = weight.reshape(outputs, width if solid else 1, -1)
@@ -222,25 +220,10 @@ def lower_dense(
     pad = -unit.shape[2] % (8 if narrow else 4)
     unit = np.pad(unit, ((0, 0), (0, 0), (0, pad)))
     packed = packed_weight(unit.reshape(outputs, -1), outputs // groups)
-    units = (columns - 1) * across + width if solid else columns
-    pitch = unit.shape[2]
-    length = pitch * unit.shape[1]
-    flat = columns <= _FEW
+    shape = _dense_shape(unit.shape[1:], numbers, width, across)
+    shape |= {"groups": groups, "outputs": outputs // groups}
     end, tables = finish_numbers(lowering, layer)
-    shape = {
-        "groups": groups,
-        "outputs": outputs // groups,
-        "units": units,
-        "across": 1 if solid else width,
-        "hop": 1 if solid else across,
-        "pitch": pitch,
-        "step": pitch * (across if solid else 1),
-        "length": length,
-        "flat": int(flat),
-        "twice": int(length % 8 == 0),
-        "thrice": int(length % 12 == 0),
-    }
-    kind = "nibbles" if narrow else "weight"
+    kind, flat = "nibbles" if narrow else "weight", shape["flat"]
     lowering.append(
         "dense",
         views,
@@ -250,10 +233,40 @@ def lower_dense(
         packed=kind,
         uses=("NIBBLES" if narrow else "BYTES", "COLUMN" if flat else "COLUMNS"),
         # numbers of all columns, and weights of four outputs
-        work=2 * pitch * units + (0 if flat else 8 * length),
+        work=2 * shape["pitch"] * shape["units"] + (0 if flat else 8 * shape["length"]),
         taps=taps,
         **window,
     )
+
+
+def _dense_shape(
+    unit: tuple[int, ...], numbers: Mapping[str, Number], width: int, across: int
+) -> dict[str, int]:
+    """Members that say what a column is multiplied with, and where the next one is.
+
+    Args:
+        unit: units of a column, and the padded numbers of each
+        numbers: members that are known
+        width: columns of the input that a column needs
+        across: columns of the input from column to column
+
+    """
+    columns = numbers["columns_out"]
+    assert isinstance(columns, int)
+    solid = numbers["dilation"] == 1
+    count, pitch = unit
+    length = count * pitch
+    return {
+        "units": (columns - 1) * across + width if solid else columns,
+        "across": 1 if solid else width,
+        "hop": 1 if solid else across,
+        "pitch": pitch,
+        "step": pitch * (across if solid else 1),
+        "length": length,
+        "flat": int(columns <= _FEW),
+        "twice": int(length % 8 == 0),
+        "thrice": int(length % 12 == 0),
+    }
 
 
 def finish_numbers(
