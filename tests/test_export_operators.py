@@ -9,7 +9,7 @@ import integers
 import numpy as np
 import pytest
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from operator_rows import ROWS, Row
 from speech import clips, module
 from test_export_c99 import Library, compiled
@@ -119,6 +119,25 @@ def test_c_gives_the_same_integers(name, tmp_path):
         library.push(heard[start : start + 777])
     wanted = ReferenceModel(model).run(heard)[model.output]
     assert library.so_far() == wanted.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("slope", "message"),
+    [
+        (np.full((8, 1), 0.5, np.float32), r"slopes and not \(8, 1\)"),
+        (np.full((8, 1, 2), 0.5, np.float32), r"slopes and not \(8, 1, 2\)"),
+        (np.full((8, 1, 1), np.inf, np.float32), "with constant slopes"),
+    ],
+)
+def test_slopes_that_no_channel_has_are_refused(slope, message):
+    graph("prelu")
+    model = ModelProto()
+    model.CopyFrom(_MODELS["prelu"])
+    node = next(node for node in model.graph.node if node.op_type == "PRelu")
+    (stored,) = (t for t in model.graph.initializer if t.name == node.input[1])
+    stored.CopyFrom(numpy_helper.from_array(slope, stored.name))
+    with pytest.raises(ExportError, match=message):
+        read(model)
 
 
 # -- the promise -------------------------------------------------------------
