@@ -14,7 +14,8 @@ import scipy
 from wav2small.adv import DIMENSIONS
 from wav2small.metrics import concordance_cc
 from wav2small.suite import Sounds, Speech, run_suite
-from wav2small.suite.cases import UNCHANGED, all_changes, at_least, at_most
+from wav2small.suite.robustness import UNCHANGED, all_changes
+from wav2small.suite.rows import at_least, at_most
 
 SCHEMA = json.loads(
     resources.files("wav2small").joinpath("assets/suite.schema.json").read_text()

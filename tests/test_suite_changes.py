@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from waves import NOISE, OTHERS, RATE, decibels, generator, wave
 
 from wav2small.suite import changes
-from wav2small.suite.cases import all_changes
+from wav2small.suite.robustness import all_changes
 from wav2small.suite.sounds import Sounds
 
 

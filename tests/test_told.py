@@ -22,7 +22,7 @@ from wav2small.errors import InputError
 from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.parts.text import SentenceEncoder
 from wav2small.finetune.train import finetune
-from wav2small.suite.bench import Speech
+from wav2small.suite import Speech
 from wav2small.teachers.base import move, predict_told
 from wav2small.teachers.ensemble import EnsembleTeacher, Member
 from wav2small.teachers.loading import load_teacher

@@ -70,37 +70,19 @@ def to_html(outcome: Outcome) -> str:
     from .pictures import draw_distribution, draw_robustness, draw_scatter
 
     report = outcome.report
-    settings, counts = report["settings"], report["summary"]
-    about = report["about"]
-    title = escape(f"Test bench: {about.get('model', 'model')}")
+    title = escape(f"Test bench: {report['about'].get('model', 'model')}")
     parts = [
         "<!DOCTYPE html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
-        f"<p><b>{counts['passed']} passed, {counts['failed']} failed</b>, "
-        f"{counts['skipped']} skipped. {settings['clips']} clips, "
-        f"{settings['robustness_clips']} of them for robustness, "
-        f"seed {settings['seed']}.</p>",
-        *_table([], [list(item) for item in about.items()]),
-        "<p>A score is unchanged where it moves by less than "
-        f"{settings['unchanged_below']:g}. A sound reads as strong emotion in a "
-        f"dimension where its score is at most {settings['strong_at'][0]:g} or at "
-        f"least {settings['strong_at'][1]:g}. Fairness and the change of CCC refer "
-        f"to the scores by {escape(settings['reference'])}. In brackets 95 % "
-        "intervals by bootstrap over clips; the value alone decides. Figures "
-        "without a threshold are for information.</p>",
+        *_introduction(report),
         "<h2>Summary</h2>",
         *_table(
             ["group", "passed", "failed", "skipped"],
             [
-                [
-                    name,
-                    _Cell("n", str(passed)),
-                    _Cell("n", str(failed)),
-                    _Cell("n", str(skipped)),
-                ]
-                for name, passed, failed, skipped in summary(report)
+                [name, *(_Cell("n", str(count)) for count in counts)]
+                for name, *counts in summary(report)
             ],
         ),
         "<h2>Agreement</h2>",
@@ -110,9 +92,38 @@ def to_html(outcome: Outcome) -> str:
         "<h2>Robustness</h2>",
         "<p>Green passed, red failed; the mark is the threshold.</p>",
         _image(draw_robustness(report), "share of scores unchanged under each change"),
+        *_groups(report["tests"]),
     ]
-    for group, tests in groupby(report["tests"], lambda test: test["group"]):
-        parts.append(f"<h2>{escape(group[:1].upper() + group[1:])}</h2>")
+    if report["skipped"]:
+        keys = ("group", "name", "reason")
+        rows = [[entry[key] for key in keys] for entry in report["skipped"]]
+        parts += ["<h2>Skipped</h2>", *_table(["group", "test", "reason"], rows)]
+    return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def _introduction(report: dict[str, Any]) -> list[str]:
+    """Say what was tested, and how the figures are to be read."""
+    settings, counts = report["settings"], report["summary"]
+    return [
+        f"<p><b>{counts['passed']} passed, {counts['failed']} failed</b>, "
+        f"{counts['skipped']} skipped. {settings['clips']} clips, "
+        f"{settings['robustness_clips']} of them for robustness, "
+        f"seed {settings['seed']}.</p>",
+        *_table([], [list(item) for item in report["about"].items()]),
+        "<p>A score is unchanged where it moves by less than "
+        f"{settings['unchanged_below']:g}. A sound reads as strong emotion in a "
+        f"dimension where its score is at most {settings['strong_at'][0]:g} or at "
+        f"least {settings['strong_at'][1]:g}. Fairness and the change of CCC refer "
+        f"to the scores by {escape(settings['reference'])}. In brackets 95 % "
+        "intervals by bootstrap over clips; the value alone decides. Figures "
+        "without a threshold are for information.</p>",
+    ]
+
+
+def _groups(tests: list[dict[str, Any]]) -> list[str]:
+    """Make a table of each group of tests, with its heading."""
+    parts = []
+    for group, members in groupby(tests, lambda test: test["group"]):
         rows: list[list[str | _Cell]] = [
             [
                 name,
@@ -121,19 +132,12 @@ def to_html(outcome: Outcome) -> str:
                 *_cells(cells),
                 _Cell("n", str(max(test["clips"] for test in cells))),
             ]
-            for (_, name, figure), cells in _rows(list(tests))
+            for (_, name, figure), cells in _rows(list(members))
         ]
-        parts += _table(["test", "figure", "threshold", *DIMENSIONS, "clips"], rows)
-    if report["skipped"]:
-        parts.append("<h2>Skipped</h2>")
-        parts += _table(
-            ["group", "test", "reason"],
-            [
-                [entry[key] for key in ("group", "name", "reason")]
-                for entry in report["skipped"]
-            ],
-        )
-    return "\n".join([*parts, "</body></html>"]) + "\n"
+        header = ["test", "figure", "threshold", *DIMENSIONS, "clips"]
+        parts.append(f"<h2>{escape(group[:1].upper() + group[1:])}</h2>")
+        parts += _table(header, rows)
+    return parts
 
 
 def _rows(

@@ -1,13 +1,8 @@
-"""The tests of the suite and their thresholds.
-
-After Derington et al. 2023, Testing correctness, fairness, and robustness of
-speech emotion recognition models, arXiv 2312.06270,
-and Wagner et al. 2022, Dawn of the transformer era in speech emotion recognition,
-arXiv 2203.07378.
-"""
+"""Tests of robustness: changes of a signal that should not change its scores."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,104 +12,14 @@ import numpy as np
 
 from ..acoustics import aid, lines, outside, rooms, signals
 from ..acoustics.rooms import ROOMS, Room, room_response
-from ..metrics import concordance_cc, mean_absolute_error, pearson_cc
 from . import changes
-from .figures import (
-    bins_of,
-    ccc_of,
-    jensen_shannon_distance,
-    precision_of,
-    rank_cc,
-    recall_of,
-    shift_of,
-)
-from .sounds import Sounds
+from .figures import loss_of_ccc
+from .rows import Rows, at_least
+from .sounds import Sounds, spread
+from .speech import Tested
 
 UNCHANGED = 0.05
 """A score that moves by less than this is unchanged."""
-
-STRONG = (0.3, 0.7)
-"""A score at or beyond either of these reads as strong emotion."""
-
-CONSISTENT = 0.75
-"""Least share of clips in the range that is expected of their category."""
-
-QUIET_THRESHOLD, NOISE_THRESHOLD = 0.0, 0.05
-"""Largest share of silence and white noise, and of recordings of noise,
-that may read as strong emotion."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """What a figure must keep."""
-
-    sense: str
-    """``>=`` or ``<=``."""
-
-    value: float
-    """The worst figure that passes."""
-
-    def passes(self, figure: float) -> bool:
-        """Tell whether a figure passes; one that is not defined does not."""
-        return figure >= self.value if self.sense == ">=" else figure <= self.value
-
-
-def at_least(value: float) -> Threshold:
-    """Make a threshold that a figure must reach."""
-    return Threshold(">=", value)
-
-
-def at_most(value: float) -> Threshold:
-    """Make a threshold that a figure may reach."""
-    return Threshold("<=", value)
-
-
-Figure = Callable[[np.ndarray, np.ndarray], float]
-
-AGREEMENT: dict[str, tuple[Figure, Threshold]] = {
-    "CCC": (concordance_cc, at_least(0.5)),
-    "PCC": (pearson_cc, at_least(0.5)),
-    "MAE": (mean_absolute_error, at_most(0.1)),
-    "Jensen-Shannon distance": (jensen_shannon_distance, at_most(0.2)),
-}
-"""Figures of all clips against a reference."""
-
-SPEAKERS: dict[str, tuple[Figure, Threshold, int]] = {
-    "MAE of means": (mean_absolute_error, at_most(0.1), 2),
-    "rank correlation of means": (rank_cc, at_least(0.7), 3),
-}
-"""Figures of the speakers' means, and the least number of speakers."""
-
-FAIRNESS: dict[
-    str,
-    dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], Threshold | None]],
-] = {
-    "sex": {
-        "difference of CCC": (ccc_of, at_most(0.075)),
-        "difference of mean error": (shift_of, None),
-        "difference of precision per bin": (precision_of, at_most(0.1)),
-        "difference of recall per bin": (recall_of, at_most(0.1)),
-    },
-    "pitch": {
-        "difference of CCC": (ccc_of, at_most(0.1)),
-        "difference of mean error": (shift_of, None),
-        "difference of precision per bin": (precision_of, at_most(0.125)),
-        "difference of recall per bin": (recall_of, at_most(0.125)),
-    },
-    "language": {
-        "difference of CCC": (ccc_of, None),
-        "difference of mean error": (shift_of, at_most(0.03)),
-        "difference of bins": (bins_of, at_most(0.1)),
-    },
-}
-"""Figures of groups of clips, by what the groups differ in."""
-
-UNKNOWN = {
-    "accent": "labels do not say it",
-    "sentiment of the text": "labels do not say it",
-}
-"""Tests of fairness whose data a label store has no place for."""
-
 
 Apply = Callable[[np.ndarray, np.random.Generator, Sounds], np.ndarray]
 
@@ -140,6 +45,70 @@ class Change:
 
     needs: str | None = None
     """Kind of recordings that it needs."""
+
+
+def add_changes(
+    rows: Rows,
+    tested: Tested,
+    sounds: Sounds,
+    *,
+    clips: int,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Add rows of how scores stay the same when clips are changed.
+
+    Args:
+        rows: gets the new rows
+        tested: model, speech and scores
+        sounds: recordings that some changes need
+        clips: most clips that are changed, spread evenly
+        seed: seed of the changes
+        progress: called with the clips done and in all, over all changes
+
+    """
+    chosen = spread(len(tested.scores), clips)
+    before, truth = tested.scores[chosen], tested.truth[chosen]
+    todo = []
+    for change in all_changes():
+        if change.needs and not sounds.of_kind(change.needs):
+            option = "--speech" if change.needs == "speech" else "--noise"
+            rows.skip(
+                change.group, change.name, f"no recordings of {change.needs}: {option}"
+            )
+        else:
+            todo.append(change)
+    for number, change in enumerate(todo):
+        # a generator of its own: a test more or less leaves the others as they are
+        key = zlib.crc32(change.name.encode())
+        after = np.zeros_like(before)
+        for row, item in enumerate(chosen):
+            rng = np.random.default_rng([seed, key, item])
+            changed = change.apply(tested.speech.signals[item], rng, sounds)
+            after[row] = tested.speech.score(tested.model, item, changed)
+            progress(number * len(chosen) + row + 1, len(todo) * len(chosen))
+        _add_change(rows, change, truth, before, after)
+
+
+def _add_change(
+    rows: Rows,
+    change: Change,
+    truth: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+) -> None:
+    """Add the rows of a change; all scores are ``(clips, 3)``."""
+    place = change.group, change.name
+    for axis in range(3):
+        same = np.abs(after[:, axis] - before[:, axis]) < UNCHANGED
+        least = at_least(change.unchanged)
+        rows.add_share(*place, "share unchanged", axis, least, same)
+    threshold = None if change.ccc is None else at_least(change.ccc)
+    for axis in range(3):
+        known = np.flatnonzero(~np.isnan(truth[:, axis]))
+        if len(known) >= 2:
+            series = (part[known, axis] for part in (truth, before, after))
+            rows.add(*place, "change of CCC", axis, threshold, loss_of_ccc, *series)
 
 
 def all_changes() -> list[Change]:

@@ -1,0 +1,83 @@
+"""Tests of fairness: whether groups of speakers are scored equally well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from ..adv import DIMENSIONS
+from .figures import (
+    bins_of,
+    ccc_of,
+    count_groups,
+    gap,
+    precision_of,
+    recall_of,
+    shift_of,
+)
+from .pitch import pitch_group
+from .rows import Rows, Threshold, at_most
+from .speech import Tested
+
+FAIRNESS: dict[
+    str,
+    dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], Threshold | None]],
+] = {
+    "sex": {
+        "difference of CCC": (ccc_of, at_most(0.075)),
+        "difference of mean error": (shift_of, None),
+        "difference of precision per bin": (precision_of, at_most(0.1)),
+        "difference of recall per bin": (recall_of, at_most(0.1)),
+    },
+    "pitch": {
+        "difference of CCC": (ccc_of, at_most(0.1)),
+        "difference of mean error": (shift_of, None),
+        "difference of precision per bin": (precision_of, at_most(0.125)),
+        "difference of recall per bin": (recall_of, at_most(0.125)),
+    },
+    "language": {
+        "difference of CCC": (ccc_of, None),
+        "difference of mean error": (shift_of, at_most(0.03)),
+        "difference of bins": (bins_of, at_most(0.1)),
+    },
+}
+"""Figures of groups of clips, by what the groups differ in."""
+
+UNKNOWN = {
+    "accent": "labels do not say it",
+    "sentiment of the text": "labels do not say it",
+}
+"""Tests of fairness whose data a label store has no place for."""
+
+
+def add_groups(rows: Rows, tested: Tested) -> None:
+    """Add rows of how groups differ: by sex, by pitch and by language."""
+    speech, scores, truth = tested.speech, tested.scores, tested.truth
+    groups = {
+        "sex": speech.names("gender"),
+        "pitch": np.array([pitch_group(s) or "" for s in speech.signals]),
+        "language": speech.names("language"),
+    }
+    for kind, figures in FAIRNESS.items():
+        names = groups[kind]
+        if count_groups(names) < 2:
+            reason = "labels have fewer than two groups of 10 clips or more"
+            rows.skip("fairness", kind, reason)
+            continue
+        for axis in range(3):
+            known = np.flatnonzero(~np.isnan(truth[:, axis]))
+            series = truth[known, axis], scores[known, axis], names[known]
+            for figure, (metric, threshold) in figures.items():
+                if np.isnan(gap(metric, *series)):
+                    rows.skip(
+                        "fairness",
+                        f"{kind}: {figure}, {DIMENSIONS[axis]}",
+                        "no two groups have 10 clips or more of one bin",
+                    )
+                    continue
+                difference = partial(gap, metric)
+                rows.add("fairness", kind, figure, axis, threshold, difference, *series)
+    for kind, reason in UNKNOWN.items():
+        rows.skip("fairness", kind, reason)

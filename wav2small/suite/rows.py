@@ -1,0 +1,124 @@
+"""The rows of a report: figures, their intervals, thresholds and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..adv import DIMENSIONS
+from ..metrics import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a figure must keep."""
+
+    sense: str
+    """``>=`` or ``<=``."""
+
+    value: float
+    """The worst figure that passes."""
+
+    def passes(self, figure: float) -> bool:
+        """Tell whether a figure passes; one that is not defined does not."""
+        return figure >= self.value if self.sense == ">=" else figure <= self.value
+
+
+def at_least(value: float) -> Threshold:
+    """Make a threshold that a figure must reach."""
+    return Threshold(">=", value)
+
+
+def at_most(value: float) -> Threshold:
+    """Make a threshold that a figure may reach."""
+    return Threshold("<=", value)
+
+
+class Rows:
+    """Rows of the report."""
+
+    def __init__(self, seed: int, resamples: int) -> None:
+        self.seed, self.resamples = seed, resamples
+        self.tests: list[dict[str, Any]] = []
+        self.skipped: list[dict[str, str]] = []
+
+    def add(
+        self,
+        group: str,
+        name: str,
+        figure: str,
+        axis: int,
+        threshold: Threshold | None,
+        metric: Callable[..., float],
+        *series: np.ndarray,
+    ) -> None:
+        """Add a figure, a function of series of one entry for each clip."""
+        count = len(series[0])
+        value = metric(*series)
+
+        def resampled(items: np.ndarray, _: np.ndarray) -> float:
+            return metric(*(entries[items.astype(int)] for entries in series))
+
+        low, high = bootstrap_interval(
+            resampled,
+            np.arange(count),
+            np.arange(count),
+            rng=np.random.default_rng(self.seed),
+            resamples=self.resamples,
+        )
+        self._append(group, name, figure, axis, threshold, value, (low, high), count)
+
+    def add_share(
+        self,
+        group: str,
+        name: str,
+        figure: str,
+        axis: int,
+        threshold: Threshold | None,
+        hits: np.ndarray,
+    ) -> None:
+        """Add the share of clips that are hit."""
+        count, value = len(hits), float(hits.mean())
+        # what resampling the clips would give, drawn at once
+        drawn = np.random.default_rng(self.seed).binomial(count, value, self.resamples)
+        low, high = np.quantile(drawn / count, [0.025, 0.975])
+        self._append(group, name, figure, axis, threshold, value, (low, high), count)
+
+    def _append(
+        self,
+        group: str,
+        name: str,
+        figure: str,
+        axis: int,
+        threshold: Threshold | None,
+        value: float,
+        interval: tuple[float, float],
+        count: int,
+    ) -> None:
+        known = not np.isnan(interval[0])
+        self.tests.append(
+            {
+                "group": group,
+                "name": name,
+                "figure": figure,
+                "dimension": DIMENSIONS[axis],
+                "value": _number(value),
+                "interval": [_number(end) for end in interval] if known else None,
+                "sense": threshold.sense if threshold else None,
+                "threshold": threshold.value if threshold else None,
+                "passed": threshold.passes(value) if threshold else None,
+                "clips": count,
+            }
+        )
+
+    def skip(self, group: str, name: str, reason: str) -> None:
+        """Say why a test is not in the report."""
+        self.skipped.append({"group": group, "name": name, "reason": reason})
+
+
+def _number(value: float) -> float | None:
+    """Round so that a report does not depend on the order of a sum."""
+    return None if np.isnan(value) else round(float(value), 6)
