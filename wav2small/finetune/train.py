@@ -311,7 +311,8 @@ def _decode(
         return Clips.decode(
             sources,
             run / "clips",
-            progress=progress and (lambda *counts: progress("decode", *counts, {})),
+            progress=progress
+            and (lambda done, total: progress("decode", done, total, {})),
         )
 
     # one process decodes, and the others find it done
