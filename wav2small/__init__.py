@@ -1,3 +1,74 @@
-"""Tiny speech-emotion models for hearing aids."""
+"""Tiny speech-emotion models for hearing aids.
+
+The main job, each step a function that takes and leaves files::
+
+    import wav2small
+
+    wav2small.annotate("speech/", "labels")
+    wav2small.distill("labels", "run")
+    wav2small.export_model("run", "model")
+    print(wav2small.bench("model", targets=["generic-m4-64k"]).verdict)
+
+Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wav2small.export.integer.streaming.run import Stream
+    from wav2small.export.pipeline import ExportConfig
+
+    from .api import annotate, bench, distill, export_model, predict
+    from .config import AnnotateConfig, DistillConfig
+    from .errors import InputError
+    from .evaluation import evaluate
+    from .models import load_model as load
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "AnnotateConfig": "wav2small.config",
+    "DistillConfig": "wav2small.config",
+    "ExportConfig": "wav2small.export.pipeline",
+    "InputError": "wav2small.errors",
+    "Stream": "wav2small.export.integer.streaming.run",
+    "annotate": "wav2small.api",
+    "bench": "wav2small.api",
+    "distill": "wav2small.api",
+    "evaluate": "wav2small.evaluation",
+    "export_model": "wav2small.api",
+    "load": "wav2small.models:load_model",
+    "predict": "wav2small.api",
+}
+"""Where each public name is defined."""
+
+__all__ = [
+    "AnnotateConfig",
+    "DistillConfig",
+    "ExportConfig",
+    "InputError",
+    "Stream",
+    "__version__",
+    "annotate",
+    "bench",
+    "distill",
+    "evaluate",
+    "export_model",
+    "load",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'wav2small' has no attribute '{name}'")
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return __all__
