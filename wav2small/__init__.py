@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from wav2small.export.integer.streaming.run import Stream
     from wav2small.export.pipeline import ExportConfig
 
-    from .api import annotate, bench, distill, export_model, predict
+    from .api.exporting import export_model
+    from .api.steps import annotate, bench, distill, predict
     from .config import AnnotateConfig, DistillConfig
     from .errors import InputError
     from .evaluation import evaluate
@@ -35,13 +36,13 @@ _PLACES = {
     "ExportConfig": "wav2small.export.pipeline",
     "InputError": "wav2small.errors",
     "Stream": "wav2small.export.integer.streaming.run",
-    "annotate": "wav2small.api",
-    "bench": "wav2small.api",
-    "distill": "wav2small.api",
+    "annotate": "wav2small.api.steps",
+    "bench": "wav2small.api.steps",
+    "distill": "wav2small.api.steps",
     "evaluate": "wav2small.evaluation",
-    "export_model": "wav2small.api",
+    "export_model": "wav2small.api.exporting",
     "load": "wav2small.models:load_model",
-    "predict": "wav2small.api",
+    "predict": "wav2small.api.steps",
 }
 """Where each public name is defined."""
 

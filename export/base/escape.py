@@ -8,8 +8,12 @@ whatever writes such a syntax uses it for all that is not its own.
 from __future__ import annotations
 
 import html as _html
+import json
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -75,6 +79,19 @@ def yaml(text: object) -> str:
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
     return f'"{"".join(map(scalar, str(text)))}"'
+
+
+def to_json(value: Any) -> str:
+    """Write a value as JSON; what is not a number there is null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, list | tuple):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def csv_cell(value: object) -> object:

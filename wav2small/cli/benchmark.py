@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wav2small.export.base.escape import to_json
+
 from ..errors import InputError
 from .terminal import (
     check_outputs,
@@ -14,7 +16,6 @@ from .terminal import (
     say,
     say_use,
     show,
-    to_json,
     write,
 )
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wav2small.export.base.escape import to_json
+
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
@@ -17,7 +19,6 @@ from .terminal import (
     extra,
     say,
     show,
-    to_json,
     write,
 )
 

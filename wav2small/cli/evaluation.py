@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wav2small.export.base.escape import to_json
+
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from .options import AudioRoot, JsonFile, TeacherLabels, split_order
@@ -18,7 +20,6 @@ from .terminal import (
     extra,
     say,
     show,
-    to_json,
     write,
 )
 

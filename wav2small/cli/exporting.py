@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from wav2small.export.base.checksums import MANIFEST
-
-from ..adv import DIMENSIONS, SAMPLING_RATE
-from ..bundled import DEMO
-from ..errors import InputError
+from ..adv import SAMPLING_RATE
 from .options import Overwrite
 from .terminal import (
-    bar,
     bars,
     check_outputs,
     extra,
@@ -23,12 +17,10 @@ from .terminal import (
     say,
     say_use,
     show,
-    to_json,
-    write,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
+    from wav2small.export.pipeline import Export
 
 
 def export(
@@ -88,163 +80,71 @@ def export(
     check_outputs(picture, folders=[out])
     if (tflite or c99) and precision != "int8":
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
-    with extra("train"):
-        import torch
-
+    with extra("train"), bars() as advance:
         from wav2small.export.pipeline import ExportConfig
-        from wav2small.export.pipeline import export as make
+        from wav2small.export.quantise.config import QuantConfig
+        from wav2small.firmware_bench.budget import parse_size
 
-        from ..students import student as find_student
-    import onnx
-    import onnxruntime
+        from ..api.exporting import default_config, export_model
+        from ..models import find_checkpoint, load_student
 
-    from wav2small.export import package
-    from wav2small.export.base.files import claim, replace_file
-    from wav2small.export.quantise.calibrate import cut
-    from wav2small.export.quantise.config import QuantConfig
-    from wav2small.firmware_bench.budget import parse_size
-
-    from .. import __version__, audio, checkpoint
-    from ..models import find_checkpoint, load_student
-    from ..teachers.licence import mark
-
-    folder = find_checkpoint(run)
-    module, config = load_student(folder)
-    limit = find_student(config["student"]).max_bytes
-    if max_bytes or precision != "int8":
-        limit = parse_size(max_bytes) if max_bytes and max_bytes != "any" else None
-    samples = round(window * SAMPLING_RATE) if window else None
-    shortest = getattr(module, "min_samples")  # noqa: B009
-    if samples is not None and samples < shortest:
-        raise InputError(
-            f"window must be at least {shortest / SAMPLING_RATE} s, got {window}"
+        limit = None
+        if precision == "int8":
+            _, described = load_student(find_checkpoint(run))
+            limit = default_config(described["student"]).max_bytes
+            if max_bytes:
+                limit = parse_size(max_bytes) if max_bytes != "any" else None
+        config = ExportConfig(
+            int8=precision == "int8",
+            window=round(window * SAMPLING_RATE) if window else None,
+            max_bytes=limit,
+            tune_steps=tune,
+            quantisation=QuantConfig(opset=opset),
         )
-    with claim(out, "c99"):
-        if (out / package.MODEL_FILE).exists() and not overwrite:
-            raise InputError(
-                f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
-                "choose another folder or --overwrite"
-            )
-        _, sources = audio.find(calibration or [DEMO])
-        # evenly over the corpus: neighbours tend to be one speaker
-        sources = sources[:: -(-len(sources) // 128)]
-        signals: list[np.ndarray] = []
-        with bar("read") as advance:
-            for number, source in enumerate(sources):
-                try:
-                    signals.append(audio.beginning(source, 3.0))
-                except audio.AudioError as error:
-                    say(f"warning: {error}")
-                advance(number + 1, len(sources))
-        if samples:
-            signals = list(cut(signals, samples))
-        if len(signals) < 4:
-            raise InputError(
-                f"calibration must be at least 4 clips, got {len(signals)}: "
-                "name more audio"
-            )
-        provenance = {
-            "student": config["student"],
-            "teacher": config["teacher"]["name"],
-            "revision": config["teacher"]["revision"],
-            "training_data": config["teacher"]["training_data"],
-            "checkpoint": checkpoint.digest(folder),
-            "wav2small": __version__,
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-        }
-        if members := config["teacher"].get("members"):
-            provenance["members"] = [
-                {key: member[key] for key in ("name", "revision", "licence")}
-                for member in members
-            ]
-        metadata = {
-            "sampling_rate": str(SAMPLING_RATE),
-            "range": "0..1",
-            "window": str(window) if window else "any",
-            "normalisation": getattr(module, "normalisation", "per signal, inside"),
-            "licence": config["licence"],
-            "use": mark(config),
-            "provenance": json.dumps(provenance, separators=(",", ":")),
-        }
-        say("exporting")
-        with bars() as advance_named:
-            made = make(
-                module,
-                signals,
-                ExportConfig(
-                    int8=precision == "int8",
-                    window=samples,
-                    max_bytes=limit,
-                    tune_steps=tune,
-                    quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
-                ),
-                metadata=metadata,
-                labels=DIMENSIONS,
-                progress=advance_named,
-            )
-        versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
-        result = {
-            "precision": precision,
-            "clips": len(signals),
-            "licence": metadata["licence"],
-            "use": metadata["use"],
-            **made.to_dict(),
-            "versions": versions,
-        }
-        # a report that takes another's place is not what its manifest lists
-        (out / MANIFEST).unlink(missing_ok=True)
-        write(out / "export.json", to_json(result))
-        write(out / "export.md", made.to_markdown())
-        if picture:
-            with extra("report"):
-                from wav2small.export.pictures import draw_budget
-
-                draw_budget(made.parts, picture, made.size.limit if made.size else None)
-            show(picture)
-        say(f"{len(made.data):,} bytes")
-        for name, entry in made.parity.executions.items():
-            ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
-            say(
-                f"{name} execution against torch, {made.parity.signals} clips: "
-                f"max error {entry.max_error:.4f}, CCC {ccc}"
-            )
-        if made.agreement:
-            say(
-                "onnxruntime against the integer graph: largest difference of a score "
-                f"{max(made.agreement.score_error.values()):.5f}"
-            )
-        if made.failures:
-            fail(
-                f"model must pass every check, failed {'; '.join(made.failures)}: "
-                f"nothing was written but {out / 'export.md'}"
-            )
-        say_use(metadata, "model")
-        # the model comes last: where it is, all that belongs to it is there
-        beside: list[Path] = []
-        if tflite:
-            with extra("tflite"):
-                from wav2small.export.tflite import count_frames, write_tflite
-            from wav2small.export.integer.reader import read
-
-            graph = read(made.data)
-            content = write_tflite(
-                graph, count_frames(graph, samples or SAMPLING_RATE), metadata
-            )
-            replace_file(out / "model.tflite", content)
-            beside.append(out / "model.tflite")
-        if c99:
-            from wav2small.export.c99 import generate
-            from wav2small.firmware_bench.plan.firmware import plan
-
-            memory = generate(made.data, out / "c99")
-            held = plan(made.data).held_bytes_per_second
-            also = f", and the caller holds {held:,} bytes for each second" * bool(held)
-            say(f"C99 with {memory.state:,} bytes of state{also}")
-            beside.append(out / "c99")
-        reports = ["export.json", "export.md"] + ["model.tflite"] * tflite
-        model = package.write(
-            made.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
+        made = export_model(
+            run,
+            out,
+            config=config,
+            calibration=calibration,
+            tflite=tflite,
+            c99=c99,
+            overwrite=overwrite,
+            progress=advance,
         )
-        for path in (model, *beside):
-            show(path)
+    if picture:
+        with extra("report"):
+            from wav2small.export.pictures import draw_budget
+
+            draw_budget(made.result.parts, picture, limit)
+        show(picture)
+    _say_figures(made.result)
+    if made.result.failures:
+        fail(
+            f"model must pass every check, failed {'; '.join(made.result.failures)}: "
+            f"nothing was written but {out / 'export.md'}"
+        )
+    say_use(made.metadata, "model")
+    if made.c99_bytes is not None:
+        from wav2small.firmware_bench.plan.firmware import plan
+
+        held = plan(made.result.data).held_bytes_per_second
+        also = f", and the caller holds {held:,} bytes for each second" * bool(held)
+        say(f"C99 with {made.c99_bytes:,} bytes of state{also}")
+    for path in made.paths:
+        show(path)
+
+
+def _say_figures(result: Export) -> None:
+    """Say how large the file is and how near to the student."""
+    say(f"{len(result.data):,} bytes")
+    for name, entry in result.parity.executions.items():
+        ccc = " ".join(f"{value:.4f}" for value in entry.concordance_cc)
+        say(
+            f"{name} execution against torch, {result.parity.signals} clips: "
+            f"max error {entry.max_error:.4f}, CCC {ccc}"
+        )
+    if result.agreement:
+        say(
+            "onnxruntime against the integer graph: largest difference of a score "
+            f"{max(result.agreement.score_error.values()):.5f}"
+        )

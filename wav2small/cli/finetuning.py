@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from wav2small.export.base import escape
+from wav2small.export.base.escape import to_json
 from wav2small.export.base.files import claim
 
 from ..adv import DIMENSIONS
@@ -46,7 +47,6 @@ from .terminal import (
     say_use,
     scores_line,
     show,
-    to_json,
     write,
 )
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wav2small.export.base import escape
+from wav2small.export.base.escape import to_json
 
 from ..adv import DIMENSIONS
 from .terminal import (
     say,
     show,
-    to_json,
 )
 
 if TYPE_CHECKING:

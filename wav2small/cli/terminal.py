@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -154,26 +152,19 @@ def ending(advice: str) -> Iterator[None]:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Turn a missing optional dependency into a line that names the extra."""
+    """Turn a missing optional dependency into a line that names the extra.
+
+    Args:
+        name: the extra, but for packages that one of the same name installs
+
+    """
     try:
         yield
     except ModuleNotFoundError as error:
+        wanted = error.name if error.name == "tflite" else name
         raise ToolError(
-            f"package {error.name} is missing: pip install 'wav2small[{name}]'"
+            f"package {error.name} is missing: pip install 'wav2small[{wanted}]'"
         ) from error
-
-
-def to_json(value: Any) -> str:
-    """Write a value as JSON; what is not a number there is null."""
-
-    def finite(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {key: finite(inner) for key, inner in part.items()}
-        if isinstance(part, list | tuple):
-            return [finite(inner) for inner in part]
-        return None if isinstance(part, float) and not math.isfinite(part) else part
-
-    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> None:

@@ -1,0 +1,1 @@
+"""The main job in Python; ``import wav2small`` offers what is here."""

@@ -1,0 +1,267 @@
+"""From a student to a folder that can be shipped."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..adv import DIMENSIONS, SAMPLING_RATE
+from ..bundled import DEMO
+from ..errors import InputError, LeftOutWarning
+from ..models import find_checkpoint, load_student
+from .paths import Paths, to_paths
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from wav2small.export.pipeline import Export, ExportConfig, Progress
+
+
+def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
+    """Return what the file of a student says of itself.
+
+    Args:
+        source: run, checkpoint or bundled name
+        window: length of the signal in samples, None for any
+
+    Returns:
+        metadata of the ONNX file:
+        sampling rate, range, licence, use, and where its weights come from
+
+    """
+    import onnx
+    import torch
+
+    from .. import __version__, checkpoint
+    from ..teachers.licence import mark
+
+    folder = find_checkpoint(source)
+    module, config = load_student(folder)
+    teacher = config["teacher"]
+    provenance = {
+        "student": config["student"],
+        "teacher": teacher["name"],
+        "revision": teacher["revision"],
+        "training_data": teacher["training_data"],
+        "checkpoint": checkpoint.digest(folder),
+        "wav2small": __version__,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+    }
+    if members := teacher.get("members"):
+        provenance["members"] = [
+            {key: member[key] for key in ("name", "revision", "licence")}
+            for member in members
+        ]
+    return {
+        "sampling_rate": str(SAMPLING_RATE),
+        "range": "about 0..1",
+        "window": str(window / SAMPLING_RATE) if window else "any",
+        "normalisation": getattr(module, "normalisation", "per signal, inside"),
+        "licence": config["licence"],
+        "use": mark(config),
+        "provenance": json.dumps(provenance, separators=(",", ":")),
+    }
+
+
+def read_calibration(
+    sources: Paths | None, window: int | None = None, progress: Progress | None = None
+) -> list[np.ndarray]:
+    """Read the clips that ranges are measured on and a file is tested with.
+
+    Args:
+        sources: audio files, folders or manifests; bundled synthetic speech if None
+        window: length that each clip is cut to in samples, None for none
+        progress: called with clips read and in all
+
+    Returns:
+        at most 128 signals, float32 at 16 kHz, 3 s of each recording
+
+    Raises:
+        InputError: if they are fewer than 4
+
+    """
+    from wav2small.export.quantise.calibrate import cut
+
+    from .. import audio
+
+    _, found = audio.find(to_paths(sources or DEMO))
+    # evenly over the corpus: neighbours tend to be one speaker
+    found = found[:: -(-len(found) // 128)]
+    signals: list[np.ndarray] = []
+    for number, source in enumerate(found, 1):
+        try:
+            signals.append(audio.beginning(source, 3.0))
+        except audio.AudioError as error:
+            warnings.warn(str(error), LeftOutWarning, stacklevel=2)
+        if progress:
+            progress("read", number, len(found))
+    if window:
+        signals = list(cut(signals, window))
+    if len(signals) < 4:
+        raise InputError(
+            f"calibration must be at least 4 clips, got {len(signals)}: name more audio"
+        )
+    return signals
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What :func:`export_model` found out, and where it is."""
+
+    result: Export
+    """The file's bytes and all figures."""
+
+    metadata: dict[str, str]
+    """What the file says of itself."""
+
+    c99_bytes: int | None
+    """State of the C99 in bytes; None if it was not asked for."""
+
+    paths: tuple[Path, ...]
+    """What was written, the ONNX file first;
+    nothing but the report if it failed a check."""
+
+
+def export_model(
+    source: str | Path,
+    out: str | Path,
+    *,
+    config: ExportConfig | None = None,
+    calibration: Paths | None = None,
+    tflite: bool = False,
+    c99: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Make a checked ONNX file of a student, and what belongs to it.
+
+    Args:
+        source: run, checkpoint or bundled name
+        out: folder to write: ``model.onnx``, ``model.yaml``, its report, its checksums
+        config: arithmetic, window and limit of the file;
+            if None int8 of any length, within the student's own limit
+        calibration: speech to measure ranges on and to test with;
+            bundled synthetic speech if None
+        tflite: whether ``model.tflite`` is written as well
+        c99: whether ``c99/`` is written as well
+        overwrite: replace a model that is there
+        progress: called as it goes on
+
+    Returns:
+        all figures; a model that fails a check is a result and is not written
+
+    Raises:
+        InputError: if the student, the audio or the folder cannot be used
+
+    """
+    from wav2small.export import package
+    from wav2small.export.base.files import claim
+    from wav2small.export.pipeline import export
+
+    out = Path(out)
+    module, described = load_student(find_checkpoint(source))
+    config = config or default_config(described["student"])
+    _check_window(module, config.window)
+    with claim(out, "c99"):
+        if (out / package.MODEL_FILE).exists() and not overwrite:
+            raise InputError(
+                f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
+                "choose another folder or --overwrite"
+            )
+        signals = read_calibration(calibration, config.window, progress)
+        metadata = describe_model(source, config.window)
+        result = export(
+            module,
+            signals,
+            config,
+            metadata=metadata,
+            labels=DIMENSIONS,
+            progress=progress,
+        )
+        reports = _write_report(result, out, config, len(signals), metadata)
+        if result.failures:
+            return Exported(result, metadata, None, (out / "export.md",))
+        # the model comes last: where it is, all that belongs to it is there
+        beside, state = [], None
+        if tflite:
+            beside.append(_write_tflite(result, out, config.window, metadata))
+            reports.append(beside[-1].name)
+        if c99:
+            from wav2small.export.c99 import generate
+
+            state = generate(result.data, out / "c99").state
+            beside.append(out / "c99")
+        model = package.write(
+            result.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
+        )
+    return Exported(result, metadata, state, (model, *beside))
+
+
+def default_config(name: str) -> ExportConfig:
+    """Return how a student is exported where nothing else is asked for."""
+    from wav2small.export.pipeline import ExportConfig
+
+    from ..students import student
+
+    return ExportConfig(max_bytes=student(name).max_bytes)
+
+
+def _check_window(module: nn.Module, window: int | None) -> None:
+    shortest = int(module.min_samples)  # type: ignore[arg-type]
+    if window is not None and window < shortest:
+        raise InputError(
+            f"window must be at least {shortest / SAMPLING_RATE} s, "
+            f"got {window / SAMPLING_RATE}"
+        )
+
+
+def _write_report(
+    result: Export,
+    out: Path,
+    config: ExportConfig,
+    clips: int,
+    metadata: dict[str, str],
+) -> list[str]:
+    """Write all figures as JSON and as a page; return the names of the files."""
+    import onnxruntime
+    import torch
+
+    from wav2small.export.base.checksums import MANIFEST
+    from wav2small.export.base.escape import to_json
+    from wav2small.export.base.files import replace_file
+
+    figures = {
+        "precision": "int8" if config.int8 else "fp32",
+        "clips": clips,
+        "licence": metadata["licence"],
+        "use": metadata["use"],
+        **result.to_dict(),
+        "versions": {
+            "onnxruntime": onnxruntime.__version__,
+            "torch": torch.__version__,
+        },
+    }
+    # a report that takes another's place is not what its manifest lists
+    (out / MANIFEST).unlink(missing_ok=True)
+    texts = {"export.json": to_json(figures), "export.md": result.to_markdown()}
+    for name, text in texts.items():
+        replace_file(out / name, (text.rstrip("\n") + "\n").encode())
+    return list(texts)
+
+
+def _write_tflite(
+    result: Export, out: Path, window: int | None, metadata: dict[str, str]
+) -> Path:
+    from wav2small.export.base.files import replace_file
+    from wav2small.export.integer.reader import read
+    from wav2small.export.tflite import count_frames, write_tflite
+
+    graph = read(result.data)
+    frames = count_frames(graph, window or SAMPLING_RATE)
+    replace_file(out / "model.tflite", write_tflite(graph, frames, metadata))
+    return out / "model.tflite"
