@@ -99,7 +99,7 @@ def export(
             window=round(window * SAMPLING_RATE) if window else None,
             max_bytes=limit,
             tune_steps=tune,
-            quantisation=QuantConfig(opset=opset),
+            quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
         )
         made = export_model(
             run,
