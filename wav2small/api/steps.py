@@ -123,12 +123,12 @@ class Report:
         return verdicts[self.figures["fits"]]
 
     def __str__(self) -> str:
-        from wav2small.firmware_bench.report import to_text
+        from wav2small.firmware_bench.report.text import to_text
 
         return to_text(self.figures)
 
     def _repr_markdown_(self) -> str:
-        from wav2small.firmware_bench.report import to_markdown
+        from wav2small.firmware_bench.report.text import to_markdown
 
         return to_markdown(self.figures)
 
