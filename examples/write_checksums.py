@@ -17,7 +17,7 @@ ASSETS = Path(__file__).parent.parent / "wav2small" / "assets"
 
 def folders() -> list[Path]:
     """Return the folders that are loaded as one."""
-    single = [ASSETS / name for name in ("gate", "teacher", "teachers")]
+    single = [ASSETS / name for name in ("gate", "hearing", "teacher", "teachers")]
     return [*single, *sorted(path for path in (ASSETS / "models").iterdir())]
 
 

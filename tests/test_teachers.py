@@ -87,7 +87,8 @@ def test_round_trip(teacher, tmp_path):
 
 def test_unknown_names_and_other_checkpoints_are_refused(teacher, tmp_path):
     with pytest.raises(
-        InputError, match="teacher must be one of bundled, wav2small-teacher or an ONNX"
+        InputError,
+        match="teacher must be one of bundled, hearing, wav2small-teacher or an ONNX",
     ):
         load_teacher("x")
     checkpoint.save(tmp_path / "other", {"a": np.zeros(1)}, {"student": "x"})

@@ -20,7 +20,16 @@ def _bundled() -> Teacher:
     return BundledTeacher.load()
 
 
-TEACHERS: dict[str, Callable[[], Teacher]] = {"bundled": _bundled}
+def _hearing() -> Teacher:
+    from .patches import PatchTeacher
+
+    return PatchTeacher.load()
+
+
+TEACHERS: dict[str, Callable[[], Teacher]] = {
+    "bundled": _bundled,
+    "hearing": _hearing,
+}
 """The teachers that are in the package, each with the function that loads it."""
 
 ENSEMBLES: dict[str, Path] = {
