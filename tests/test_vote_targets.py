@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-
 import vote_targets
 from vote_targets import DERIVATIONS, EMOTIONS, Votes
 
