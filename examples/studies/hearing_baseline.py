@@ -18,7 +18,8 @@ from hearing_data import TESTED, Speech, change
 
 from wav2small.data import Clips, read_noises
 from wav2small.metrics import concordance_cc, pearson_cc
-from wav2small.suite.cases import UNCHANGED, Sounds, all_changes
+from wav2small.suite.robustness import UNCHANGED, all_changes
+from wav2small.suite.sounds import Sounds
 from wav2small.teachers.loading import load_teacher
 
 

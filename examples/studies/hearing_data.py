@@ -27,7 +27,8 @@ from wav2small.config import AugmentConfig
 from wav2small.data import Clips, degrade, read_noises
 from wav2small.features import LogMel, mel_basis, normalize
 from wav2small.finetune.norms import CATEGORIES, norm_score
-from wav2small.suite.cases import Sounds, all_changes
+from wav2small.suite.robustness import all_changes
+from wav2small.suite.sounds import Sounds
 from wav2small.teachers.bundled import TeacherConfig
 
 sys.path.append(str(Path(__file__).parent.parent))

@@ -27,7 +27,8 @@ from wav2small import checkpoint
 from wav2small.adv import DIMENSIONS
 from wav2small.data import Clips, read_noises
 from wav2small.metrics import bootstrap_interval, concordance_cc, pearson_cc
-from wav2small.suite.cases import UNCHANGED, Sounds, all_changes
+from wav2small.suite.robustness import UNCHANGED, all_changes
+from wav2small.suite.sounds import Sounds
 from wav2small.teachers.base import Teacher
 from wav2small.teachers.bundled import BundledTeacher
 from wav2small.teachers.patches import PatchConfig, PatchNetwork, PatchTeacher

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from wav2small.finetune.norms import CATEGORIES
 from wav2small.losses import concordance_loss
 from wav2small.metrics import concordance_cc, pearson_cc
-from wav2small.suite.cases import UNCHANGED
+from wav2small.suite.robustness import UNCHANGED
 from wav2small.teachers.bundled import TeacherNetwork
 
 BATCH = 32
