@@ -10,6 +10,7 @@ import numpy as np
 from onnx import ModelProto
 
 from . import package
+from .base.progress import Progress
 from .checks import agreement, parity
 from .checks.agreement import AgreementReport
 from .checks.parity import ParityReport
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.999
 """Concordance to the float model with which a model is left untuned."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +171,6 @@ def export(
         with torch.inference_mode():
             return module(torch.from_numpy(signal)[None]).numpy()[0]
 
-    def report(what: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(what, done, total) if progress else None
-
     calibration, held_out = signals[::2], signals[1::2]
     module.eval()
     model = to_onnx(module, window=config.window, example_samples=32000)
@@ -188,7 +183,7 @@ def export(
         overhead = len(package.pack(model, metadata=metadata, labels=labels))
         overhead -= model.ByteSize()
         model, compared, quantisation, tuned = _quantize(
-            model, reference, calibration, held_out, config, overhead, report("tune")
+            model, reference, calibration, held_out, config, overhead, progress
         )
         # Squeeze and excitation carries one step of one cell to all others:
         # such a model may part by some of what quantising it changed at all.
@@ -196,7 +191,7 @@ def export(
         found = agreement.agree(
             model,
             signals,
-            report("compare"),
+            progress,
             score_limit=max(agreement.LARGEST_SCORE_ERROR, changed / 4),
         )
     data = package.pack(model, metadata=metadata, labels=labels)
@@ -218,7 +213,7 @@ def _quantize(
     held_out: Sequence[np.ndarray],
     config: ExportConfig,
     overhead: int,
-    progress: Callable[[int, int], None],
+    progress: Progress | None,
 ) -> tuple[ModelProto, ParityReport, QuantConfig, int]:
     """Quantised model, its parity, how it was quantised and steps of tuning."""
     from .quantise.tune import TuneConfig, tune

@@ -17,14 +17,12 @@ from wav2small.annotation import run as annotate_module
 from wav2small.annotation.labelling import FAILURES
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
+from wav2small.bundled import DEMO
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=3)
-
-
-DEMO = Path(annotate_module.__file__).parent / "assets" / "demo"
 
 
 def tone(seconds, frequency):
@@ -69,7 +67,7 @@ def test_labels(tmp_path):
     )  # fmt: skip
     assert (report.files, report.labelled, report.errors) == (1, 1, [])
     assert report.seconds == 0.75
-    assert steps[-1] == (1, 1, 0.75, 0)
+    assert steps[-1] == ("annotate", 1, 1, {"audio_seconds": 0.75, "errors": 0})
     store = LabelStore.open(tmp_path / "labels")
     assert store.root == tmp_path / "audio"
     assert store.teacher == teacher.info.to_dict()
@@ -168,7 +166,8 @@ def test_good_and_broken_files(tmp_path):
         progress=lambda *step: steps.append(step),
     )  # fmt: skip
     assert (report.files, report.labelled, len(report.errors)) == (70, 50, 20)
-    assert (steps[-1][0], steps[-1][1], steps[-1][3]) == (70, 70, 20)
+    assert steps[-1][:3] == ("annotate", 70, 70)
+    assert steps[-1][3]["errors"] == 20
     labels = LabelStore.open(tmp_path / "labels").read()
     assert len(set(labels.names)) == 50
     assert all(name.startswith("good/") for name in labels.names)
@@ -511,7 +510,7 @@ def test_a_teacher_that_always_fails_ends_the_run(tmp_path):
 def test_other_sounds_are_left_out(tmp_path):
     folder = tmp_path / "audio"
     write(folder / "tone.wav", 2.5)
-    shutil.copy(DEMO / "de_f2_p08_r103_031.opus", folder / "speech.opus")
+    shutil.copy(DEMO.parent / "de_f2_p08_r103_031.opus", folder / "speech.opus")
     silence = np.zeros(16000 * 3)
     voice, _ = soundfile.read(folder / "speech.opus", dtype="float32")
     mixed = np.concatenate([silence, voice[:16000], silence])

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 
 from wav2small.bundled import DEMO
-from wav2small.cli import terminal
 from wav2small.models import ASSETS
 
 STUDENT = ASSETS / "wav2small-rt-mini"
@@ -56,19 +55,6 @@ def test_a_device_that_is_not_there(run, audio, tmp_path):
     code, _, error = run("annotate", *words)
     assert code == 2
     assert "device must be cpu for the teacher wav2small-rt-mini" in error
-
-
-def test_progress_says_hours_speed_and_end(monkeypatch):
-    said = []
-    now = iter([100.0, 110.0, 120.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
-    progress = terminal.hours(lambda *words: said.append(words))
-    progress(10, 100, 0.0, 0)
-    progress(40, 100, 7200.0, 2)
-    assert said == [
-        (10, 100, "0.00 h of audio, 0.0 x real time, 0 errors"),
-        (40, 100, "2.00 h of audio, 360.0 x real time, 1 min left, 2 errors"),
-    ]
 
 
 def test_no_label_is_no_success(run, tmp_path):

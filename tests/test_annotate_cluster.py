@@ -112,7 +112,7 @@ def test_a_worker_is_killed_and_one_added(tmp_path, machines):
     load = ears.mortal_and_slow(log, 0.1)
     steps = []
 
-    def progress(done, *_):
+    def progress(stage, done, *_):
         steps.append(done)
         if done == 8 and len(machines.workers) == 2:
             machines.add()
@@ -226,7 +226,7 @@ def test_a_machine_of_other_code_that_joins_late(tmp_path, machines):
     audio = corpus(tmp_path / "audio", 12)
     machines.add()
 
-    def progress(done, *_):
+    def progress(stage, done, *_):
         if done == 2 and len(machines.workers) == 1:
             machines.add(code)
             client = distributed.Client(machines.address, set_as_default=False)
@@ -243,7 +243,7 @@ def test_the_scheduler_is_lost(tmp_path, machines):
     machines.add()
     audio = corpus(tmp_path / "audio", 12)
 
-    def progress(done, *_):
+    def progress(stage, done, *_):
         if done == 2:
             machines.scheduler.kill()
 

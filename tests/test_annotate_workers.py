@@ -77,7 +77,8 @@ def test_the_bytes_are_those_of_one_process(tmp_path, workers):
         engine=Processes(workers, LIMITS), progress=lambda *step: steps.append(step),
     )  # fmt: skip
     assert content(tmp_path / "here") == content(tmp_path / "there")
-    assert steps[-1] == (16, 16, report.seconds, 1)
+    figures = {"audio_seconds": report.seconds, "errors": 1}
+    assert steps[-1] == ("annotate", 16, 16, figures)
 
 
 def test_the_bytes_do_not_depend_on_hash_seed_or_locale(tmp_path):
@@ -159,7 +160,7 @@ def test_files_that_kill_leave_the_same_bytes_after_a_resume(tmp_path):
     options = {"config": CONFIG, "engine": Processes(1, LIMITS)}
     annotate([good], whole, ears.mortal, **options)
 
-    def stop(done, *_):
+    def stop(stage, done, *_):
         if done == 4:
             raise KeyboardInterrupt
 
@@ -215,7 +216,7 @@ def test_workers_that_are_killed(tmp_path):
     moments = (np.arange(10) * 4 + rng.integers(2, 6, 10)).tolist()
     killed = []
 
-    def progress(done, *_):
+    def progress(stage, done, *_):
         heard = set(map(int, log.read_text().split())) if log.exists() else {}
         workers = [p for p in psutil.Process().children() if p.pid in heard]
         if moments and done >= moments[0] and workers:

@@ -54,7 +54,7 @@ def test_clips_are_what_the_files_hold(files, tmp_path):
     clips, errors = Clips.decode(
         files, tmp_path / "clips", progress=lambda *state: done.append(state)
     )
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert done == [("decode", number, 3, {}) for number in (1, 2, 3)]
     assert [len(clip) for clip in clips] == [16000, 8000, 0]
     np.testing.assert_allclose(clips[0], tone(1.0), atol=1 / 32768)
     assert clips[1].dtype == np.float32

@@ -52,7 +52,7 @@ def test_references_are_kept_apart():
         {"teacher": own, "human": 1 - own},
         progress=lambda *state: done.append(state),
     )
-    assert done[-1] == (12, 12)
+    assert done[-1] == ("evaluate", 12, 12, {})
     np.testing.assert_allclose(scores, own, rtol=1e-6)
     assert result["teacher"]["mean"] == pytest.approx(1, abs=1e-6)
     assert result["human"]["mean"] < 0

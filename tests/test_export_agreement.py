@@ -92,8 +92,8 @@ def test_report_in_words(report):
 
 def test_progress(graph):
     seen = []
-    agree(graph, list(clips(2, 1)), lambda *pair: seen.append(pair))
-    assert seen == [(1, 2), (2, 2)]
+    agree(graph, list(clips(2, 1)), lambda *report: seen.append(report))
+    assert seen == [("compare", 1, 2, {}), ("compare", 2, 2, {})]
 
 
 def test_a_signal_that_does_not_fit_is_named(graph):

@@ -107,9 +107,9 @@ def test_progress_and_page(forms):
     seen = []
     signals = list(clips(2, 1))
     comparison = compare_layers(
-        forms[0], forms[1], signals, lambda *pair: seen.append(pair)
+        forms[0], forms[1], signals, lambda *report: seen.append(report)
     )
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [("compare", 1, 2, {}), ("compare", 2, 2, {})]
     page = to_markdown(comparison, ["arousal", "dominance", "valence"])
     assert page.count("\n| ") == len(comparison.layers) + 3 + 1
 

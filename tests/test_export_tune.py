@@ -122,9 +122,10 @@ def test_progress_and_short_signals(student):
         [np.full(500, 0.1, np.float32) * np.sin(np.arange(500, dtype=np.float32))],
         replace(SHORT, steps=2),
         config,
-        lambda done, total: seen.append((done, total)),
+        lambda *report: seen.append(report),
     )
-    assert seen == [(1, 2), (2, 2)]
+    assert [report[:3] for report in seen] == [("tune", 1, 2), ("tune", 2, 2)]
+    assert all(report[3]["loss"] >= 0 for report in seen)
 
 
 def test_a_diverging_run_is_refused(student):

@@ -52,15 +52,16 @@ def test_a_few_made_up_maps_teach_what_all_would() -> None:
     maps, truth = task(120, 0)
     other, wanted = task(60, 1)
     config = CondenseConfig(count=8, rounds=6, steps=5, batch_size=60)
-    told: list[tuple[int, int, float]] = []
+    reports: list[tuple[object, ...]] = []
     made, scores, distances = condense(
-        maps, truth, config, progress=lambda *x: told.append(x)
+        maps, truth, config, progress=lambda *x: reports.append(x)
     )
     assert made.shape == (8, 12, 6)
     assert scores.shape == (8, 3)
     assert (scores.min(0) >= truth.min(0)).all()
     assert distances[-1] < 0.8 * distances[0]
-    assert [row[0] for row in told] == list(range(1, 7))
+    assert [report[1] for report in reports] == list(range(1, 7))
+    assert reports[-1] == ("condense", 6, 6, {"distance": distances[-1]})
 
     def quality(own: np.ndarray, own_truth: np.ndarray) -> float:
         network = train_tiny(own, own_truth, steps=100, seed=5)

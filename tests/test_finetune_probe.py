@@ -24,7 +24,7 @@ def test_features_are_of_each_layer_and_signal_alone() -> None:
     told = []
     found = layer_features(backbone, signals, progress=lambda *x: told.append(x))
     assert found.shape == (4, 2, 64)
-    assert told[-1] == (2, 2)
+    assert told[-1] == ("features", 2, 2, {})
     assert backbone.training
     backbone.eval()
     with torch.inference_mode():

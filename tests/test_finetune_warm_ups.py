@@ -57,7 +57,7 @@ def test_views_come_closer_and_the_waveform_encoder_stays(kind) -> None:
     )  # fmt: skip
     assert len(losses) == 8
     assert np.mean(losses[-3:]) < np.mean(losses[:2])
-    assert told[-1] == (8, 8, losses[-1])
+    assert told[-1] == ("warm up", 8, 8, {"loss": losses[-1]})
     after = backbone.state_dict()
     for key, value in before.items():
         still = "feature_extractor" in key or "front_end" in key

@@ -313,7 +313,7 @@ def test_progress_reaches_its_ends():
     ends = {}
     run(
         Loudness(),
-        progress=lambda title, done, total: ends.update({title: done / total}),
+        progress=lambda stage, done, total, _: ends.update({stage: done / total}),
     )
     assert ends == {"clips": 1, "changes": 1, "non-speech": 1}
 

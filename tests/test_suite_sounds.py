@@ -55,7 +55,7 @@ def test_silence_is_cut_off_and_the_peak_is_full(tmp_path):
     (voice,) = read.voices
     assert abs(len(voice) - 4000) < 10
     assert np.abs(voice).max() == pytest.approx(0.99)
-    assert done == [(1, 1)]
+    assert done == [("sounds", 1, 1, {})]
 
 
 def test_each_category_has_a_limit(tmp_path, monkeypatch):

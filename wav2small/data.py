@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ import soxr
 
 from wav2small.export.base.errors import one_line
 from wav2small.export.base.files import atomic_write, sha256
+from wav2small.export.base.progress import Progress
 from wav2small.export.base.reading import MOST_IN_MEMORY, open_file, read_json
 
 from . import audio
@@ -97,7 +98,7 @@ class Clips(Sequence[np.ndarray]):
         sources: Sequence[tuple[Path, float, float | None]],
         folder: Path,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Clips, list[tuple[int, str]]]:
         """Decode clips into a folder, or find them there from an earlier call.
 
@@ -106,7 +107,7 @@ class Clips(Sequence[np.ndarray]):
         Args:
             sources: path, start and end (seconds) of each clip
             folder: where ``clips.int16`` and ``clips.json`` go
-            progress: called with the clips done and in all
+            progress: called after each clip
 
         Returns:
             the clips,
@@ -140,7 +141,7 @@ class Clips(Sequence[np.ndarray]):
                 )
                 offset += length
                 if progress:
-                    progress(number + 1, len(sources))
+                    progress("decode", number + 1, len(sources), {})
             if not offset:  # an empty file cannot be mapped
                 file.write(bytes(2))
         with atomic_write(folder / "clips.json") as file:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.export.base.files import claim, remove_folder
+from wav2small.export.base.progress import Progress
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
@@ -30,7 +31,6 @@ from .teachers.loading import load_teacher
 from .training import (
     BEST,
     Batch,
-    Progress,
     Recipe,
     Schedule,
     begin,
@@ -305,7 +305,7 @@ def _decode(
     clips, errors = Clips.decode(
         [(root / name, float(start), float(end)) for name, start, end in rows],
         run / "clips",
-        progress=progress and (lambda done, total: progress("decode", done, total, {})),
+        progress=progress,
     )
     if len(errors) == len(clips):
         raise InputError(

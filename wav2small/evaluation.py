@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from wav2small.export.base.progress import Progress
 
 from .adv import DIMENSIONS
 from .metrics import bootstrap_interval, concordance_cc, mean_absolute_error, pearson_cc
@@ -56,7 +58,7 @@ def evaluate(
     references: dict[str, np.ndarray],
     *,
     told: Sequence[Told] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Score clips and compare with each reference apart.
 
@@ -65,7 +67,7 @@ def evaluate(
         signals: clips, each ``(time,)``, float32 at 16 kHz
         references: scores ``(clips, 3)`` by name, e.g. of teacher and humans
         told: what is known of each clip, for a teacher that uses it
-        progress: called with the clips done and in all
+        progress: called after each clip
 
     Returns:
         :func:`agreement` by name of the reference, and the scores
@@ -76,5 +78,5 @@ def evaluate(
         known = [told[item] if told else {}]
         scores[item] = predict_told(model, [signals[item]], known)[0]
         if progress:
-            progress(item + 1, len(signals))
+            progress("evaluate", item + 1, len(signals), {})
     return {key: agreement(truth, scores) for key, truth in references.items()}, scores

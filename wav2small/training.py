@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.export.base.files import recover_folder, remove_folder
+from wav2small.export.base.progress import Progress
 
 from . import checkpoint
 from .adv import DIMENSIONS
@@ -30,10 +31,6 @@ from .finetune.parallel import Group
 from .losses import check_finite
 from .metrics import concordance_cc
 from .weights import load_weights, to_arrays
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called with what is being done, how much of it is done and how much there is,
-and the figures so far."""
 
 Batch = dict[str, Tensor]
 """What a step needs, by name."""
@@ -253,7 +250,8 @@ def train(
             progress("train", step + 1, schedule.steps, figures)
         if step + 1 not in marks:
             continue
-        row = recipe.evaluate(average, step) | {"step": step + 1}
+        figures = recipe.evaluate(average, step)
+        row = figures | {"step": step + 1}
         history.append(row)
         if group.rank == 0:
             described |= {"step": step + 1, "history": history, "metrics": row}
@@ -266,7 +264,7 @@ def train(
             checkpoint.save(last, to_arrays(average), described, extra=extra)
         recipe.evaluated(step, row)
         if progress:
-            progress("dev", step + 1, schedule.steps, row)
+            progress("dev", step + 1, schedule.steps, figures)
         if schedule.done(history):
             break
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from fusion import fit_weights
-from rich.progress import Progress, track
+from rich.progress import track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
@@ -59,6 +59,7 @@ from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune
 from wav2small.finetune.warm_up.taught import teach_layers
 from wav2small.metrics import bootstrap_interval, concordance_cc
+from wav2small.progress import ProgressBar
 
 # the scripts that this study builds on lie a folder above
 sys.path.append(str(Path(__file__).parent.parent))
@@ -196,12 +197,10 @@ def pretrain(kind: str, data: Path, out: Path, steps: int) -> str:
         # the layers of a log-mel are taught by random ones of the whole signal:
         # to say what those hear one has to guess what was hidden
         whole, _ = load_backbone(str(out / f"{kind}-random"))
-        with Progress() as bar:
-            task = bar.add_task("pre-train", total=steps)
+        with ProgressBar() as progress:
             teach_layers(
                 whole, built, list(range(built.depth)), draw, steps=steps, seed=0,
-                learning_rate=1e-3,
-                progress=lambda done, total, loss: bar.update(task, completed=done),
+                learning_rate=1e-3, progress=progress,
             )  # fmt: skip
     save_backbone(folder, built, Origin(kind, "Apache-2.0", "LibriSpeech; EMO-DB"))
     return str(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from ..base import escape
 from ..base.errors import ExportError
+from ..base.progress import Progress
 from ..integer import reader
 from ..integer.front_end.log_mel import samples
 from ..integer.graph import IntegerGraph
@@ -149,7 +150,7 @@ class _Count:
 def agree(
     source: IntegerGraph | ModelProto | bytes | str | Path,
     signals: Sequence[np.ndarray],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     score_limit: float = LARGEST_SCORE_ERROR,
 ) -> AgreementReport:
@@ -163,7 +164,7 @@ def agree(
     Args:
         source: exported int8 model
         signals: signals, each of shape ``(samples,)``
-        progress: called with the signals done and their number
+        progress: called after each signal
         score_limit: largest difference of a score that passes
 
     Returns:
@@ -200,7 +201,7 @@ def agree(
             score_error[execution] = max(score_error[execution], float(apart))
         number += 1
         if progress:
-            progress(number, len(signals))
+            progress("compare", number, len(signals), {})
     layers: dict[str, tuple[LayerAgreement, ...]] = {}
     for name, found in counts.items():
         judged = (_judge(graph, one, found[one.output]) for one in graph.operators)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ from onnx import ModelProto, ValueInfoProto
 from ..base import escape
 from ..base.errors import ExportError
 from ..base.metrics import concordance_cc
+from ..base.progress import Progress
 from ..integer import reader
 from ..integer.front_end.log_mel import samples
 from ..integer.graph import IntegerGraph
@@ -220,7 +221,7 @@ def compare_layers(
     first: Layered,
     second: Layered,
     signals: Sequence[np.ndarray],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare two models layer by layer on signals.
 
@@ -232,7 +233,7 @@ def compare_layers(
         first: the model that differences are measured against
         second: the other
         signals: signals, each of shape ``(samples,)``
-        progress: called with the signals done and their number
+        progress: called after each signal
 
     Raises:
         ExportError: if a signal cannot be used
@@ -255,7 +256,7 @@ def compare_layers(
             sums[label] = sums.get(label, np.zeros(5)) + np.array(terms)
             largest[label] = max(largest.get(label, 0.0), float(error.max(initial=0)))
         if progress:
-            progress(index + 1, len(signals))
+            progress("compare", index + 1, len(signals), {})
     if set(sums) == {"scores"}:
         raise ExportError(
             "models must have layers in common, got none: "

@@ -13,7 +13,7 @@ and :func:`wav2small.export.quantise.write.write` puts down the same integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from ..base.errors import ExportError
+from ..base.progress import Progress
 from ..model.topology import Topology
 from . import torch_operators
 from .calibrate import checked_signals
@@ -60,7 +61,7 @@ def tune(
     signals: Sequence[np.ndarray],
     config: TuneConfig | None = None,
     quantisation: QuantConfig | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ModelProto, dict[str, Scale]]:
     """Train a float model to lose little when it is quantised.
 
@@ -71,7 +72,7 @@ def tune(
         signals: unlabelled signals, each of shape ``(samples,)``, at 16 kHz
         config: configuration, the default one if None
         quantisation: how it will be quantised, as default if None
-        progress: called with the steps done and their number
+        progress: called after each step with its ``loss``
 
     Returns:
         model with the trained weights,
@@ -103,7 +104,7 @@ def tune(
         optimizer.step()
         schedule.step()
         if progress:
-            progress(step + 1, config.steps)
+            progress("tune", step + 1, config.steps, {"loss": loss.item()})
     return trained.result()
 
 

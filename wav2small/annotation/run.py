@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from wav2small.export.base.files import claim
+from wav2small.export.base.progress import Progress
 
 from .. import __version__, audio
 from ..config import AnnotateConfig
@@ -72,7 +73,7 @@ def annotate(
     engine: Engine | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[int, int, float, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> AnnotateReport:
     """Score all audio that paths stand for, into a label store.
 
@@ -93,9 +94,8 @@ def annotate(
             others need a function as teacher
         resume: go on with the store that is there
         overwrite: delete the store that is there
-        progress: called with files done, files in all,
-            seconds of audio done and errors so far;
-            by threads of an engine as well
+        progress: called with the files done, and as figures ``audio_seconds``
+            and ``errors`` so far; by threads of an engine as well
 
     Raises:
         InputError: if there is no audio, another run is writing,
@@ -219,7 +219,7 @@ class _Progress:
 
     def __init__(
         self,
-        progress: Callable[[int, int, float, int], None] | None,
+        progress: Progress | None,
         files: int,
         finished: int,
     ) -> None:
@@ -246,4 +246,5 @@ class _Progress:
     def _tell(self) -> None:
         if self._progress:
             seconds = self.seconds + sum(list(self._flight.values()))
-            self._progress(self._finished, self._files, seconds, self.errors)
+            figures = {"audio_seconds": seconds, "errors": self.errors}
+            self._progress("annotate", self._finished, self._files, figures)

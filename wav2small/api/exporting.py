@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from wav2small.export.pipeline import Export, ExportConfig, Progress
+    from wav2small.export.base.progress import Progress
+    from wav2small.export.pipeline import Export, ExportConfig
 
 
 def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
@@ -76,7 +77,7 @@ def read_calibration(
     Args:
         sources: audio files, folders or manifests; bundled synthetic speech if None
         window: length that each clip is cut to in samples, None for none
-        progress: called with clips read and in all
+        progress: called after each clip
 
     Returns:
         at most 128 signals, float32 at 16 kHz, 3 s of each recording
@@ -99,7 +100,7 @@ def read_calibration(
         except audio.AudioError as error:
             warnings.warn(str(error), LeftOutWarning, stacklevel=2)
         if progress:
-            progress("read", number, len(found))
+            progress("read", number, len(found), {})
     if window:
         signals = list(cut(signals, window))
     if len(signals) < 4:

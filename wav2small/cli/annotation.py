@@ -9,6 +9,7 @@ import typer
 
 from ..config import AnnotateConfig, Gate
 from ..errors import InputError
+from ..progress import ProgressBar
 from ..teachers.licence import Policy
 from .options import (
     AudioAndLabels,
@@ -20,11 +21,9 @@ from .options import (
     split_order,
 )
 from .terminal import (
-    bar,
     check_outputs,
     ending,
     extra,
-    hours,
     say,
     say_averaged,
     say_use,
@@ -144,7 +143,7 @@ def annotate(
     )
     with (
         ending("labels are whole as far as they go: go on with --resume"),
-        bar("annotate") as advance,
+        ProgressBar() as progress,
         extra("train"),
     ):
         report = run(
@@ -155,7 +154,7 @@ def annotate(
             engine=place,
             resume=resume,
             overwrite=overwrite,
-            progress=hours(advance),
+            progress=progress,
         )
     store = LabelStore.open(out)
     if csv:

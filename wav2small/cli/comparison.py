@@ -12,9 +12,9 @@ from wav2small.export.base.escape import to_json
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
+from ..progress import ProgressBar
 from .options import JsonFile
 from .terminal import (
-    bar,
     check_outputs,
     extra,
     say,
@@ -65,8 +65,8 @@ def compare(
             f"audio must be clips that can be read, got none of {len(found)}: "
             "name others"
         )
-    with bar("compare") as advance:
-        comparison = compare_layers(models[0], models[1], signals, advance)
+    with ProgressBar() as progress:
+        comparison = compare_layers(models[0], models[1], signals, progress)
     show(to_markdown(comparison, DIMENSIONS))
     if json_file:
         write(

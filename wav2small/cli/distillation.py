@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..config import DistillConfig, Teaching
+from ..progress import ProgressBar
 from .options import (
     AudioRoot,
     BatchSize,
@@ -20,7 +21,6 @@ from .options import (
     split_order,
 )
 from .terminal import (
-    bar,
     check_outputs,
     extra,
     say,
@@ -91,18 +91,7 @@ def distill(
     if teacher:
         order = LabelStore.open(labels).teacher.get("order")
         loaded = load_teacher(teacher, labels=split_order(order), policy="research")
-    with bar("distil") as advance:
-        latest = ""
-
-        def progress(
-            stage: str, done: int, total: int, figures: dict[str, float]
-        ) -> None:
-            nonlocal latest
-            if stage == "dev":
-                latest = scores_line(figures)
-            text = "decode" if stage == "decode" else f"dev CCC {latest or '...'}"
-            advance(done, total, text)
-
+    with ProgressBar() as progress:
         best = train(
             labels,
             run,

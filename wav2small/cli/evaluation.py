@@ -12,10 +12,9 @@ from wav2small.export.base.escape import to_json
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
+from ..progress import ProgressBar
 from .options import AudioRoot, JsonFile, TeacherLabels, split_order
 from .terminal import (
-    bar,
-    bars,
     check_outputs,
     extra,
     say,
@@ -135,11 +134,11 @@ def evaluate(
             noise, speech, clips or 100, json_file, html,
         )  # fmt: skip
         return
-    with bar("evaluate") as advance:
+    with ProgressBar() as progress:
         everything = read.told
         told = [everything[item] for item in kept]
         result, scores = compare(
-            loaded, signals, references, told=told, progress=advance
+            loaded, signals, references, told=told, progress=progress
         )
     for name, figures in result.items():
         show(f"{model} against {name}")
@@ -178,16 +177,15 @@ def _run_suite(
     from ..suite import Speech, read_sounds, run_suite
     from ..suite.report import to_html, to_text
 
-    with bar("sounds") as advance:
-        sounds = read_sounds(noise, speech, progress=advance)
-    with bars() as advance_named:
+    with ProgressBar() as progress:
+        sounds = read_sounds(noise, speech, progress=progress)
         outcome = run_suite(
             model,
             Speech(signals, references, metadata),
             sounds,
             clips=clips,
             about=about,
-            progress=advance_named,
+            progress=progress,
         )
     show(to_text(outcome.report))
     if json_file:
@@ -206,7 +204,7 @@ def _read_clips(
     from .. import audio
 
     signals, kept = [], []
-    with bar("read") as advance:
+    with ProgressBar() as progress:
         for done, item in enumerate(rows):
             try:
                 signals.append(
@@ -219,7 +217,7 @@ def _read_clips(
                 kept.append(item)
             except audio.AudioError as error:
                 say(f"warning: {error}")
-            advance(done + 1, len(rows))
+            progress("read", done + 1, len(rows))
     if not kept:
         raise InputError(f"no clip of the labels is below {root}: pass --audio-root")
     return signals, kept

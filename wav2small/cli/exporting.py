@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..adv import SAMPLING_RATE
+from ..progress import ProgressBar
 from .options import Overwrite
 from .terminal import (
-    bars,
     check_outputs,
     extra,
     fail,
@@ -80,7 +80,7 @@ def export(
     check_outputs(picture, folders=[out])
     if (tflite or c99) and precision != "int8":
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
-    with extra("train"), bars() as advance:
+    with extra("train"), ProgressBar() as progress:
         from wav2small.export.pipeline import ExportConfig
         from wav2small.export.quantise.config import QuantConfig
         from wav2small.firmware_bench.budget import parse_size
@@ -109,7 +109,7 @@ def export(
             tflite=tflite,
             c99=c99,
             overwrite=overwrite,
-            progress=advance,
+            progress=progress,
         )
     if picture:
         with extra("report"):

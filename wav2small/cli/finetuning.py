@@ -24,6 +24,7 @@ from ..finetune.config import (
     Pooling,
     WarmUp,
 )
+from ..progress import ProgressBar
 from .options import (
     AudioAndLabels,
     AudioRoot,
@@ -38,8 +39,6 @@ from .options import (
     sources_and_output,
 )
 from .terminal import (
-    bar,
-    bars,
     check_outputs,
     extra,
     say,
@@ -206,18 +205,7 @@ def finetune(
         say_averaged(table.averaged)
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    with extra("teachers"), bars() as advance:
-        latest = "..."
-
-        def progress(
-            stage: str, done: int, total: int, figures: dict[str, float]
-        ) -> None:
-            nonlocal latest
-            if stage == "dev":
-                latest = scores_line(figures)
-            text = f"dev CCC {latest}" if stage in ("train", "dev") else ""
-            advance("train" if stage == "dev" else stage, done, total, text)
-
+    with extra("teachers"), ProgressBar() as progress:
         best = train(
             table,
             run,
@@ -270,11 +258,9 @@ def layers(
 
     table = read_table(labels, audio_root)
     loaded, _ = load_backbone(backbone)
-    with bars() as advance:
-        signals, rows = read_clips(table, lambda *n: advance("read", *n))
-        features = layer_features(
-            loaded, signals, progress=lambda *n: advance("hear", *n)
-        )
+    with ProgressBar() as progress:
+        signals, rows = read_clips(table, progress)
+        features = layer_features(loaded, signals, progress=progress)
     parts = speaker_folds(
         table.speakers[rows], table.genders[rows], folds, np.random.default_rng(seed)
     )
@@ -361,7 +347,7 @@ def _chosen(
     )
     compared = network.backbone if network else load_backbone(backbone)[0]
     kept, features, spread = [], [], []
-    with bars() as advance:
+    with ProgressBar() as progress:
         # some at a time: a pool may be larger than the memory
         for begin in range(0, len(fresh), _AT_ONCE):
             signals = []
@@ -371,7 +357,7 @@ def _chosen(
                     kept.append(source)
                 except audio.AudioError as error:
                     say(f"warning: {error}")
-                advance("hear", done, len(fresh))
+                progress("read", done, len(fresh))
             if not signals:
                 continue
             features.append(layer_features(compared, signals)[-1])
@@ -426,7 +412,7 @@ def ask(
 
     sources, out = sources_and_output(paths, "LABELS folder")
     info = TeacherInfo(name, revision, canonical(licence), "unknown")
-    with bar("ask") as advance:
+    with ProgressBar() as progress:
         store = annotate_by_words(
             sources,
             out,
@@ -434,7 +420,7 @@ def ask(
             info,
             resume=resume,
             overwrite=overwrite,
-            progress=advance,
+            progress=progress,
         )
     say(f"{len(store)} labels by {name} ({info.licence})")
     say_use(store.teacher, "labels")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +15,6 @@ from wav2small.export.base import escape
 
 from ..adv import DIMENSIONS
 from ..errors import InputError, ToolError
-
-LOG_SECONDS = 15.0
-"""Time between two lines of progress in a log file."""
 
 
 def say_averaged(count: int) -> None:
@@ -41,92 +37,6 @@ def say_use(stated: Mapping[str, Any], what: str) -> None:
 def scores_line(figures: dict[str, float]) -> str:
     """Write a figure of each dimension in a line."""
     return " ".join(f"{name[0].upper()} {figures[name]:.3f}" for name in DIMENSIONS)
-
-
-@contextmanager
-def bars() -> Iterator[Callable[..., None]]:
-    """Show one bar after the other; yields a function of title, done, total, text."""
-    current: tuple[str, ExitStack, Callable[..., None]] | None = None
-
-    def advance(title: str, done: int, total: int, text: str = "") -> None:
-        nonlocal current
-        if current is None or current[0] != title:
-            if current:
-                current[1].close()
-            stack = ExitStack()
-            current = title, stack, stack.enter_context(bar(title))
-        current[2](done, total, text)
-
-    try:
-        yield advance
-    finally:
-        if current:
-            current[1].close()
-
-
-@contextmanager
-def bar(title: str) -> Iterator[Callable[..., None]]:
-    """Show progress on stderr; yields a function of done, total and text.
-
-    A terminal gets a bar, a log file a line now and then.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        begun = said = time.monotonic()
-
-        def log(done: int, total: int, text: str = "") -> None:
-            nonlocal said
-            now = time.monotonic()
-            if now - said > LOG_SECONDS or (done == total and now - begun > 2):
-                said = now
-                say(f"{title} {done}/{total}, {now - begun:.0f} s {text}".rstrip())
-
-        yield log
-        return
-    bar = Progress(
-        TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=console,
-    )
-    with bar:
-        task = bar.add_task(title, total=None, text="")
-
-        def advance(done: int, total: int, text: str = "") -> None:
-            bar.update(task, completed=done, total=total, text=text)
-
-        yield advance
-
-
-def hours(advance: Callable[..., None]) -> Callable[[int, int, float, int], None]:
-    """Say how much audio is done, how fast, and when the end will be."""
-    begun, first = time.monotonic(), -1
-
-    def progress(done: int, total: int, seconds: float, errors: int) -> None:
-        nonlocal first
-        if first < 0:
-            first = done
-        spent = time.monotonic() - begun
-        text = f"{seconds / 3600:.2f} h of audio, {seconds / spent:.1f} x real time"
-        if done > first:
-            left = spent / (done - first) * (total - done)
-            text += f", {left / 60:.0f} min left"
-        advance(done, total, f"{text}, {errors} errors")
-
-    return progress
 
 
 @contextmanager

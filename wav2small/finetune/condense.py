@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from wav2small.export.base.progress import Progress
 
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
@@ -119,7 +120,7 @@ def condense(
     truth: np.ndarray,
     config: CondenseConfig,
     *,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Make a small set whose gradients point where those of the whole set do.
 
@@ -130,7 +131,7 @@ def condense(
         maps: of :func:`log_mel_maps`
         truth: shape ``(maps, 3)``
         config: how
-        progress: called with rounds done, in all and the distance
+        progress: called after each round with its ``distance``
 
     Returns:
         maps ``(count, frames, n_mels)``, their scores ``(count, 3)``
@@ -177,7 +178,7 @@ def condense(
             follow.step()
         distances.append(float(np.mean(heard)))
         if progress:
-            progress(turn + 1, config.rounds, distances[-1])
+            progress("condense", turn + 1, config.rounds, {"distance": distances[-1]})
     return made.detach().numpy(), wanted.numpy(), distances
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from wav2small.export.base.files import atomic_write
+from wav2small.export.base.progress import Progress
 
 from ..adv import DIMENSIONS
 from ..metrics import bootstrap_interval, concordance_cc
@@ -22,14 +23,14 @@ def layer_features(
     backbone: Backbone,
     signals: Sequence[np.ndarray],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Mean and deviation over time of each layer.
 
     Args:
         backbone: is in evaluation mode meanwhile
         signals: ``(time,)`` each
-        progress: called with the signals done and in all
+        progress: called after each batch of signals
 
     Returns:
         shape ``(depth + 1, signals, 2 * width)``, float32;
@@ -58,7 +59,7 @@ def layer_features(
                 features[number, items] = pool(layer, valid).cpu().numpy()
             done += len(items)
             if progress:
-                progress(done, len(signals))
+                progress("features", done, len(signals), {})
     backbone.train(was_training)
     return features
 

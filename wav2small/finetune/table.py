@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from wav2small.export.base.progress import Progress
 
 from .. import audio
 from ..annotation.store import Labels, LabelStore
@@ -137,13 +139,13 @@ def read_table(path: Path, audio_root: Path | None = None) -> Table:
 
 
 def read_clips(
-    table: Table, progress: Callable[[int, int], None] | None = None
+    table: Table, progress: Progress | None = None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Read the clips of a table's rated rows.
 
     Args:
         table: whose clips
-        progress: called with the rows done and in all
+        progress: called after each row
 
     Returns:
         clips ``(time,)`` each, and their rows; what cannot be read is left out
@@ -169,7 +171,7 @@ def read_clips(
             continue
         finally:
             if progress:
-                progress(done + 1, len(rows))
+                progress("read", done + 1, len(rows), {})
     if not kept:
         raise InputError(
             f"no clip of the labels can be read below {table.root}: pass --audio-root"

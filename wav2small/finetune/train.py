@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.export.base.files import claim, remove_folder
+from wav2small.export.base.progress import Progress
 
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
@@ -30,7 +31,6 @@ from ..teachers import licence as licences
 from ..training import (
     BEST,
     Batch,
-    Progress,
     Recipe,
     Schedule,
     begin,
@@ -311,8 +311,7 @@ def _decode(
         return Clips.decode(
             sources,
             run / "clips",
-            progress=progress
-            and (lambda done, total: progress("decode", done, total, {})),
+            progress=progress,
         )
 
     # one process decodes, and the others find it done
@@ -489,10 +488,6 @@ def _warm_up(
             chosen = rng.choice(items, config.batch_size)
             return np.stack([batches.crop(int(item), rng) for item in chosen])
 
-        def tell(done: int, total: int, loss: float) -> None:
-            if progress:
-                progress("warm up", done, total, {"loss": loss})
-
         backbone.to(device)
         if numbers is not None and config.warm_up == "taught":
             teach_layers(
@@ -502,7 +497,7 @@ def _warm_up(
                 draw,
                 steps=config.warm_up_steps,
                 seed=config.seed,
-                progress=tell,
+                progress=progress,
             )
         else:
             learn_views(
@@ -510,7 +505,7 @@ def _warm_up(
                 draw,
                 steps=config.warm_up_steps,
                 seed=config.seed,
-                progress=tell,
+                progress=progress,
             )
         save_backbone(run / "warm", backbone.cpu(), origin)
     group.wait()

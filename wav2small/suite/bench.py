@@ -8,12 +8,13 @@ arXiv 2203.07378.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
+
+from wav2small.export.base.progress import Progress
 
 from ..teachers.base import Model
 from .correctness import add_agreement, add_categories
@@ -26,8 +27,6 @@ from .speech import Speech, Tested
 
 SCHEMA_VERSION = 1
 """Version of the report's schema, ``assets/suite.schema.json``."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def run_suite(
         seed: seed of the changes and of the bootstrap
         resamples: resamples of the bootstrap
         about: what the report shall say of model and labels
-        progress: called with a title, the number done and in all
+        progress: called as it goes on
 
     Raises:
         ValueError: if there are no clips, or references or metadata
@@ -79,21 +78,19 @@ def run_suite(
     """
     _check(speech, clips)
     sounds = sounds or Sounds()
-    progress = progress or (lambda title, done, total: None)
+    progress = progress or (lambda stage, done, total, figures: None)
     scores = np.zeros((len(speech.signals), 3))
     for item, signal in enumerate(speech.signals):
         scores[item] = speech.score(model, item, signal)
-        progress("clips", item + 1, len(scores))
+        progress("clips", item + 1, len(scores), {})
     references = {k: np.asarray(v, np.float64) for k, v in speech.references.items()}
     tested = Tested(model, speech, references, scores)
     rows = Rows(seed, resamples)
     add_agreement(rows, tested)
     add_categories(rows, tested)
     add_groups(rows, tested)
-    changed = partial(progress, "changes")
-    add_changes(rows, tested, sounds, clips=clips, seed=seed, progress=changed)
-    heard = partial(progress, "non-speech")
-    add_non_speech(rows, model, sounds, seed=seed, progress=heard)
+    add_changes(rows, tested, sounds, clips=clips, seed=seed, progress=progress)
+    add_non_speech(rows, model, sounds, seed=seed, progress=progress)
     settings = {
         "clips": len(scores),
         "robustness_clips": min(clips, len(scores)),

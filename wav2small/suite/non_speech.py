@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 
 import numpy as np
+
+from wav2small.export.base.progress import Progress
 
 from ..adv import SAMPLING_RATE
 from ..gate import SpeechGate
@@ -29,7 +30,7 @@ def add_non_speech(
     sounds: Sounds,
     *,
     seed: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     """Add rows of what reads as strong emotion, with and without the speech gate.
 
@@ -38,7 +39,7 @@ def add_non_speech(
         model: what is tested
         sounds: recordings of noise
         seed: seed of the white noise
-        progress: called with the sounds done and in all
+        progress: called after each sound
 
     """
     if not sounds.noises:
@@ -54,7 +55,7 @@ def add_non_speech(
                 score = model.predict([signal])[0]
                 strong = (score <= STRONG[0]) | (score >= STRONG[1])
                 heard[id(signal)] = strong, gate.classify(signal) == "speech"
-                progress(len(heard), total)
+                progress("non-speech", len(heard), total, {})
         strong = np.array([heard[id(s)][0] for s in signals])
         passed = np.array([heard[id(s)][1] for s in signals])
         for figure, hits in (

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from wav2small.export.base.progress import Progress
+
 from ..acoustics import aid, lines, outside, rooms, signals
 from ..acoustics.rooms import ROOMS, Room, room_response
 from . import changes
@@ -54,7 +56,7 @@ def add_changes(
     *,
     clips: int,
     seed: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     """Add rows of how scores stay the same when clips are changed.
 
@@ -64,7 +66,7 @@ def add_changes(
         sounds: recordings that some changes need
         clips: most clips that are changed, spread evenly
         seed: seed of the changes
-        progress: called with the clips done and in all, over all changes
+        progress: called after each clip of each change
 
     """
     chosen = spread(len(tested.scores), clips)
@@ -86,7 +88,8 @@ def add_changes(
             rng = np.random.default_rng([seed, key, item])
             changed = change.apply(tested.speech.signals[item], rng, sounds)
             after[row] = tested.speech.score(tested.model, item, changed)
-            progress(number * len(chosen) + row + 1, len(todo) * len(chosen))
+            done = number * len(chosen) + row + 1
+            progress("changes", done, len(todo) * len(chosen), {})
         _add_change(rows, change, truth, before, after)
 
 

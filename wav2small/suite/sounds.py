@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from wav2small.export.base.progress import Progress
 
 from .. import audio
 from ..errors import InputError
@@ -60,7 +61,7 @@ def read_sounds(
     noise: Path | None,
     speech: Path | None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Sounds:
     """Read recordings.
 
@@ -68,7 +69,7 @@ def read_sounds(
         noise: folder or manifest; its ``metadata.csv`` or the manifest itself
             names each ``file``'s ``category``, else its folder does
         speech: folder or manifest
-        progress: called with the recordings done and in all
+        progress: called after each recording
 
     Raises:
         InputError: if a path is missing or holds no audio that can be read
@@ -97,7 +98,7 @@ def read_sounds(
         if len(signal):
             (voices if name is None else noises.setdefault(name, [])).append(signal)
         if progress:
-            progress(number + 1, len(wanted))
+            progress("sounds", number + 1, len(wanted), {})
     for place, found in ((noise, noises), (speech, voices)):
         if place and not found:
             raise InputError(

@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from wav2small.export.base.files import claim, sha256
+from wav2small.export.base.progress import Progress
 
 from ... import __version__, audio
 from ...adv import DIMENSIONS
@@ -212,7 +213,7 @@ def annotate_by_words(
     attempts: int = 2,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LabelStore:
     """Let a language model score recordings, into a label store.
 
@@ -227,7 +228,7 @@ def annotate_by_words(
         attempts: how often a reply that is not valid is asked for
         resume: go on with the store that is there
         overwrite: empty the store that is there
-        progress: called with the recordings done and in all
+        progress: called after each part of the recordings
 
     Returns:
         the store, finished
@@ -259,7 +260,7 @@ def annotate_by_words(
             keys = [source.key for source in part]
             store.append(rows, errors, sources=keys, unlabelled=unlabelled)
             if progress:
-                progress(min(begin + SHARD, len(todo)), len(todo))
+                progress("ask", min(begin + SHARD, len(todo)), len(todo), {})
         store.finish()
         return store
 

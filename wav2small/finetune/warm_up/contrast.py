@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small.export.base.progress import Progress
+
 from ...features import LogMel, normalize
 from ...losses import check_finite
 from ..backbones import Backbone
@@ -88,7 +90,7 @@ def learn_views(
     steps: int,
     seed: int,
     learning_rate: float = 3e-4,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[float]:
     """Pull the views of each crop together and those of different crops apart.
 
@@ -100,7 +102,7 @@ def learn_views(
         steps: how many
         seed: of the projections' weights and of the dropout
         learning_rate: peak of the cosine schedule
-        progress: called with steps done, in all and the loss
+        progress: called after each step with its ``loss``
 
     Returns:
         loss of each step
@@ -132,7 +134,7 @@ def train_parts(
     draw: Callable[[int], np.ndarray],
     steps: int,
     learning_rate: float,
-    progress: Callable[[int, int, float], None] | None,
+    progress: Progress | None,
 ) -> list[float]:
     """Train a module that holds a backbone whose waveform encoder stays as it is.
 
@@ -159,5 +161,5 @@ def train_parts(
         optimizer.step()
         schedule.step()
         if progress:
-            progress(step + 1, steps, losses[-1])
+            progress("warm up", step + 1, steps, {"loss": losses[-1]})
     return losses

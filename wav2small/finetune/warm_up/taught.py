@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small.export.base.progress import Progress
+
 from ...adv import SAMPLING_RATE
 from ...features import normalize
 from ..backbones import Backbone
@@ -94,7 +96,7 @@ def teach_layers(
     steps: int,
     seed: int,
     learning_rate: float = 3e-4,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[float]:
     """Let a whole backbone teach the layers of it that were kept.
 
@@ -108,7 +110,7 @@ def teach_layers(
         steps: how many
         seed: of the heads' weights, of the dropout and of what is hidden
         learning_rate: peak of the cosine schedule
-        progress: called with steps done, in all and the loss
+        progress: called after each step with its ``loss``
 
     Returns:
         loss of each step
