@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from recordings import tone, write
 
-import wav2small.cli.main  # noqa: F401  (the package has a function of this name)
+import wav2small
+import wav2small.cli.main
 from wav2small.errors import InputError, LeftOutWarning
 
 main = sys.modules["wav2small.cli.main"]
@@ -106,3 +107,8 @@ def test_warnings_of_others_are_shown_as_they_are() -> None:
     ):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         assert issubclass(LeftOutWarning, UserWarning)
+
+
+def test_the_version_is_said(run) -> None:
+    code, out, _ = run("--version")
+    assert (code, out.strip()) == (0, f"wav2small {wav2small.__version__}")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from wav2small import audio, checkpoint, models
+from wav2small import bundled as bundled_files
 from wav2small.adv import DIMENSIONS
 from wav2small.bundled import DEMO
 from wav2small.errors import InputError
@@ -155,7 +156,7 @@ def test_damage_is_said(run, tmp_path):
 
 
 def test_a_signal_may_be_too_short():
-    model = models.load_model(models.DEFAULT)
+    model = models.load_model(bundled_files.DEFAULT)
     assert np.isfinite(model.predict([SIGNALS[0][:64]])).all()
     for samples in (0, 1, 63):
         with pytest.raises(InputError, match="at least 64 samples"):
@@ -197,7 +198,7 @@ def test_bundled_models_are_whole(name):
 
 
 def test_a_model_is_bundled():
-    assert models.DEFAULT in models.bundled()
+    assert bundled_files.DEFAULT in models.bundled()
 
 
 @pytest.mark.parametrize("name", models.bundled())

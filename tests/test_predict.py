@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from wav2small import audio
 from wav2small.audio import Source
-from wav2small.bundled import DEMO
+from wav2small.bundled import DEFAULT, DEMO
 from wav2small.errors import InputError
 from wav2small.gate import SpeechGate
-from wav2small.models import DEFAULT, load_model
+from wav2small.models import load_model
 from wav2small.prediction import predict, windows
 
 

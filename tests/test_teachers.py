@@ -127,7 +127,8 @@ def test_held_out_agreement_is_what_the_card_says(teacher, data):
 
 
 def test_an_exported_student_can_teach(tmp_path):
-    from wav2small.models import DEFAULT, bundled, load_model
+    from wav2small.bundled import DEFAULT
+    from wav2small.models import bundled, load_model
 
     folder = bundled()[DEFAULT]
     teacher = load_teacher(str(folder))

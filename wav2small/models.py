@@ -30,9 +30,6 @@ MOST_WIDTH = 16_384
 MIN_SAMPLES = 64
 """Least number of samples that every student scores."""
 
-DEFAULT = "wav2small-rt"
-"""The bundled model that is used where none is named."""
-
 
 def bundled() -> dict[str, Path]:
     """Return the bundled models: name to folder."""

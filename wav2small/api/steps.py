@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundled import DEFAULT
 from ..errors import InputError
 from .paths import Paths, to_paths
 
@@ -182,7 +183,7 @@ def bench(
 def predict(
     sources: Paths,
     *,
-    model: str | Path = "",
+    model: str | Path = DEFAULT,
     window_seconds: float = 10.0,
     hop_seconds: float | None = None,
 ) -> Iterator[Prediction]:
@@ -190,7 +191,7 @@ def predict(
 
     Args:
         sources: audio files, folders or manifests
-        model: bundled name, run or ONNX; the bundled default if empty
+        model: bundled name, run or ONNX; the bundled default if none is named
         window_seconds: length of what is scored at a time, in seconds
         hop_seconds: seconds from one window to the next, those of a window if None
 
@@ -203,10 +204,10 @@ def predict(
     """
     from .. import audio
     from ..gate import SpeechGate
-    from ..models import DEFAULT, load_model
+    from ..models import load_model
     from ..prediction import predict as run
 
-    loaded, gate = load_model(model or DEFAULT), SpeechGate()
+    loaded, gate = load_model(model), SpeechGate()
     _, found = audio.find(to_paths(sources))
     for source in found:
         yield from run(

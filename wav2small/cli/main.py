@@ -13,6 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from .. import __version__
 from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
 from .benchmark import bench
@@ -75,6 +76,24 @@ def demo(
         from .demonstration import demo as run
 
     run(out)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wav2small {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say the version."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 PATH_ERRORS = (

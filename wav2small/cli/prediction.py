@@ -12,6 +12,7 @@ from wav2small.export.base import escape
 from wav2small.export.base.escape import to_json
 
 from ..adv import DIMENSIONS
+from ..bundled import DEFAULT
 from .terminal import (
     say,
     show,
@@ -26,9 +27,7 @@ def predict(
         list[Path],
         typer.Argument(metavar="AUDIO...", help="Files, folders, manifests."),
     ],
-    model: Annotated[str, typer.Option(help="Bundled name, run or ONNX.")] = (
-        "wav2small"
-    ),
+    model: Annotated[str, typer.Option(help="Bundled name, run or ONNX.")] = DEFAULT,
     window: Annotated[
         float, typer.Option(help="Length of what is scored at a time, s.", min=0.1)
     ] = 10.0,
