@@ -260,9 +260,9 @@ def distill(labels: Path, folder: Path) -> None:
 
 
 def finetune(audio: Path, backbone: Path, folder: Path) -> None:
+    from wav2small.finetune.config import FinetuneConfig
     from wav2small.finetune.network import NetworkConfig
     from wav2small.finetune.table import read_table
-    from wav2small.finetune.train import FinetuneConfig
     from wav2small.finetune.train import finetune as run
 
     config = FinetuneConfig(

@@ -35,9 +35,9 @@ SCRIPT = """
     marker = folder / "killed"
 
     if os.environ["RANK"] == "1" and not marker.exists():
-        from wav2small.finetune import train
+        from wav2small.finetune.recipe import FinetuneRecipe
 
-        evaluate = train._evaluate
+        evaluate = FinetuneRecipe.evaluate
 
         def die(*arguments):
             if marker.exists():
@@ -45,7 +45,7 @@ SCRIPT = """
             marker.touch()
             return evaluate(*arguments)
 
-        train._evaluate = die
+        FinetuneRecipe.evaluate = die
 
     finetune(
         read_table(folder / "corpus" / "metadata.csv"),

@@ -27,9 +27,10 @@ from wav2small.finetune.backbones import Origin, build_backbone, save_backbone
 from wav2small.finetune.config import FinetuneConfig, NetworkConfig
 from wav2small.finetune.network import FinetuneNetwork
 from wav2small.finetune.objective import exit_parts, score_parts, task_part
+from wav2small.finetune.recipe import parameter_groups
 from wav2small.finetune.table import Table
 from wav2small.finetune.teacher import FinetunedTeacher, score
-from wav2small.finetune.train import finetune, parameter_groups
+from wav2small.finetune.train import finetune
 from wav2small.teachers.loading import load_teacher
 
 SIGNALS = [

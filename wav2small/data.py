@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -24,6 +24,9 @@ from .acoustics.way import to_the_ear
 from .adv import SAMPLING_RATE
 from .config import AugmentConfig
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .annotation.store import Labels
 
 
 class Clips(Sequence[np.ndarray]):
@@ -147,6 +150,44 @@ class Clips(Sequence[np.ndarray]):
         with atomic_write(folder / "clips.json") as file:
             file.write(json.dumps({"sources": named, "places": index}).encode())
         return cls(folder), errors
+
+
+def decode_labels(
+    labels: Labels,
+    root: Path,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Clips, set[int]]:
+    """Decode the audio of labelled rows, or find it decoded by an earlier call.
+
+    Args:
+        labels: file, start, end and checksum of each row
+        root: folder that the files are below
+        folder: where the decoded clips go
+        progress: called after each clip
+
+    Returns:
+        the clips, and the numbers of the rows that cannot be read
+
+    Raises:
+        InputError: if no row can be read,
+            or audio is not what it was when it was labelled
+
+    """
+    rows = zip(labels.names, labels.starts, labels.ends, strict=True)
+    sources = [
+        (root / name, float(start), None if np.isinf(end) else float(end))
+        for name, start, end in rows
+    ]
+    clips, errors = Clips.decode(sources, folder, progress=progress)
+    if len(errors) == len(clips):
+        raise InputError(
+            f"audio of the labels cannot be read below {root}: {errors[0][1]}: "
+            "pass --audio-root"
+        )
+    clips.check_same(labels.names, labels.sha256)
+    return clips, {item for item, _ in errors}
 
 
 def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:

@@ -21,7 +21,15 @@ from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
 from .annotation.store import Labels, LabelStore
 from .audio.spellings import split_name
 from .config import DistillConfig
-from .data import Clips, degrade, identity, read_noises, vary, without_speech
+from .data import (
+    Clips,
+    decode_labels,
+    degrade,
+    identity,
+    read_noises,
+    vary,
+    without_speech,
+)
 from .errors import InputError
 from .losses import check_finite, score_losses
 from .students import student
@@ -242,7 +250,9 @@ def distill(
         teacher = _teacher(store, config, teacher)
         if teacher:
             move(teacher, device)  # what cannot be moved scores where it is
-        clips, unreadable = _decode(labels, root, run, progress)
+        clips, unreadable = decode_labels(
+            labels, root, run / "clips", progress=progress
+        )
         rows = _rows(labels, unreadable, root, config)
         noises = read_noises(noise)
         told = labels.told
@@ -295,25 +305,6 @@ def _teacher(
             "annotate again or pass --teaching cached"
         )
     return teacher
-
-
-def _decode(
-    labels: Labels, root: Path, run: Path, progress: Progress | None
-) -> tuple[Clips, set[int]]:
-    """Decode the rows' audio; the numbers of those that cannot be read beside it."""
-    rows = zip(labels.names, labels.starts, labels.ends, strict=True)
-    clips, errors = Clips.decode(
-        [(root / name, float(start), float(end)) for name, start, end in rows],
-        run / "clips",
-        progress=progress,
-    )
-    if len(errors) == len(clips):
-        raise InputError(
-            f"audio of the labels cannot be read below {root}: {errors[0][1]}: "
-            "pass --audio-root"
-        )
-    clips.check_same(labels.names, labels.sha256)
-    return clips, {item for item, _ in errors}
 
 
 def _rows(
