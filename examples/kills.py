@@ -279,7 +279,7 @@ def finetune(audio: Path, backbone: Path, folder: Path) -> None:
 
 
 def select(audio: Path, backbone: Path, folder: Path) -> None:
-    from wav2small.cli.finetuning import select as run
+    from wav2small.cli.labelling import select as run
 
     run([audio, folder / "table.csv"], count=3, backbone=str(backbone))
 

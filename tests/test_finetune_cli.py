@@ -13,7 +13,7 @@ from finetune_corpus import write_corpus, write_mel
 
 from wav2small import checkpoint
 from wav2small.annotation.store import LabelStore
-from wav2small.cli import finetuning as commands
+from wav2small.cli import labelling as commands
 from wav2small.finetune import probe
 
 Run = Callable[..., tuple[int, str, str]]

@@ -21,7 +21,8 @@ from .comparison import compare
 from .distillation import distill
 from .evaluation import evaluate
 from .exporting import export
-from .finetuning import ask, finetune, layers, select
+from .finetuning import finetune, layers
+from .labelling import ask, select
 from .listing import list_
 from .prediction import predict
 from .terminal import extra, say, speak_any_language
