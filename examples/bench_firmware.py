@@ -55,7 +55,7 @@ from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.tflite import count_frames, write_tflite
 from wav2small.firmware_bench.plan.arena import plan_arena
 from wav2small.firmware_bench.plan.liveness import LiveRange
-from wav2small.firmware_bench.run.machine import Emulation, emulate
+from wav2small.firmware_bench.run.emulation import Emulation, emulate
 from wav2small.firmware_bench.run.toolchain import STACK_BYTES, build
 from wav2small.models import bundled, find_onnx
 

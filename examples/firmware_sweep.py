@@ -45,7 +45,7 @@ from wav2small.export.integer.operators.log_mel import LogMel
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.schedule import schedule
-from wav2small.firmware_bench.run.machine import selftest
+from wav2small.firmware_bench.run.emulation import selftest
 from wav2small.firmware_bench.run.toolchain import build
 from wav2small.models import bundled, find_onnx
 

@@ -10,8 +10,8 @@ beside the code that reads them, and for each model a line says how far the plan
 
 Prices are at least 0. Errors count by their square, relative to what the whole
 model takes, so that a stage which takes nothing may be off and one which takes all
-may not. ``tests/test_bench_plan.py`` compares plans with fresh measurements, of
-models among these and of others.
+may not. ``tests/test_bench_firmware_plan.py`` compares plans with fresh measurements,
+of models among these and of others.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from wav2small.export.c99 import generate, outline
 from wav2small.export.c99.golden import min_samples
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
+from wav2small.firmware_bench.cores import CORES
 from wav2small.firmware_bench.plan import firmware as planning
 from wav2small.firmware_bench.plan.firmware import amounts
-from wav2small.firmware_bench.run.machine import answer, emulate, profile
-from wav2small.firmware_bench.run.qemu import BOARDS
+from wav2small.firmware_bench.run.emulation import emulate, profile, result_and_stack
 from wav2small.firmware_bench.run.signals import voice
-from wav2small.firmware_bench.run.toolchain import ARCHITECTURES, build
+from wav2small.firmware_bench.run.toolchain import build
 from wav2small.models import bundled, find_onnx
 
 PRICES = Path(planning.__file__).with_name("prices.json")
@@ -92,14 +92,14 @@ def measure(model: IntegerGraph, core: str) -> dict[str, Any]:
     made = outline(model)
     hop = made.plan.front.constants.hop_length
     fewest = min_samples(made.plan)
-    hops = FEW_HOPS if core in BOARDS else HOPS
+    hops = FEW_HOPS if CORES[core].board else HOPS
     samples = voice(max(hops * hop, 2 * fewest))
     with tempfile.TemporaryDirectory() as folder:
         generate(model, folder)
         plain = build(folder, core)
         traced = build(folder, core, trace=True)
     small = emulate(plain, samples[: fewest + 2 * hop])
-    _, stack = answer(plain, voice(4 * fewest), 37)
+    _, stack = result_and_stack(plain, voice(4 * fewest), 37)
     found = profile(traced, samples)
     return {
         "stages": {
@@ -213,7 +213,9 @@ def fit(
     names = sorted(set().union(*prices))
     code = [
         (
-            dict.fromkeys(("always", *planning.plan(graphs[title]).parts), 1.0),
+            dict.fromkeys(
+                ("always", *planning.plan_firmware(graphs[title]).parts), 1.0
+            ),
             found["flash"] - found["constants"],
             1.0,
         )
@@ -232,7 +234,7 @@ def fit(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("measured", type=Path)
-    parser.add_argument("--core", nargs="+", default=list(ARCHITECTURES))
+    parser.add_argument("--core", nargs="+", default=list(CORES))
     options = parser.parse_args(arguments)
     graphs = models()
     path: Path = options.measured
@@ -259,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("|---|---|---|---|---|---|---|")
     for core in kept:
         for title, found in kept[core].items():
-            made = planning.plan(graphs[title]).on(core)
+            made = planning.plan_firmware(graphs[title]).on(core)
             assert made is not None
             parts = [took for _, took in equations(graphs[title], found)]
             took = [sum(part[i] for part in parts) for i in range(3)]

@@ -39,7 +39,8 @@ class Target:
     """Name in tables and on the command line."""
 
     core: str
-    """Name of the core that runs the model; see :data:`CORES`."""
+    """Name of the core that runs the model,
+    see :data:`wav2small.firmware_bench.cores.CORES`."""
 
     description: str = ""
     """What else is to know, one line."""
@@ -92,66 +93,6 @@ class Target:
 
 def _mark(figure: Figure) -> str:
     return "" if figure.verified else "?"
-
-
-class CyclesPerMac(NamedTuple):
-    """Interval of clock cycles for one multiply-accumulate."""
-
-    low: float
-    """With the best kernel known to us."""
-
-    high: float
-    """With an ordinary one, or with waits for memory."""
-
-
-@dataclass(frozen=True)
-class Core:
-    """How fast a core multiplies.
-
-    Estimates, made to compare and to see what cannot be.
-    Waits of the memory are in them as far as ``high`` says.
-    """
-
-    integer: CyclesPerMac
-    """Activations and weights of 8 bits."""
-
-    floating: CyclesPerMac
-    """float32."""
-
-    source: str
-    """How the intervals were found."""
-
-
-CORES: dict[str, Core] = {
-    "cortex-m3": Core(
-        CyclesPerMac(3.75, 10.2),
-        CyclesPerMac(60, 120),
-        "8 bit: 3.75 (CMSIS-NN) to 7.0 (plain C) instructions counted on an emulated "
-        "core in a 3x3 convolution, 1.00 to 1.46 cycles each; float32: software, "
-        "a rough guess",
-    ),
-    "cortex-m4": Core(
-        CyclesPerMac(1.70, 2.48),
-        CyclesPerMac(2, 8),
-        "8 bit: 1.70 instructions counted on an emulated core in a 3x3 convolution "
-        "with SMLAD, 1.00 to 1.46 cycles each; float32: VMUL and VADD (1 cycle each) "
-        "to VFMA (3) with two loads and a loop, Cortex-M4 Technical Reference Manual",
-    ),
-    "cortex-m33": Core(
-        CyclesPerMac(1.68, 2.45),
-        CyclesPerMac(2, 8),
-        "8 bit: 1.68 instructions counted on an emulated core in a 3x3 convolution "
-        "with SMLAD, 1.00 to 1.46 cycles each; float32: taken to be as Cortex-M4",
-    ),
-    "cortex-m55": Core(
-        CyclesPerMac(0.51, 1.02),
-        CyclesPerMac(0.5, 2),
-        "8 bit: 0.51 instructions counted on an emulated core in a 3x3 convolution "
-        "with MVE, 1 to 2 cycles each, as a vector takes two beats; float32: four "
-        "lanes, one to four instructions for four products",
-    ),
-}
-"""Cores with an estimate; those of other chips have none."""
 
 
 def load_target(name_or_path: str | Path) -> Target:

@@ -34,8 +34,8 @@ from recordings import FORMATS, tone, write
 import wav2small.cli.main  # noqa: F401  (the package has a function of this name)
 from wav2small import audio, checkpoint, finetune
 from wav2small.annotation.store import LabelStore
-from wav2small.firmware_bench.budget import FIGURES
 from wav2small.firmware_bench.report.baseline import load_baseline
+from wav2small.firmware_bench.run.measurement import FIGURES
 from wav2small.firmware_bench.target import load_target
 from wav2small.suite import sounds
 from wav2small.teachers.description import Description

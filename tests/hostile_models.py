@@ -320,8 +320,8 @@ class Corpus:
         return lambda: load_target(path), False
 
     def baseline(self, rng: np.random.Generator) -> tuple[Callable[[], Any], bool]:
-        from wav2small.firmware_bench.budget import FIGURES
         from wav2small.firmware_bench.report.baseline import load_baseline
+        from wav2small.firmware_bench.run.measurement import FIGURES
 
         path = self.folder / "report.json"
         cores = [{"core": "cortex-m4", "figures": dict.fromkeys(FIGURES, 7)}]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,60 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_name(file: str) -> str:
+    """Name by which a file of this project is imported."""
+    parts = file.removesuffix(".py").removesuffix("/__init__").split("/")
+    return ".".join(parts if parts[0] == "wav2small" else ["wav2small", *parts])
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Everything in a tree but what is only there for a type checker."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from nodes(node)
+
+
+def dependencies(file: str, text: str, modules: Iterable[str]) -> set[str]:
+    """Modules of this project that a file imports, at the top or in functions."""
+    name = module_name(file)
+    package = name.split(".")
+    if not file.endswith("__init__.py"):
+        package.pop()
+    found = set()
+    for node in nodes(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*parts, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{source}.{alias.name}"
+                found.add(full if full in modules else source)
+    return (found & set(modules)) - {name}
+
+
+def find_cycle(texts: dict[str, str]) -> list[str] | None:
+    """Modules that import each other in a ring, None if there are none.
+
+    Args:
+        texts: Python code by name of the file
+
+    """
+    modules = {module_name(file) for file in texts}
+    graph = {
+        module_name(file): dependencies(file, text, modules)
+        for file, text in texts.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        return cycle
+    return None
 
 
 def owner(name: str) -> str | None:
@@ -75,6 +130,39 @@ def test_each_part_is_seen_inside_the_package(part: str) -> None:
 def test_the_bench_needs_no_torch(file: str) -> None:
     tops = {name.partition(".")[0] for name in imports(ROOT / file)}
     assert not tops & {"torch", "librosa", "onnxsim"}
+
+
+def test_no_modules_import_each_other() -> None:
+    assert find_cycle({file: (ROOT / file).read_text() for file in files()}) is None
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from . import a",
+        "from .a import x",
+        "from wav2small.export import a",
+        "import wav2small.export.a",
+        "def f():\n    from wav2small.export.a import x",
+    ],
+)
+def test_a_cycle_is_found(back: str) -> None:
+    texts = {
+        "export/__init__.py": "",
+        "export/a.py": "from .c import b\nimport os",
+        "export/c/__init__.py": "from . import b",
+        "export/c/b.py": back.replace("from .", "from .."),
+    }
+    cycle = find_cycle(texts)
+    assert cycle is not None
+    assert {"wav2small.export.a", "wav2small.export.c.b"} <= set(cycle)
+    texts["export/c/b.py"] = "import wav2small.export"
+    assert find_cycle(texts) is None
+
+
+def test_imports_for_a_type_checker_make_no_cycle() -> None:
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import b"
+    assert find_cycle({"export/a.py": text, "export/b.py": "from . import a"}) is None
 
 
 def test_one_package_alone_can_be_run() -> None:

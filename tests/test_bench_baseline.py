@@ -7,8 +7,8 @@ import json
 import pytest
 
 from wav2small.export.base.errors import BenchError
-from wav2small.firmware_bench.budget import FIGURES
 from wav2small.firmware_bench.report.baseline import load_baseline
+from wav2small.firmware_bench.run.measurement import FIGURES
 
 FOUND = dict.fromkeys(FIGURES, 5.5)
 

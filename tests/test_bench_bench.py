@@ -10,6 +10,7 @@ import pytest
 
 from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.limits import Limits
 from wav2small.firmware_bench.target import DEFAULT_TARGETS, Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
@@ -34,7 +35,8 @@ def model(tmp_path):
 
 
 def test_report_by_hand(model):
-    report = bench(model, ram=64100, flash=10, realtime_factor=100)
+    limits = Limits(ram=64100, flash=10, realtime_factor=100)
+    report = bench(model, limits=limits)
     jsonschema.validate(report, SCHEMA)
     json.dumps(report, allow_nan=False)
     ram = report["arena"]
@@ -81,11 +83,11 @@ def test_wrong_arguments(model):
     with pytest.raises(BenchError, match="target must be one of"):
         bench(model, targets=["nothing"])
     with pytest.raises(BenchError, match="ram must be above 0"):
-        bench(model, ram=-1)
+        bench(model, limits=Limits(ram=-1))
     for option in (
-        {"max_push_instructions": 5},
-        {"max_result_instructions": 5},
-        {"baseline": "x"},
+        {"limits": Limits(max_push_instructions=5)},
+        {"limits": Limits(max_result_instructions=5)},
+        {"limits": Limits(baseline="x")},
         {"audio": {"a": 1}},
     ):
         with pytest.raises(
@@ -103,7 +105,7 @@ def test_neither_torch_nor_the_training_package(model):
     code = (
         "import sys; from wav2small.firmware_bench.bench import bench; "
         "bench(sys.argv[1]); "
-        "from wav2small.firmware_bench.report import pictures, text; "
+        "from wav2small.firmware_bench.report import markdown, pictures; "
         "parts = ('wav2small.export', 'wav2small.firmware_bench'); "
         "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'matplotlib') "
         "or m.startswith('wav2small.') and not m.startswith(parts)])"

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from test_bench_measure import twice
+from test_bench_measurement import twice
 
 from wav2small.firmware_bench.run import measurement as measuring
 
@@ -363,7 +363,7 @@ def test_targets_are_listed_with_what_is_known(run, capsys):
     assert "emulated" in lines["nrf54l15"] and "Zephyr" in lines["nrf54l15"]
     assert lines["generic-m55-256k"].split()[1:7] == [
         "cortex-m55", "160", "256", "1,024",
-        "planned" if measuring.obstacle("cortex-m55") else "emulated", "yes",
+        "planned" if measuring.why_not_emulated("cortex-m55") else "emulated", "yes",
     ]  # fmt: skip
     assert lines["rsl15"].split()[1:7] == [
         "cortex-m33", "48?", "80?", "512?", "emulated", "no",

@@ -106,3 +106,16 @@ def test_layers_of_cores(report, tmp_path):
     layers[1]["instructions_per_second"] = 4e6
     draw_layers(report, path)
     assert pixels(path, blue) > 1.2 * alone
+
+
+def test_layers_of_more_cores_than_colours(report, tmp_path):
+    layers = [{"name": "LogMel 1", "instructions_per_second": 4e6}]
+    figures = {"instructions": 4e6}
+    report["firmware"] = {
+        "cores": [
+            {"core": name, "compiler": "a", "figures": figures, "layers": layers}
+            for name in ("one", "two", "three", "four", "five")
+        ]
+    }
+    draw_layers(report, tmp_path / "layers.png")
+    assert pixels(tmp_path / "layers.png", (0x5B, 0x8F, 0xC7)) > 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -14,16 +15,21 @@ from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
+from wav2small.firmware_bench.cores import CORES
 from wav2small.firmware_bench.run import machine as emulator
 from wav2small.firmware_bench.run import qemu
-from wav2small.firmware_bench.run.machine import answer, emulate, profile
-from wav2small.firmware_bench.run.measurement import measure, obstacle, prepare
+from wav2small.firmware_bench.run.emulation import emulate, profile, result_and_stack
+from wav2small.firmware_bench.run.measurement import (
+    measure,
+    prepare_code,
+    why_not_emulated,
+)
 from wav2small.firmware_bench.run.toolchain import GCC, ZIG, Firmware, build
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
 
-from test_bench_emulate import LISTED  # noqa: E402
+from test_bench_emulation import LISTED  # noqa: E402
 from test_bench_toolchain import (  # noqa: E402
     CODE,
     cache,
@@ -68,7 +74,7 @@ def test_a_student(mini, cache):
     assert found.classes["vector"] > found.classes["multiply"] / 2
     assert sum(found.classes.values()) == sum(found.pushes)
     assert emulate(firmware, samples) == found
-    assert answer(firmware, samples, 37)[0] == found.integers
+    assert result_and_stack(firmware, samples, 37)[0] == found.integers
 
 
 @emulated
@@ -102,7 +108,7 @@ def test_any_geometry(seed, compiler, cache, tmp_path):
     generate(model, tmp_path)
     firmware = build(tmp_path, CORE, compiler=compiler, cache=cache)
     samples = signal(seed, 4000 + seed)
-    assert answer(firmware, samples, 333)[0] == whole(model, samples)
+    assert result_and_stack(firmware, samples, 333)[0] == whole(model, samples)
 
 
 @emulated
@@ -112,18 +118,18 @@ def test_half_bytes(cache, tmp_path):
     assert "EIGHT_WEIGHTS" in (tmp_path / "wav2small_model.h").read_text()
     samples = signal(5, 4000)
     firmware = build(tmp_path, CORE, cache=cache)
-    assert answer(firmware, samples)[0] == whole(model, samples)
+    assert result_and_stack(firmware, samples)[0] == whole(model, samples)
 
 
 @pytest.mark.slow
 @emulated
 def test_measurement(cache, tmp_path):
-    assert obstacle(CORE) is None
+    assert why_not_emulated(CORE) is None
     builder = Builder(3)
     for step in ("convolution", "table", "maximum", "residual"):
         getattr(builder, step)()
     builder.pool()
-    code = prepare(builder.build(), tmp_path)
+    code = prepare_code(builder.build(), tmp_path)
     measured = measure(code, CORE, cache=cache)
     assert measured.differing_bits == measured.golden == 0
     assert len(measured.runs) == 4
@@ -178,7 +184,7 @@ def test_stages(tmp_path, cache):
     ],
 )
 def test_firmware_that_goes_astray(new, message, tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(emulator, "SECONDS", 0.5)
+    monkeypatch.setattr(emulator, "MAX_SECONDS", 0.5)
     folder = write(tmp_path, CODE.replace("state->sum = 5;", new))
     firmware = build(folder, CORE, ram=2176, cache=cache)
     with pytest.raises(BenchError, match=message):
@@ -187,14 +193,16 @@ def test_firmware_that_goes_astray(new, message, tmp_path, cache, monkeypatch):
 
 @emulated
 def test_memory_that_is_not_there(tmp_path, cache):
-    board = qemu.Board(build(write(tmp_path), CORE, cache=cache))
+    board = qemu.QemuMachine(build(write(tmp_path), CORE, cache=cache))
     with pytest.raises(BenchError, match="fit the board, got no memory at 0xf0000000"):
         board.debugger.write(0xF0000000, b"1234")
 
 
 @emulated
 def test_board_that_is_not_there(tmp_path, cache, monkeypatch):
-    monkeypatch.setitem(qemu.BOARDS, CORE, "no-board")
+    entry = CORES[CORE]
+    board = dataclasses.replace(entry.board, machine="no-board")
+    monkeypatch.setitem(CORES, CORE, dataclasses.replace(entry, board=board))
     firmware = build(write(tmp_path), CORE, cache=cache)
     with pytest.raises(
         BenchError, match=r"must answer, got '.*unsupported machine.* check that"
@@ -206,7 +214,7 @@ def test_without_the_emulator(tmp_path, cache, monkeypatch):
     firmware: Firmware = build(write(tmp_path), CORE, cache=cache)
     monkeypatch.setenv("PATH", str(tmp_path))
     reason = "qemu-system-arm is not installed"
-    assert obstacle(CORE) == f"{CORE} is not emulated: {reason}"
+    assert why_not_emulated(CORE) == f"{CORE} is not emulated: {reason}"
     with pytest.raises(
         BenchError, match="must be there to emulate this core, got none"
     ):

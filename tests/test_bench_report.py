@@ -4,7 +4,10 @@ import onnx
 import pytest
 
 from wav2small.firmware_bench.bench import bench
-from wav2small.firmware_bench.report import text as formats
+from wav2small.firmware_bench.limits import Limits
+from wav2small.firmware_bench.report.junit import to_junit
+from wav2small.firmware_bench.report.markdown import to_markdown
+from wav2small.firmware_bench.report.text import to_text
 from wav2small.firmware_bench.target import Figure, Target
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
@@ -35,7 +38,7 @@ def report(tmp_path):
 
 
 def test_text(report):
-    text = formats.to_text(report)
+    text = to_text(report)
     lines = text.splitlines()
     assert lines[0] == "small.onnx, window of 1 s: does not fit"
     (ram,) = (line for line in lines if line.startswith("small") and " RAM " in line)
@@ -50,20 +53,20 @@ def test_text(report):
 def test_the_folder_names_a_model(tmp_path):
     folder = tmp_path / "wav2small-rt"
     folder.mkdir()
-    text = formats.to_text(make(folder, "model.onnx", host=False))
+    text = to_text(make(folder, "model.onnx", host=False))
     assert text.startswith("wav2small-rt/model.onnx, window of 1 s")
 
 
 def test_host_and_unknown_work_are_said(tmp_path):
     report = make(tmp_path)
-    assert "ms (median of 30, one thread)" in formats.to_text(report)
+    assert "ms (median of 30, one thread)" in to_text(report)
     report["host"]["memory_bytes"] = None
     report["compute"]["uncounted"] = ["FFT_3"]
-    text = formats.to_text(report)
+    text = to_text(report)
     assert "memory not known" in text and "not known for FFT_3" in text
     assert "given limits" in text
     report["steps"][0]["macs"] = None
-    assert "| ? |" in formats.to_markdown(report)
+    assert "| ? |" in to_markdown(report)
 
 
 def tables(markdown):
@@ -78,7 +81,7 @@ def tables(markdown):
 
 
 def test_markdown(report):
-    markdown = formats.to_markdown(report)
+    markdown = to_markdown(report)
     summary, checks, steps = tables(markdown)
     assert len(checks) == 2 + 6 and len(steps) == 2 + 2
     for table in (summary, checks, steps):
@@ -89,13 +92,13 @@ def test_markdown(report):
 
 def test_long_models_are_cut(report):
     report["steps"] *= 150
-    markdown = formats.to_markdown(report)
+    markdown = to_markdown(report)
     assert "100 more steps are in the JSON." in markdown
     assert len(markdown.encode()) < 64 * 1024
 
 
 def test_junit(report):
-    root = ElementTree.fromstring(formats.to_junit(report))
+    root = ElementTree.fromstring(to_junit(report))
     small, large = root.findall("testsuite")
     assert small.attrib == {
         "name": "small",
@@ -117,15 +120,15 @@ def test_junit(report):
 
 
 def test_what_nobody_asked_for_is_skipped(tmp_path):
-    report = make(tmp_path, ram=10**6, host=False)
-    (suite,) = ElementTree.fromstring(formats.to_junit(report))
+    report = make(tmp_path, limits=Limits(ram=10**6), host=False)
+    (suite,) = ElementTree.fromstring(to_junit(report))
     assert (suite.attrib["skipped"], suite.attrib["errors"]) == ("2", "0")
-    assert formats.to_text(report).startswith("small.onnx, window of 1 s: fits\n")
+    assert to_text(report).startswith("small.onnx, window of 1 s: fits\n")
 
 
 def test_not_checked_is_a_verdict_of_its_own(tmp_path):
     report = make(tmp_path, targets=[Target("unknown", "cortex-m0")], host=False)
-    for text in (formats.to_text(report), formats.to_markdown(report)):
+    for text in (to_text(report), to_markdown(report)):
         assert "window of 1 s: not checked\n" in text
         assert "fits" not in text.replace("does not fit", "")
 
@@ -138,10 +141,10 @@ def test_hostile_names_stay_text(tmp_path):
         targets=[Target('"<t>"\x00', "cortex-m4")],
         host=False,
     )
-    markdown = formats.to_markdown(report)
+    markdown = to_markdown(report)
     assert "<script>" not in markdown.replace(r"\<", "") and "\x1b" not in markdown
     assert r"x \| y" in markdown
-    text = formats.to_text(report)
+    text = to_text(report)
     assert all(line.isprintable() for line in text.splitlines())
-    root = ElementTree.fromstring(formats.to_junit(report))
+    root = ElementTree.fromstring(to_junit(report))
     assert root.find("testsuite").attrib["name"] == r'"<t>"\x00'

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from wav2small.export.base.errors import BenchError
+from wav2small.firmware_bench.cores import CORES
 from wav2small.firmware_bench.target import (
-    CORES,
     DEFAULT_TARGETS,
     TARGETS,
     Figure,
@@ -36,13 +36,6 @@ def test_hearsay_is_marked():
     assert not TARGETS["rsl15"].ram_bytes.verified
     assert "80 KiB? RAM" in TARGETS["rsl15"].summary
     assert "RAM unknown" in TARGETS["ezairo8300"].summary
-
-
-@pytest.mark.parametrize("core", CORES.values(), ids=CORES)
-def test_intervals(core):
-    for interval in (core.integer, core.floating):
-        assert 0 < interval.low <= interval.high
-    assert core.source
 
 
 def write(folder, entry):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from wav2small.export.base.errors import BenchError
+from wav2small.firmware_bench.cores import CORES
 from wav2small.firmware_bench.run import toolchain
 from wav2small.firmware_bench.run.toolchain import (
-    ARCHITECTURES,
     GCC,
     NoRoomError,
     build,
@@ -75,7 +75,7 @@ def names(elf: bytes) -> set[str]:
 def compiler_cache():
     """What the compiler makes for itself once takes seconds: keep it for later runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(toolchain._user_cache() / "zig"))
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(toolchain.user_cache() / "zig"))
         yield
 
 
@@ -84,7 +84,7 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("core", ARCHITECTURES)
+@pytest.mark.parametrize("core", CORES)
 def test_program(core, tmp_path, cache):
     firmware = build(write(tmp_path), core, cache=cache)
     assert firmware.core == core
@@ -150,7 +150,7 @@ def test_cache_of_the_user(tmp_path, monkeypatch):
     build(write(tmp_path), "cortex-m3")
     assert len(list(tmp_path.glob("mine/wav2small/firmware/*.elf"))) == 1
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert toolchain._user_cache() == Path.home() / ".cache/wav2small/firmware"
+    assert toolchain.user_cache() == Path.home() / ".cache/wav2small/firmware"
 
 
 def test_selftest_instead_of_a_state(tmp_path, cache):
@@ -243,7 +243,7 @@ def needs_gcc() -> None:
         pytest.skip(f"no {GCC}: nothing is compiled with it")
 
 
-@pytest.mark.parametrize("core", ARCHITECTURES)
+@pytest.mark.parametrize("core", CORES)
 def test_gcc(core, tmp_path, cache):
     needs_gcc()
     folder = write(tmp_path)

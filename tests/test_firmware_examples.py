@@ -38,7 +38,7 @@ MINI = find_onnx("wav2small-rt-mini")
 def compiler_cache():
     """What the compiler makes of its own sources is there once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(toolchain._user_cache() / "zig"))
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(toolchain.user_cache() / "zig"))
         yield
 
 

@@ -169,7 +169,7 @@ _WITHOUT = (ELEMENTWISE | set(TRAITS) - set(_KNOWN)) | {
 """Operators with no sum of products, or with one that is small beside them."""
 
 
-def count(graph: Graph, program: Program) -> Cost:
+def count_cost(graph: Graph, program: Program) -> Cost:
     """Count multiply-accumulates and the bytes to be stored.
 
     A multiply-accumulate is a product that is added to a sum;

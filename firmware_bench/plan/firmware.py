@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from onnx import ModelProto
 
@@ -43,7 +43,7 @@ class StageWork:
     name: str
     """Kind of the operator and its place among that kind."""
 
-    kind: str
+    kind: Annotated[str, ("enum", ("front end", "window", "row", "pool"))]
     """``front end``, ``window``, ``row`` or ``pool``."""
 
     rows_per_second: float
@@ -152,7 +152,7 @@ class FirmwarePlan:
         return max(prices["stack_bytes"] for prices in PRICES["cores"].values())
 
 
-def plan(
+def plan_firmware(
     model: IntegerGraph | ModelProto | bytes | str | Path, sampling_rate: int = 16000
 ) -> FirmwarePlan:
     """Plan the C99 of a model.

@@ -9,7 +9,7 @@ from typing import Any
 from wav2small.export.base.errors import BenchError, one_line
 from wav2small.export.base.reading import read_json
 
-from ..budget import FIGURES
+from ..run.measurement import FIGURES
 
 
 def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
@@ -20,7 +20,7 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
         signal: digest of the signal on which instructions are counted now
 
     Returns:
-        figures by core, see :data:`wav2small.firmware_bench.budget.FIGURES`
+        figures by core, see :data:`wav2small.firmware_bench.run.measurement.FIGURES`
 
     Raises:
         BenchError: if it is no such report, a figure is no finite number above 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 from wav2small.export.base.errors import BenchError
+from wav2small.export.base.files import replace_file
 
-from .text import verdict_of
+from .rows import verdict_of
 
 _COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
 _WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100
@@ -49,23 +48,23 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     from matplotlib.patches import Patch
 
     budgets = report["budgets"]
-    checks = [_ram(budget) for budget in budgets]
+    checks = [_ram_check(budget) for budget in budgets]
     longest = max(check["actual"] for check in checks) / 1024
     figure, axes = _bars(len(budgets))
-    for place, (budget, check) in enumerate(zip(budgets, checks, strict=True)):
+    for row, (budget, check) in enumerate(zip(budgets, checks, strict=True)):
         start = 0.0
         for key, size in _ram_parts(report, budget, check).items():
             colour = next(colour for name, _, colour in _PARTS if name == key)
-            axes.barh(place, size / 1024, left=start, color=colour, edgecolor="white")
+            axes.barh(row, size / 1024, left=start, color=colour, edgecolor="white")
             start += size / 1024
         text = f" {check['actual']:,.0f} B, {budget['basis']}, {verdict_of(check)}"
         limit = None if check["limit"] is None else check["limit"] / 1024
         if limit is not None and limit <= 1.4 * longest:
-            axes.plot([limit, limit], [place - 0.4, place + 0.4], color="#b3261e")
+            axes.plot([limit, limit], [row - 0.4, row + 0.4], color="#b3261e")
             start = max(start, limit)
         elif limit is not None:
             text += f"; the limit of {limit:,.1f} KiB is outside the picture"
-        axes.text(start, place, text, va="center", fontsize=9, parse_math=False)
+        axes.text(start, row, text, va="center", fontsize=9, parse_math=False)
     axes.set_xlim(0, 2.1 * longest)
     names = [_target_name(budget) for budget in budgets]
     axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -81,7 +80,7 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     _save(figure, path)
 
 
-def _ram(budget: dict[str, Any]) -> dict[str, Any]:
+def _ram_check(budget: dict[str, Any]) -> dict[str, Any]:
     """The check of RAM."""
     (check,) = (check for check in budget["checks"] if check["name"] == "ram")
     return dict(check)
@@ -112,41 +111,61 @@ def draw_arena(report: dict[str, Any], path: str | Path) -> None:
         BenchError: if the file cannot be written
 
     """
-    # No pyplot: it would choose a window system and keep the figure.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch, Rectangle
+    figure, axes = _figure(_HEIGHT)
+    steps, blocks = report["steps"], report["arena"]["blocks"]
+    arena = report["arena"]["bytes"] / 1024
+    lines, highest = _ram_limits(report, 2 * arena)
+    top = 1.06 * max(arena, highest)
+    bound = report["arena"]["lower_bound_bytes"] / 1024
+    lines.insert(0, (f"lower bound, {bound:,.1f} KiB", bound, "#333333"))
+    _draw_blocks(axes, blocks)
+    handles = _draw_lines(axes, lines, top)
+    axes.set_xlim(0, len(steps))
+    axes.set_ylim(0, top)
+    _label_steps(axes, steps)
+    axes.set_ylabel("offset in the arena, KiB")
+    axes.set_title(
+        f"{report['model']['file'][:60]}, no C99: {arena:,.1f} KiB for a window of "
+        f"{report['window']['seconds']:g} s",
+        fontsize=13,
+        parse_math=False,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.canvas.draw()  # settles where everything is
+    figure.set_layout_engine("none")
+    _name_blocks(axes, figure.canvas.get_renderer(), blocks)
+    _save(figure, path)
 
-    ram, steps = report["arena"], report["steps"]
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    arena = ram["bytes"] / 1024
-    lines, top = _limits(report, 2 * arena)
-    top = 1.06 * max(arena, top)
-    for block in ram["blocks"]:
-        start, length = (
-            block["first_step"],
-            block["last_step"] - block["first_step"] + 1,
-        )
-        bottom, height = block["offset"] / 1024, block["bytes"] / 1024
+
+def _draw_blocks(axes: Any, blocks: list[dict[str, Any]]) -> None:
+    from matplotlib.patches import Rectangle
+
+    for block in blocks:
+        steps = block["last_step"] - block["first_step"] + 1
         axes.add_patch(
             Rectangle(
-                (start, bottom),
-                length,
-                height,
-                facecolor=_colour(block),
+                (block["first_step"], block["offset"] / 1024),
+                steps,
+                block["bytes"] / 1024,
+                facecolor=_block_colour(block),
                 edgecolor="white",
                 linewidth=1,
             )
         )
+
+
+def _draw_lines(
+    axes: Any, lines: list[tuple[str, float, str]], top: float
+) -> list[Any]:
+    """Draw limits as lines; return the entries of the legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     handles: list[Any] = [
         Patch(color=_COLOURS["integer"], label="integers"),
         Patch(color=_COLOURS["float"], label="floats"),
     ]
-    bound = ram["lower_bound_bytes"] / 1024
-    lines.insert(0, (f"lower bound, {bound:,.1f} KiB", bound, "#333333"))
     for text, height, colour in lines:
         style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "linestyle": "--"}
         if height <= top:
@@ -154,8 +173,10 @@ def draw_arena(report: dict[str, Any], path: str | Path) -> None:
         else:
             text += " (above the picture)"
         handles.append(Line2D([], [], label=text, **style))
-    axes.set_xlim(0, len(steps))
-    axes.set_ylim(0, top)
+    return handles
+
+
+def _label_steps(axes: Any, steps: list[dict[str, Any]]) -> None:
     every = max(1, -(-len(steps) // 45))
     ticks = range(0, len(steps), every)
     axes.set_xticks(
@@ -166,21 +187,6 @@ def draw_arena(report: dict[str, Any], path: str | Path) -> None:
         parse_math=False,
     )
     axes.set_xlabel("step")
-    axes.set_ylabel("offset in the arena, KiB")
-    axes.set_title(
-        f"{report['model']['file'][:60]}, no C99: {arena:,.1f} KiB for a window of "
-        f"{report['window']['seconds']:g} s",
-        fontsize=13,
-        parse_math=False,
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    canvas.draw()  # settles where everything is
-    figure.set_layout_engine("none")
-    _name_blocks(axes, canvas.get_renderer(), ram["blocks"])
-    buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": ""})
-    _write(Path(path), buffer.getvalue())
 
 
 def draw_fit(report: dict[str, Any], path: str | Path) -> None:
@@ -204,18 +210,18 @@ def draw_fit(report: dict[str, Any], path: str | Path) -> None:
         if check["name"] in ("ram", "flash")
     ]
     figure, axes = _bars(len(rows))
-    for place, (_, basis, check) in enumerate(rows):
+    for row, (_, basis, check) in enumerate(rows):
         actual, limit = check["actual"], check["limit"]
         share = actual / limit if limit else 0.0
         colour = "#9a9a9a" if check["passed"] is None else "#2e7d32"
         if check["passed"] is False:
             colour = "#b3261e"
-        axes.barh(place, min(share, 1.6), color=colour)
+        axes.barh(row, min(share, 1.6), color=colour)
         there = f"of {limit:,.0f} B, {share:.1%}" if limit else "(no limit known)"
         text = f" {actual:,} B {there}, {basis}, {verdict_of(check)}"
         axes.text(
             min(share, 1.6) if share < 0.6 else 0.01,
-            place,
+            row,
             text,
             va="center",
             fontsize=9,
@@ -223,7 +229,7 @@ def draw_fit(report: dict[str, Any], path: str | Path) -> None:
             parse_math=False,
         )
     axes.axvline(1, color="#333333", linewidth=1.5, linestyle="--")
-    axes.set_xlim(0, 1.7 if any(_over(check) for _, _, check in rows) else 1.05)
+    axes.set_xlim(0, 1.7 if any(_is_over(check) for _, _, check in rows) else 1.05)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.set_xlabel("share of what the target has")
     axes.set_title(_heading(report, "RAM and flash"), fontsize=13, parse_math=False)
@@ -257,7 +263,8 @@ def draw_layers(report: dict[str, Any], path: str | Path) -> None:
         places = [row - 0.4 + (number + 0.5) * height for row in range(len(names))]
         total = core["figures"]["instructions"] / 1e6
         label = f"{core['core']}, {total:,.2f} M in all, {core['compiler']}"
-        axes.barh(places, counts, height, color=colours[number], label=label)
+        colour = colours[number % len(colours)]
+        axes.barh(places, counts, height, color=colour, label=label)
         for place, count in zip(places, counts, strict=True):
             axes.text(
                 count,
@@ -278,22 +285,32 @@ def draw_layers(report: dict[str, Any], path: str | Path) -> None:
 
 def _bars(rows: int) -> tuple[Any, Any]:
     """Figure for horizontal bars, the first on top."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height = max(3.0, 1.5 + 0.38 * rows)
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DOTS, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _figure(max(3.0, 1.5 + 0.38 * rows))
     axes.set_ylim(rows - 0.5, -0.5)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
+def _figure(height: float) -> tuple[Any, Any]:
+    # without pyplot, which would choose a window system and keep the figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
 def _save(figure: Any, path: str | Path) -> None:
     buffer = io.BytesIO()
     figure.canvas.print_png(buffer, metadata={"Software": ""})
-    _write(Path(path), buffer.getvalue())
+    try:
+        replace_file(Path(path), buffer.getvalue())
+    except OSError as error:
+        raise BenchError(
+            f"picture '{Path(path).name}' must be in a folder that can be written to, "
+            f"got {error.strerror}: choose another"
+        ) from error
 
 
 def _heading(report: dict[str, Any], what: str) -> str:
@@ -304,18 +321,18 @@ def _target_name(budget: dict[str, Any]) -> str:
     return str(budget["target"]["name"][:30]) if budget["target"] else "given limits"
 
 
-def _over(check: dict[str, Any]) -> bool:
+def _is_over(check: dict[str, Any]) -> bool:
     return bool(check["limit"]) and check["actual"] > check["limit"]
 
 
-def _limits(
+def _ram_limits(
     report: dict[str, Any], highest: float
 ) -> tuple[list[tuple[str, float, str]], float]:
     """Lines of the budgets, and how high the picture must be to show them."""
     colours = ("#b3261e", "#7b3fa0", "#2e7d32", "#8a6d00")
     names: dict[float, dict[str, None]] = {}  # by limit; a dict keeps the order
     for budget in report["budgets"]:
-        check = _ram(budget)
+        check = _ram_check(budget)
         if check["limit"] is None:
             continue
         given = budget["target"] is None or check["source"] == "given limit"
@@ -353,7 +370,7 @@ def _name_blocks(axes: Any, renderer: Any, blocks: list[dict[str, Any]]) -> None
                 rotation=rotation,
                 zorder=4,
                 # in front of a line that crosses the block
-                bbox={"facecolor": _colour(block), "linewidth": 0, "pad": 0.5},
+                bbox={"facecolor": _block_colour(block), "linewidth": 0, "pad": 0.5},
             )
             extent = label.get_window_extent(renderer)
             if extent.width + 6 <= width and extent.height + 6 <= room:
@@ -361,25 +378,6 @@ def _name_blocks(axes: Any, renderer: Any, blocks: list[dict[str, Any]]) -> None
             label.remove()
 
 
-def _colour(block: dict[str, Any]) -> str:
+def _block_colour(block: dict[str, Any]) -> str:
     floating = block["dtype"].startswith(("float", "bfloat"))
     return _COLOURS["float" if floating else "integer"]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a whole file in place of what is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise BenchError(
-            f"picture '{path.name}' must be in a folder that can be written to, got "
-            f"{error.strerror}: choose another"
-        ) from error

@@ -41,7 +41,7 @@ class HostMeasurement:
     None on a system that does not tell."""
 
 
-def measure(graph: Graph, runs: int = RUNS) -> HostMeasurement:
+def measure_host(graph: Graph, runs: int = RUNS) -> HostMeasurement:
     """Run a model on this machine.
 
     Args:
@@ -59,7 +59,7 @@ def measure(graph: Graph, runs: int = RUNS) -> HostMeasurement:
         error=BenchError,
     )
     return HostMeasurement(
-        machine=machine(),
+        machine=describe_machine(),
         onnxruntime=result["onnxruntime"],
         runs=len(result["seconds"]),
         median_seconds=statistics.median(result["seconds"]),
@@ -68,7 +68,7 @@ def measure(graph: Graph, runs: int = RUNS) -> HostMeasurement:
     )
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Name this machine: processor and system."""
     processor = platform.processor()
     information = Path("/proc/cpuinfo")

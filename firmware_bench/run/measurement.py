@@ -22,10 +22,20 @@ from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.streaming.schedule import schedule
 
+from ..cores import CORES
 from ..plan import firmware as planning
 from . import qemu, signals
-from .machine import Emulation, answer, emulate, profile, selftest
-from .toolchain import ARCHITECTURES, ZIG, Firmware, NoRoomError, build
+from .emulation import Emulation, emulate, profile, result_and_stack, selftest
+from .toolchain import ZIG, Firmware, NoRoomError, build
+
+FIGURES = {
+    "instructions": "instructions per second of audio",
+    "push": "instructions of the worst push",
+    "result": "instructions of a result",
+    "ram": "bytes of RAM",
+    "flash": "bytes of flash memory",
+}
+"""What a later report is compared with, by name."""
 
 REST = "pooling, and samples that wait"
 """Name of what comes behind the last layer that makes a row."""
@@ -138,8 +148,19 @@ class Measurement:
         """Code, constants and initial values."""
         return self.emulation.flash_bytes
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a later report is compared with, by name of :data:`FIGURES`."""
+        return {
+            "instructions": self.emulation.instructions_per_second,
+            "push": self.emulation.worst_push,
+            "result": self.emulation.result,
+            "ram": self.ram_bytes,
+            "flash": self.flash_bytes,
+        }
 
-def prepare(
+
+def prepare_code(
     model: IntegerGraph | str | Path,
     folder: str | Path,
     audio: Mapping[str, np.ndarray] | None = None,
@@ -189,7 +210,7 @@ def prepare(
         left_out=tuple(name for name, samples, _ in heard if len(samples) < least),
         layers=tuple(stage.step.label for stage in arrange(lower(plan).steps)),
         hop_seconds=hop / rate,
-        held_bytes=planning.plan(graph, rate).held_bytes(window_seconds),
+        held_bytes=planning.plan_firmware(graph, rate).held_bytes(window_seconds),
     )
 
 
@@ -209,8 +230,8 @@ def measure(
     """Build the code for a core, run all signals on it and count.
 
     Args:
-        code: what :func:`prepare` made
-        core: name of :data:`wav2small.firmware_bench.run.toolchain.ARCHITECTURES`
+        code: what :func:`prepare_code` made
+        core: name of :data:`wav2small.firmware_bench.cores.CORES`
         compiler: see :func:`wav2small.firmware_bench.run.toolchain.build`
         cache: folder for what was built before, by default one of the user's
 
@@ -235,7 +256,7 @@ def measure(
     runs = [Run(counted, _differing(found.integers, counted.wanted))]
     stack = found.stack_bytes
     for signal in code.signals[1:]:
-        integers, used = answer(plain, signal.samples, signal.push_samples)
+        integers, used = result_and_stack(plain, signal.samples, signal.push_samples)
         runs.append(Run(signal, _differing(integers, signal.wanted)))
         stack = max(stack, used)
     # shares settle sooner than counts
@@ -264,7 +285,7 @@ def _differing(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
     return sum(((one ^ other) & _BITS).bit_count() for one, other in pairs)
 
 
-def link(
+def find_overflow(
     code: Code,
     measured: Measurement,
     compiler: str = ZIG,
@@ -278,7 +299,7 @@ def link(
     The stack that was measured is kept free, and what the caller holds.
 
     Args:
-        code: what :func:`prepare` made
+        code: what :func:`prepare_code` made
         measured: what was measured on the chip's core
         compiler: as of the measurement
         ram: bytes of RAM, None for as many as it takes
@@ -307,9 +328,9 @@ def link(
     return {}
 
 
-def obstacle(core: str) -> str | None:
+def why_not_emulated(core: str) -> str | None:
     """Why a core cannot be emulated, None if it can."""
-    if core not in ARCHITECTURES:
+    if core not in CORES:
         return f"{core} is not emulated"
-    problem = qemu.missing() if core in qemu.BOARDS else None
+    problem = qemu.missing() if CORES[core].board else None
     return f"{core} is not emulated: {problem}" if problem else None

@@ -1,15 +1,10 @@
-"""Run a firmware on a board that QEMU emulates, where unicorn has no such core.
+"""Boards that QEMU emulates, for cores that unicorn does not have.
 
-The program is the same that would run on a chip:
-nothing in it knows of the emulator, which is driven as a debugger would drive a board.
+The program is the one that would run on a chip:
+nothing in it knows of the emulator, which is driven as a debugger drives a board.
 Blocks of instructions are counted by a plugin of QEMU, ``startup/count.c``,
 which the compiler from PyPI builds once,
 so the counts are exact and the same each time.
-
-References:
-    Arm DAI 0547, Corstone SSE-300 with Cortex-M55 for MPS3, memory map.
-    GDB manual, appendix E, remote serial protocol.
-
 """
 
 from __future__ import annotations
@@ -25,29 +20,30 @@ import weakref
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
 from typing import IO
 
 import numpy as np
 
 from wav2small.export.base.errors import BenchError, BenchToolError
 
-from . import machine as emulate
-from .machine import Machine
-from .toolchain import Firmware, host_library
+from ..cores import CORES
+from . import machine
+from .machine import PAINT, SAMPLES_ORIGIN, Machine
+from .toolchain import RAM_ORIGIN, Firmware, build_host_library
 
 QEMU = "qemu-system-arm"
 """The emulator, which has to be installed."""
 
-BOARDS = {"cortex-m55": "mps3-an547"}
-"""Cores that are emulated by QEMU alone, and a board that has each."""
-
 _MOST_BLOCKS = 1 << 16
 _BLOCK = np.dtype([("address", "<u4"), ("bytes", "<u4"), ("count", "<u8")])
 _STOP = 0x6FFFF000
-"""Where calls return to, far from all code: next to it QEMU goes one by one."""
+"""Address that calls return to.
+
+It is far from all code, because near a breakpoint QEMU runs slowly,
+one instruction at a time.
+"""
 _ASTRAY = 0x6FFFE000
-"""Where exceptions lead."""
+"""Address that exceptions lead to."""
 _VECTORS = 16
 _PACKET = 2000
 _STATUS = 0x19
@@ -56,7 +52,7 @@ _SP, _LR, _PC = 13, 14, 15
 
 
 def missing() -> str | None:
-    """What is not there to emulate with, None if all is."""
+    """What is missing to emulate with QEMU, as a clause; None if nothing is."""
     if shutil.which(QEMU) is None:
         return f"{QEMU} is not installed"
     if sys.platform != "linux":
@@ -64,51 +60,54 @@ def missing() -> str | None:
     return None
 
 
-class Board(Machine):
+class QemuMachine(Machine):
     """An emulated board with a firmware in its memory, started up."""
 
     def __init__(self, firmware: Firmware, counts: bool = True) -> None:
+        """See :class:`wav2small.firmware_bench.run.machine.Machine`."""
         super().__init__(firmware, counts)
-        self.debugger.pass_by(self.stop)
-        self.stop = _STOP
+        self.debugger.remove_breakpoint(self.return_address)
+        self.return_address = _STOP
 
-    def _start(self, _unicorn: ModuleType) -> None:
-        self.note: Callable[[int], None] | None = None
-        self.mark = -1
-        self.debugger = _Debugger(BOARDS[self.firmware.core], self.counts)
-        self.seen = np.zeros(_MOST_BLOCKS, np.uint64)
+    def _power_on(self) -> None:
+        board = CORES[self.firmware.core].board
+        assert board is not None
+        self._on_row: Callable[[int], None] | None = None
+        self._mark = -1
+        self.debugger = _Debugger(board.machine, self.counts)
+        self._counts_before = np.zeros(_MOST_BLOCKS, np.uint64)
         vectors = (_ASTRAY | 1).to_bytes(4, "little") * _VECTORS
         self.debugger.write(0, vectors)
-        for part in self._segments():
-            self.debugger.write(part["p_paddr"], part.data())
-        paint = bytes([emulate.PAINT]) * (self.top - emulate.RAM)
-        self.debugger.write(emulate.RAM, paint)
-        for place in (self.stop, _STOP, _ASTRAY):
-            self.debugger.stop_at(place)
+        for part in self.image.segments:
+            self.debugger.write(part.address, part.data)
+        ram_bytes = self.image.stack_top - RAM_ORIGIN
+        self.debugger.write(RAM_ORIGIN, bytes([PAINT]) * ram_bytes)
+        for address in (self.return_address, _STOP, _ASTRAY):
+            self.debugger.set_breakpoint(address)
 
-    def _count(self) -> None:
+    def _start_counting(self) -> None:
         self._collect()
         self.visits.clear()
 
     def _execute(self, start: int, arguments: Sequence[int]) -> str:
         debugger = self.debugger
         for number, argument in enumerate(arguments):
-            debugger.set(number, argument)
-        debugger.set(_STATUS, _THUMB)
-        debugger.set(_SP, self.top)
-        debugger.set(_LR, self.stop | 1)
-        debugger.set(_PC, start & ~1)
+            debugger.set_register(number, argument)
+        debugger.set_register(_STATUS, _THUMB)
+        debugger.set_register(_SP, self.image.stack_top)
+        debugger.set_register(_LR, self.return_address | 1)
+        debugger.set_register(_PC, start & ~1)
         while True:
-            debugger.go()
+            debugger.resume()
             self._collect()
-            place = debugger.get(_PC)
-            if place != self.mark:
-                return "an exception" if place == _ASTRAY else ""
-            # what tells of a row does nothing, so that it is left at once
-            assert self.note is not None
-            self.note(debugger.get(0))
+            address = debugger.register(_PC)
+            if address != self._mark:
+                return "an exception" if address == _ASTRAY else ""
+            # the function that marks a row does nothing: return from it at once
+            assert self._on_row is not None
+            self._on_row(debugger.register(0))
             self.visits.clear()
-            debugger.set(_PC, debugger.get(_LR) & ~1)
+            debugger.set_register(_PC, debugger.register(_LR) & ~1)
 
     def _collect(self) -> None:
         """Add the blocks that ran since the last time to the visits."""
@@ -116,35 +115,41 @@ class Board(Machine):
             return
         blocks = self.debugger.blocks
         counts = np.array(blocks["count"])
-        for i in np.flatnonzero(counts != self.seen).tolist():
-            key = int(blocks["address"][i]), int(blocks["bytes"][i])
-            count = int(counts[i] - self.seen[i])
-            self.visits[key] = self.visits.get(key, 0) + count
-        self.seen = counts
+        for i in np.flatnonzero(counts != self._counts_before).tolist():
+            block = int(blocks["address"][i]), int(blocks["bytes"][i])
+            count = int(counts[i] - self._counts_before[i])
+            self.visits[block] = self.visits.get(block, 0) + count
+        self._counts_before = counts
 
     def register(self, number: int) -> int:
-        """What is in a register."""
-        return self.debugger.get(number)
+        """Content of a register."""
+        return self.debugger.register(number)
 
-    def read(self, place: int, count: int) -> bytes:
+    def read(self, address: int, count: int) -> bytes:
         """Bytes of memory."""
-        return self.debugger.read(place, count)
+        return self.debugger.read(address, count)
 
-    def hear(self, samples: bytes) -> None:
+    def write_samples(self, samples: bytes) -> None:
         """Put samples into memory."""
-        self.debugger.write(emulate.SAMPLES, samples)
+        self.debugger.write(SAMPLES_ORIGIN, samples)
 
-    def trace(self, note: Callable[[int], None]) -> None:
-        """From now on, tell of each row its stage, the visits being what led to it."""
-        self.note = note
-        self.mark = self.symbol("bench_trace").value & ~1
-        self.debugger.stop_at(self.mark)
+    def trace(self, on_row: Callable[[int], None]) -> None:
+        """See :meth:`wav2small.firmware_bench.run.machine.Machine.trace`."""
+        self._on_row = on_row
+        self._mark = self.image.symbol("bench_trace").address & ~1
+        self.debugger.set_breakpoint(self._mark)
 
 
 class _Debugger:
-    """What GDB says to QEMU, over its standard input and output."""
+    """Drives QEMU as GDB would, over its standard input and output.
+
+    References:
+        GDB manual, appendix E, remote serial protocol.
+
+    """
 
     def __init__(self, board: str, counts: bool) -> None:
+        self._board = board
         problem = missing()
         if problem:
             raise BenchToolError(
@@ -160,126 +165,127 @@ class _Debugger:
                 file.truncate(_MOST_BLOCKS * _BLOCK.itemsize)
             words += ["-plugin", f"file={_plugin()},counts={path}"]
             self.blocks = np.memmap(path, _BLOCK, "r")
-        self.said = (Path(self.folder.name) / "said").open("w+b")
+        self._errors = (Path(self.folder.name) / "errors").open("w+b")
         self.process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.said,
+            stderr=self._errors,
             bufsize=0,
         )
-        weakref.finalize(self, _end, self.process, self.said, self.folder)
+        weakref.finalize(self, _end_process, self.process, self._errors, self.folder)
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.to = self.process.stdin
-        self.of = io.BufferedReader(self.process.stdout)  # type: ignore[type-var]
-        # QEMU lets single registers be set only when it was asked which there are
+        self._input = self.process.stdin
+        self._output = io.BufferedReader(self.process.stdout)  # type: ignore[type-var]
+        # QEMU sets single registers only after it was asked which ones there are
         self._ask("qXfer:features:read:target.xml:0,800")
 
     def _ask(self, text: str) -> str:
         answer = self._answer(text)
         if answer is None:
             raise BenchToolError(
-                f"{QEMU} must answer, got {self._words()}: check that it has the board "
-                "mps3-an547 and takes plugins"
+                f"{QEMU} must answer, got {self._first_error()}: check that it has "
+                f"the board {self._board} and takes plugins"
             )
         return answer
 
-    def _words(self) -> str:
-        """What QEMU said last."""
-        self.said.seek(0)
-        lines = self.said.read().decode(errors="replace").strip().split("\n")
+    def _first_error(self) -> str:
+        """First line that QEMU wrote to its standard error."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().split("\n")
         return f"'{lines[0][:120]}'" if lines[0] else "nothing"
 
     def _answer(self, text: str) -> str | None:
-        """Answer to a packet, None if there is none any more."""
+        """Answer to a packet, None if QEMU has ended."""
         data = text.encode()
         try:
-            self.to.write(b"$%b#%02x" % (data, sum(data) & 255))
-            while (byte := self.of.read(1)) != b"$":
+            self._input.write(b"$%b#%02x" % (data, sum(data) & 255))
+            while (byte := self._output.read(1)) != b"$":
                 if not byte:
                     return None
             answer = b""
-            while (byte := self.of.read(1)) != b"#":
+            while (byte := self._output.read(1)) != b"#":
                 if not byte:
                     return None
                 answer += byte
-            self.of.read(2)
-            self.to.write(b"+")
+            self._output.read(2)
+            self._input.write(b"+")
         except OSError:
             return None
         return answer.decode()
 
-    def go(self) -> None:
-        """Run to the next stop."""
-        timer = threading.Timer(emulate.SECONDS, self.process.kill)
+    def resume(self) -> None:
+        """Let the core run to the next breakpoint."""
+        timer = threading.Timer(machine.MAX_SECONDS, self.process.kill)
         timer.start()
         answer = self._answer("c")
         timer.cancel()
         if answer is None:
             raise BenchToolError(
-                f"firmware must return within {emulate.SECONDS:g} s, got no end and "
-                f"{self._words()} from {QEMU}: check that it is built for this core"
+                f"firmware must return within {machine.MAX_SECONDS:g} s, got no end "
+                f"and {self._first_error()} from {QEMU}: check that it is built for "
+                "this core"
             )
 
-    def stop_at(self, place: int) -> None:
-        """Let the core stop before it runs what is there."""
-        self._ask(f"Z1,{place & ~1:x},2")
+    def set_breakpoint(self, address: int) -> None:
+        """Let the core stop before it runs the instruction at an address."""
+        self._ask(f"Z1,{address & ~1:x},2")
 
-    def pass_by(self, place: int) -> None:
+    def remove_breakpoint(self, address: int) -> None:
         """Let the core no longer stop there."""
-        self._ask(f"z1,{place & ~1:x},2")
+        self._ask(f"z1,{address & ~1:x},2")
 
-    def get(self, number: int) -> int:
-        """What is in a register."""
+    def register(self, number: int) -> int:
+        """Content of a register."""
         return int.from_bytes(bytes.fromhex(self._ask(f"p{number:x}")), "little")
 
-    def set(self, number: int, value: int) -> None:
+    def set_register(self, number: int, value: int) -> None:
         """Put a number into a register."""
         self._ask(f"P{number:x}={value.to_bytes(4, 'little').hex()}")
 
-    def read(self, place: int, count: int) -> bytes:
-        """Bytes of memory, none where there is no memory."""
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of memory; nothing where there is no memory."""
         parts = []
         for start in range(0, count, _PACKET):
-            some = min(_PACKET, count - start)
-            answer = self._ask(f"m{place + start:x},{some:x}")
+            length = min(_PACKET, count - start)
+            answer = self._ask(f"m{address + start:x},{length:x}")
             parts.append(b"" if answer[:1] == "E" else bytes.fromhex(answer))
         return b"".join(parts)
 
-    def write(self, place: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes) -> None:
         """Put bytes into memory."""
         part = b""
         for start in range(0, len(data), _PACKET):
             part = data[start : start + _PACKET]
-            self._ask(f"M{place + start:x},{len(part):x}:{part.hex()}")
-        # QEMU does not tell that there is no memory
-        behind = place + len(data) - len(part)
-        if self.read(behind, len(part)) != part:
+            self._ask(f"M{address + start:x},{len(part):x}:{part.hex()}")
+        # QEMU does not report that there is no memory: read the last part again
+        last = address + len(data) - len(part)
+        if self.read(last, len(part)) != part:
             raise BenchError(
-                f"firmware must fit the board, got no memory at {behind:#x}: "
+                f"firmware must fit the board, got no memory at {last:#x}: "
                 "choose a smaller model or signal"
             )
 
 
-def _end(
+def _end_process(
     process: subprocess.Popen[bytes],
-    said: IO[bytes],
+    errors: IO[bytes],
     folder: tempfile.TemporaryDirectory[str],
 ) -> None:
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout, said):
+    for pipe in (process.stdin, process.stdout, errors):
         if pipe is not None:
             pipe.close()
     folder.cleanup()
 
 
 def _plugin() -> Path:
-    """The plugin that counts, for the version of QEMU."""
-    said = subprocess.run([QEMU, "--version"], capture_output=True, text=True)
-    number = re.search(r"version (\d+)", said.stdout)
-    # QEMU 9 takes no older plugins than those of version 2
+    """Build the plugin that counts, for the version of QEMU."""
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True)
+    number = re.search(r"version (\d+)", done.stdout)
+    # from version 9 on, QEMU takes plugins of version 2 and later
     version = 2 if number and int(number[1]) >= 9 else 1
     source = resources.files(__package__) / "startup" / "count.c"
     flags = (f"-DVERSION={version}", f"-DMOST={_MOST_BLOCKS}")
-    return host_library(source.read_bytes(), flags)
+    return build_host_library(source.read_bytes(), flags)

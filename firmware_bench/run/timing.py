@@ -1,15 +1,12 @@
-"""How many cycles an instruction of a core of Arm takes: from, to.
+"""How many cycles an instruction of an Arm core takes: fewest and most.
 
-An instruction that is counted says little of the time that it takes:
-a load waits or does not, a branch is taken or not.
-So an instruction has an interval, and that of a program is the sum of them.
-Code and data lie in memory that never waits;
-where flash memory has wait states and no cache, more time is needed.
-
-References:
-    Arm DDI 0439, Cortex-M4 Technical Reference Manual, table 3-1 and 7-1.
-    Arm DDI 0337, Cortex-M3 Technical Reference Manual, table 3-1.
-
+The time of an instruction depends on what happens around it:
+a load may wait, a branch may be taken.
+So each instruction has an interval, and a program has the sum of the intervals.
+Code and data are taken to lie in memory that never waits;
+flash memory with wait states and without a cache needs more time.
+The manuals that the numbers come from stand in
+:mod:`wav2small.firmware_bench.cores`.
 """
 
 from __future__ import annotations
@@ -18,6 +15,8 @@ import re
 from typing import NamedTuple
 
 from wav2small.export.base.errors import BenchError
+
+from ..cores import CORES, Timing
 
 CLASSES = (
     "multiply",
@@ -30,24 +29,6 @@ CLASSES = (
     "other",
 )
 """Kinds of instructions."""
-
-SOURCES = {
-    "cortex-m3": "instruction timings of the Cortex-M3 Technical Reference Manual, "
-    "Arm DDI 0337, memory without waits",
-    "cortex-m4": "instruction timings of the Cortex-M4 Technical Reference Manual, "
-    "Arm DDI 0439, memory without waits",
-    "cortex-m7": "Arm publishes no instruction timings of the Cortex-M7: from two "
-    "instructions at once, everywhere, to those of the Cortex-M4 one after the other, "
-    "memory without waits",
-    "cortex-m33": "no instruction timings of the Cortex-M33 were found: taken to be "
-    "those of the Cortex-M4 Technical Reference Manual, Arm DDI 0439, memory without "
-    "waits",
-    "cortex-m55": "no instruction timings of the Cortex-M55 were found: two short "
-    "instructions at once to those of the Cortex-M4 one after the other; vectors take "
-    "1 cycle, as two overlap, to 2, as half of one goes at a time; memory without "
-    "waits",
-}
-"""Where the intervals of each core are from."""
 
 _REFILL = (1, 3)
 """Cycles until a pipeline is full again behind a branch, P of the tables."""
@@ -82,7 +63,7 @@ def classify(core: str, mnemonic: str, operands: str) -> Instruction:
     """Class and cycles of an instruction.
 
     Args:
-        core: name of :data:`SOURCES`
+        core: name of :data:`wav2small.firmware_bench.cores.CORES`
         mnemonic: its name, as a disassembler writes it
         operands: what follows the name
 
@@ -90,34 +71,36 @@ def classify(core: str, mnemonic: str, operands: str) -> Instruction:
         BenchError: if there are no timings of the core
 
     """
-    if core not in SOURCES:
+    if core not in CORES:
         raise BenchError(
-            f"core must be one of {', '.join(SOURCES)}, got '{core}': there are no "
+            f"core must be one of {', '.join(CORES)}, got '{core}': there are no "
             "timings of it"
         )
+    timing = CORES[core].timing
     name = mnemonic.partition(".")[0]
-    if core == "cortex-m55" and (vector := _vector(name, operands)):
+    if timing.vectors and (vector := _vector_instruction(name, operands)):
         return vector
-    kind = _kind(name)
-    low, high = _cycles(core, name, kind, operands)
-    # two at once, at best
-    twice = core in ("cortex-m7", "cortex-m55")
-    return Instruction(kind, low / 2 if twice else low, high)
+    kind = _class_of(name)
+    low, high = _cycles(timing, name, kind, operands)
+    return Instruction(kind, low / 2 if timing.dual_issue else low, high)
 
 
-def _vector(name: str, operands: str) -> Instruction | None:
-    """Those of vectors, which disassemblers take for a coprocessor's."""
+def _vector_instruction(name: str, operands: str) -> Instruction | None:
+    """Class and cycles of a vector instruction, None if it is another.
+
+    The disassembler takes many of them for instructions of a coprocessor.
+    """
     if name.startswith("ldc"):
         return Instruction("load", 1, 2)
     if name.startswith("stc"):
         return Instruction("store", 1, 2)
     if name.startswith(("cdp", "mcr", "mrc")) or re.search(r"\bq\d", operands):
         return Instruction("vector", 1, 2)
-    # begin and end of a loop that the core counts, and nothing else
+    # the disassembler has no name for the begin and the end of a counted loop
     return None if name else Instruction("branch", 0, 1 + _REFILL[1])
 
 
-def _kind(name: str) -> str:
+def _class_of(name: str) -> str:
     if name in _BRANCHES:
         return "branch"
     if name.startswith(_MULTIPLY):
@@ -131,19 +114,19 @@ def _kind(name: str) -> str:
     return "float" if name.startswith("v") else "other"
 
 
-def _cycles(core: str, name: str, kind: str, operands: str) -> tuple[float, float]:
+def _cycles(timing: Timing, name: str, kind: str, operands: str) -> tuple[float, float]:
     if kind == "branch":
         if name in _CONDITIONAL:
             return 1, 1 + _REFILL[1]
         more = 2 if name.startswith("tb") else 1
         return more + _REFILL[0], more + _REFILL[1]
     if kind == "multiply":
-        return _multiplication(name) if core == "cortex-m3" else (1, 1)
+        return _slow_multiplication(name) if timing.slow_multiplier else (1, 1)
     if kind == "divide":
         return 2, 12
     if kind in ("load", "store"):
-        low, high = _transfer(name, operands)
-        if kind == "load" and "pc" in _targets(name, operands):
+        low, high = _transfer_cycles(name, operands)
+        if kind == "load" and "pc" in _written_registers(name, operands):
             return low + _REFILL[0], high + _REFILL[1]
         return low, high
     if name.startswith("v"):
@@ -151,15 +134,15 @@ def _cycles(core: str, name: str, kind: str, operands: str) -> tuple[float, floa
             return 14, 14
         return (3, 3) if name.startswith(_FLOAT_SUM) else (1, 2)
     if name.startswith("it"):
-        return 0, 1  # may be folded into the one before
+        return 0, 1  # the core may run it together with the one before
     first = operands.partition(",")[0]
     if first == "pc" and not name.startswith(("cmp", "cmn", "tst", "teq")):
         return 1 + _REFILL[0], 1 + _REFILL[1]
     return 1, 1
 
 
-def _multiplication(name: str) -> tuple[int, int]:
-    """Those of the Cortex-M3, which has no parallel multiplier."""
+def _slow_multiplication(name: str) -> tuple[int, int]:
+    """Cycles on the Cortex-M3, which multiplies long numbers in steps."""
     if name.startswith(_LONG):
         return 3, 5
     if name.startswith(_LONG_SUM):
@@ -167,17 +150,17 @@ def _multiplication(name: str) -> tuple[int, int]:
     return (2, 2) if name.startswith(_SUM) else (1, 1)
 
 
-def _transfer(name: str, operands: str) -> tuple[int, int]:
+def _transfer_cycles(name: str, operands: str) -> tuple[int, int]:
     if name.startswith(_SEVERAL):
         count = 1 + operands.partition("{")[2].count(",")
         return 1 + count, 1 + count
     if name.startswith(_PAIRS):
         return 3, 3
-    # one behind another goes without a wait
+    # the second of two in a row does not wait
     return 1, 2
 
 
-def _targets(name: str, operands: str) -> list[str]:
+def _written_registers(name: str, operands: str) -> list[str]:
     """Registers that a load writes to."""
     if name.startswith(_SEVERAL):
         operands = operands.partition("{")[2].rstrip("}")

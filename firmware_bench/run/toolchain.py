@@ -1,10 +1,11 @@
-"""Compile generated C for a core of Arm, with a compiler that comes from PyPI.
+"""Compile generated C for an Arm core, with a compiler that comes from PyPI.
 
-GCC does it as well where it is installed and asked for.
+GCC can be used instead where it is installed.
 
-A firmware of the model and nothing else: a vector table, a startup that clears memory,
+The firmware holds the model and little else:
+a vector table, startup code that clears memory,
 one state, the model's functions and its tables.
-Its memory is linked as the chip has it, so the linker says whether it fits.
+It is linked for the memory of the chip, so the linker says whether it fits.
 """
 
 from __future__ import annotations
@@ -25,54 +26,37 @@ from pathlib import Path
 from wav2small.export.base.errors import BenchError, BenchToolError, InputError
 from wav2small.export.base.files import check_output, replace_file
 
-ARCHITECTURES = {
-    "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),
-    "cortex-m4": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
-    "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16sp"),
-    "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
-    "cortex-m55": ("thumb-freestanding-eabihf", "cortex_m55+mve_fp+fp_armv8d16"),
-}
-"""Cores that code can be built for: zig's names of system and processor."""
-
-_FLOAT = {
-    "cortex-m3": ("-mfloat-abi=soft",),
-    "cortex-m4": ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
-    "cortex-m7": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-    "cortex-m33": ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
-    "cortex-m55": ("-mfloat-abi=hard", "-mfpu=auto"),
-}
-"""What GCC is told about a core's floating point."""
+from ..cores import CORES, Core
 
 FLAGS = (
     "-std=c99",
     "-ffreestanding",
-    # loops that clear or copy shall stay what they are
+    # loops that clear or copy must not become calls of functions that are not there
     "-fno-builtin",
     "-fno-unwind-tables",
-    # as compilers for small cores do unasked
+    # compilers for small cores do this by default
     "-fomit-frame-pointer",
-    # or names of functions are left out when the size counts
+    # without it, optimisation for size leaves out the names of functions
     "-g",
 )
-"""What every compiler is told besides the core and the optimisation."""
+"""Flags of every compiler, besides the core and the optimisation."""
 
 ZIG, GCC = "zig", "arm-none-eabi-gcc"
 """The compiler from PyPI, and the one that has to be installed."""
 
 STACK_BYTES = 2048
-"""Memory that is kept for the stack."""
+"""RAM that is kept for the stack."""
+
+RAM_ORIGIN = 0x20000000
+"""Address at which RAM begins."""
 
 _SECONDS = 300
 _LINK = ("-Wl,-T,link.ld", "-Wl,--entry,bench_reset", "-Wl,-z,max-page-size=4096")
 _ZIG_FLAGS = ("-fno-sanitize=all",)
 _GCC_FLAGS = ("-mthumb", "-fno-tree-loop-distribute-patterns", "-nostdlib")
 _GCC_LINK = ("-lgcc",)
-_ORIGIN = {"cortex-m55": 0x11000000}
-"""Where flash memory begins on the emulated board, if not where others have it."""
-_ROOM = {"cortex-m55": 1 << 19}
-"""Bytes of RAM of that board."""
-_DEFINES = {"cortex-m55": ("-DBENCH_ENABLES_FLOAT",)}
-"""What the startup has to do, as nobody else can."""
+_FLASH_ORIGIN = 0x08000000
+_PLENTY = 1 << 20
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -94,16 +78,16 @@ class Firmware:
     """A program for a core."""
 
     core: str
-    """Name of the core, of :data:`ARCHITECTURES`."""
+    """Name of the core, of :data:`wav2small.firmware_bench.cores.CORES`."""
 
     prefix: str
-    """What names of the model's functions begin with."""
+    """Beginning of the names of the model's functions."""
 
     compiler: str
     """Compiler and its version."""
 
     flags: tuple[str, ...]
-    """What the compiler was told, without paths."""
+    """Flags of the compiler, without paths."""
 
     elf: bytes = field(repr=False)
     """The linked program."""
@@ -125,21 +109,21 @@ def build(
 ) -> Firmware:
     """Compile and link the generated C of a model.
 
-    What was built before from the same files is taken from the cache.
+    A program that was built before from the same files is taken from the cache.
 
     Args:
-        folder: what :func:`wav2small.export.c99.generate` wrote
-        core: name of :data:`ARCHITECTURES`
-        prefix: what names of files and functions begin with
+        folder: folder that :func:`wav2small.export.c99.generate` wrote
+        core: name of :data:`wav2small.firmware_bench.cores.CORES`
+        prefix: beginning of the names of files and functions
         compiler: ``zig``, or ``arm-none-eabi-gcc`` with or without its path
         optimisation: ``-O0`` to ``-O3``, ``-Os`` or ``-Oz``
         ram: bytes of RAM to link into, by default plenty
         flash: bytes of flash memory to link into, by default plenty
         stack: bytes of RAM to keep for the stack
         selftest: whether to build the golden vectors' test instead of one state
-        trace: whether the program tells which stage has made a row,
-            see :func:`wav2small.firmware_bench.run.machine.profile`
-        cache: folder for results, by default one of the user's
+        trace: whether the program reports which stage has finished a row,
+            see :func:`wav2small.firmware_bench.run.emulation.profile`
+        cache: folder for programs, by default one of the user's
 
     Raises:
         NoRoomError: if the program does not fit
@@ -148,69 +132,89 @@ def build(
         OSError: if the cache cannot be written to
 
     """
-    if core not in ARCHITECTURES:
+    entry = _find_core(core)
+    sizes = _memory_sizes(entry, ram, flash, stack)
+    sources = _sources(Path(folder), prefix, selftest)
+    sources |= _startup(prefix, sizes, trace)
+    command, version_name = _find_compiler(compiler)
+    own, libraries = _core_flags(core, optimisation, command[0] == sys.executable)
+    defines = [f"-D{prefix.upper()}_NO_MAIN", "-DBENCH_SELFTEST"] if selftest else []
+    flags = (*own, *FLAGS, *entry.defines, *defines)
+    store = Path(cache) if cache is not None else user_cache()
+    path = store / f"{_key(version_name, flags, sources)}.elf"
+    elf = _read_cached(path)
+    if elf is None:
+        elf = _compile(sources, command, flags, (*libraries, *_LINK), store)
+        store.mkdir(parents=True, exist_ok=True)
+        replace_file(path, elf + hashlib.sha256(elf).digest())
+    return Firmware(core, prefix, version_name, flags, elf)
+
+
+def _find_core(name: str) -> Core:
+    if name not in CORES:
         raise BenchError(
-            f"core must be one of {', '.join(ARCHITECTURES)}, got '{core}': choose one "
+            f"core must be one of {', '.join(CORES)}, got '{name}': choose one "
             "that code can be built for"
         )
+    return CORES[name]
+
+
+def _memory_sizes(
+    core: Core, ram: int | None, flash: int | None, stack: int
+) -> dict[str, int]:
+    """Bytes of each memory, and the address of the flash memory."""
+    board = core.board
+    plenty = board.ram_bytes if board else _PLENTY
+    sizes = {
+        "ram": plenty if ram is None else ram,
+        "flash": _PLENTY if flash is None else flash,
+        "stack": stack,
+    }
+    for name, size in sizes.items():
+        if size < 1 or size > 1 << 28:
+            raise BenchError(f"{name} must be 1 to 2**28 bytes, got {size}: correct it")
+    return {
+        **sizes,
+        "stack": -(-stack // 8) * 8,
+        "origin": board.flash_origin if board else _FLASH_ORIGIN,
+    }
+
+
+def _core_flags(
+    core: str, optimisation: str, is_zig: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Flags for a core and an optimisation, and libraries to link."""
     if not re.fullmatch("-O[0-3sz]", optimisation):
         raise BenchError(
             "optimisation must be -O0, -O1, -O2, -O3, -Os or -Oz, got "
             f"'{optimisation}': choose one"
         )
-    ram = _ROOM.get(core, 1 << 20) if ram is None else ram
-    flash = 1 << 20 if flash is None else flash
-    for name, size in (("ram", ram), ("flash", flash), ("stack", stack)):
-        if size < 1 or size > 1 << 28:
-            raise BenchError(f"{name} must be 1 to 2**28 bytes, got {size}: correct it")
-    sources = _sources(Path(folder), prefix, selftest)
-    sizes = {"ram": ram, "flash": flash, "stack": -(-stack // 8) * 8}
-    sizes["origin"] = _ORIGIN.get(core, 0x08000000)
-    sources |= _startup(prefix, sizes, trace)
-    defines = [f"-D{prefix.upper()}_NO_MAIN", "-DBENCH_SELFTEST"] if selftest else []
-    command, named = _compiler(compiler)
-    if command[0] == sys.executable:
-        system, processor = ARCHITECTURES[core]
-        # zig alone takes -O2 for -O1 and -O3, too, and -Os for -Oz
-        level = (optimisation, "-Xclang", optimisation)
-        own: tuple[str, ...] = (
-            f"--target={system}",
-            f"-mcpu={processor}",
-            *level,
-            *_ZIG_FLAGS,
-        )
-        libraries: tuple[str, ...] = ()
-    else:
-        own = (f"-mcpu={core}", *_FLOAT[core], optimisation, *_GCC_FLAGS)
-        libraries = _GCC_LINK
-    flags = (*own, *FLAGS, *_DEFINES.get(core, ()), *defines)
-    firmware = (core, prefix, named, flags)
-    store = Path(cache) if cache is not None else _user_cache()
-    path = store / f"{_key(named, flags, sources)}.elf"
-    elf = _cached(path)
-    if elf is None:
-        elf = _compile(sources, command, flags, (*libraries, *_LINK), store)
-        store.mkdir(parents=True, exist_ok=True)
-        replace_file(path, elf + hashlib.sha256(elf).digest())
-    return Firmware(*firmware, elf)
+    entry = CORES[core]
+    if not is_zig:
+        gcc = (f"-mcpu={core}", *entry.gcc_float, optimisation, *_GCC_FLAGS)
+        return gcc, _GCC_LINK
+    # zig itself takes -O2 for -O1 and -O3 as well, and -Os for -Oz
+    level = (optimisation, "-Xclang", optimisation)
+    target = (f"--target={entry.zig_target}", f"-mcpu={entry.zig_cpu}")
+    return (*target, *level, *_ZIG_FLAGS), ()
 
 
-def host_library(source: bytes, flags: Sequence[str]) -> Path:
+def build_host_library(source: bytes, flags: Sequence[str]) -> Path:
     """Compile C into a library for this machine, unless it is in the user's cache.
 
     Args:
         source: C code
-        flags: what else the compiler is told
+        flags: further flags of the compiler
 
     Raises:
         BenchError: if there is no compiler or the code cannot be compiled
         OSError: if the cache cannot be written to
 
     """
-    command, named = _compiler(ZIG)
-    store = _user_cache()
+    command, version_name = _find_compiler(ZIG)
+    store = user_cache()
     own = ("-shared", "-fPIC", "-O2", *flags)
-    path = store / f"{_key(named, own, {'library.c': source})}.so"
+    path = store / f"{_key(version_name, own, {'library.c': source})}.so"
     if not path.exists():
         library = _compile({"library.c": source}, command, own, (), store)
         store.mkdir(parents=True, exist_ok=True)
@@ -218,8 +222,8 @@ def host_library(source: bytes, flags: Sequence[str]) -> Path:
     return path
 
 
-def _compiler(name: str) -> tuple[tuple[str, ...], str]:
-    """How a compiler is called, and its name with the version."""
+def _find_compiler(name: str) -> tuple[tuple[str, ...], str]:
+    """Command of a compiler, and its name with the version."""
     if name == ZIG:
         try:
             return (sys.executable, "-P", "-m", "ziglang", "cc"), (
@@ -240,14 +244,20 @@ def _compiler(name: str) -> tuple[tuple[str, ...], str]:
             f"{name} must be installed to compile with it, got none: "
             f"install it, or choose {ZIG}, which comes with wav2small[firmware]"
         )
-    said = subprocess.run(
+    done = subprocess.run(
         [found, "-dumpfullversion"], capture_output=True, text=True, timeout=_SECONDS
     )
-    return (found,), f"{GCC} {said.stdout.strip()}"
+    return (found,), f"{GCC} {done.stdout.strip()}"
 
 
-def _user_cache() -> Path:
-    # unlike Path.home it does without a home, too
+def user_cache() -> Path:
+    """Folder of the user that keeps what was built.
+
+    Raises:
+        BenchError: if it cannot be written to
+
+    """
+    # unlike Path.home, it works without a home as well
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     store = Path(caches) / "wav2small" / "firmware"
     try:
@@ -304,8 +314,8 @@ def _key(compiler: str, flags: tuple[str, ...], sources: dict[str, bytes]) -> st
     return digest.hexdigest()
 
 
-def _cached(path: Path) -> bytes | None:
-    """What is in the cache, if it is whole."""
+def _read_cached(path: Path) -> bytes | None:
+    """Program in the cache, None if there is none or it is damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -331,7 +341,7 @@ def _compile(
             os.environ,
             ZIG_LOCAL_CACHE_DIR=str(folder / "zig"),
         )
-        # what the compiler makes of its own sources, once for each core
+        # the compiler builds its own libraries once for each core: keep them
         environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str((cache / "zig").absolute()))
         words = [*command, *flags, *include, *units, *libraries]
         try:
@@ -349,21 +359,21 @@ def _compile(
                 "try a smaller model"
             ) from error
         if done.returncode != 0:
-            raise _failure(done.stderr)
+            raise _compile_error(done.stderr)
         return (folder / "firmware.elf").read_bytes()
 
 
-def _failure(said: str) -> BenchError:
-    """Say in one line why there is no program."""
+def _compile_error(message: str) -> BenchError:
+    """Error that says in one line why there is no program."""
     over: dict[str, int] = {}
-    # zig's linker and GNU's say it in their own ways
+    # zig's linker and GNU's write the same in their own ways
     overflow = r"region [`']?(\w+)'?:? overflowed by (\d+) bytes"
-    for region, count in re.findall(overflow, said):
+    for region, count in re.findall(overflow, message):
         over[region] = max(over.get(region, 0), int(count))
     if over:
         return NoRoomError(over)
-    lines = [line.strip() for line in said.splitlines() if "error" in line]
-    line = " ".join((lines or said.split("\n"))[0].split())
+    lines = [line.strip() for line in message.splitlines() if "error" in line]
+    line = " ".join((lines or message.split("\n"))[0].split())
     return BenchToolError(
         f"code must compile and link, got '{line[:160]}': export it again"
     )

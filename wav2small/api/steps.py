@@ -129,7 +129,7 @@ class Report:
         return to_text(self.figures)
 
     def _repr_markdown_(self) -> str:
-        from wav2small.firmware_bench.report.text import to_markdown
+        from wav2small.firmware_bench.report.markdown import to_markdown
 
         return to_markdown(self.figures)
 
@@ -163,18 +163,17 @@ def bench(
 
     """
     from wav2small.firmware_bench.bench import bench as run
+    from wav2small.firmware_bench.limits import Limits
     from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
     from ..models import find_onnx
 
-    limits = ram or flash or realtime_factor
+    has_limits = ram or flash or realtime_factor
     return Report(
         run(
             find_onnx(model),
-            targets=targets or (() if limits or emulate else DEFAULT_TARGETS),
-            ram=ram,
-            flash=flash,
-            realtime_factor=realtime_factor,
+            targets=targets or (() if has_limits or emulate else DEFAULT_TARGETS),
+            limits=Limits(ram=ram, flash=flash, realtime_factor=realtime_factor),
             emulate=emulate,
         )
     )

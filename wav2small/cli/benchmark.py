@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wav2small.export.base.escape import to_json
+from wav2small.firmware_bench.limits import Limits
 
 from ..errors import InputError
 from .terminal import (
@@ -77,7 +78,7 @@ def bench(
     ] = None,
     growth: Annotated[
         float, typer.Option(help="Share by which they may.", min=0)
-    ] = 0.01,
+    ] = Limits.growth,
     sources: Annotated[
         list[Path] | None,
         typer.Option(
@@ -113,8 +114,8 @@ def bench(
     check_outputs(json_file, markdown, junit, picture, folders=[pictures])
     if (model is None) == (student is None):
         raise typer.BadParameter("either MODEL or --student is needed")
-    most = (max_push_instructions, max_result_instructions)
-    if not emulate and (any(most) or baseline or sources):
+    instructions = (max_push_instructions, max_result_instructions)
+    if not emulate and (any(instructions) or baseline or sources):
         raise typer.BadParameter(
             "--max-push-instructions, --max-result-instructions, --baseline and "
             "--audio need --emulate"
@@ -122,13 +123,15 @@ def bench(
     import tempfile
 
     from wav2small.firmware_bench.bench import bench as run
-    from wav2small.firmware_bench.budget import parse_size
-    from wav2small.firmware_bench.report import text as formats
+    from wav2small.firmware_bench.report.junit import to_junit
+    from wav2small.firmware_bench.report.markdown import to_markdown
+    from wav2small.firmware_bench.report.text import to_text
+    from wav2small.firmware_bench.size import parse_size
     from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
     from ..models import find_onnx
 
-    limits = ram or flash or realtime_factor
+    has_limits = ram or flash or realtime_factor
     with tempfile.TemporaryDirectory() as folder:
         if student:
             with extra("train"):
@@ -140,26 +143,28 @@ def bench(
         report = run(
             path,
             window_seconds=window,
-            targets=target or (() if limits or emulate else DEFAULT_TARGETS),
-            ram=parse_size(ram) if ram else None,
-            flash=parse_size(flash) if flash else None,
-            realtime_factor=realtime_factor,
+            targets=target or (() if has_limits or emulate else DEFAULT_TARGETS),
+            limits=Limits(
+                ram=parse_size(ram) if ram else None,
+                flash=parse_size(flash) if flash else None,
+                realtime_factor=realtime_factor,
+                max_push_instructions=max_push_instructions,
+                max_result_instructions=max_result_instructions,
+                baseline=baseline,
+                growth=growth,
+            ),
             emulate=emulate,
             compiler=compiler,
             audio=_clips(sources) if sources else None,
-            max_push_instructions=max_push_instructions,
-            max_result_instructions=max_result_instructions,
-            baseline=baseline,
-            growth=growth,
         )
-    show(formats.to_text(report))
+    show(to_text(report))
     say_use(report["model"]["metadata"], "model")
     if json_file:
         write(json_file, to_json(report))
     if markdown:
-        write(markdown, formats.to_markdown(report))
+        write(markdown, to_markdown(report))
     if junit:
-        write(junit, formats.to_junit(report))
+        write(junit, to_junit(report))
     if picture or pictures:
         with extra("report"):
             from wav2small.firmware_bench.report import pictures as drawing

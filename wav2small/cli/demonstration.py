@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from wav2small.firmware_bench.report.text import VERDICTS
+from wav2small.firmware_bench.report.rows import VERDICTS
 
 from ..adv import DIMENSIONS
 from ..bundled import DEMO

@@ -83,7 +83,7 @@ def export(
     with extra("train"), ProgressBar() as progress:
         from wav2small.export.pipeline import ExportConfig
         from wav2small.export.quantise.config import QuantConfig
-        from wav2small.firmware_bench.budget import parse_size
+        from wav2small.firmware_bench.size import parse_size
 
         from ..api.exporting import default_config, export_model
         from ..models import find_checkpoint, load_student
@@ -125,9 +125,9 @@ def export(
         )
     say_use(made.metadata, "model")
     if made.c99_bytes is not None:
-        from wav2small.firmware_bench.plan.firmware import plan
+        from wav2small.firmware_bench.plan.firmware import plan_firmware
 
-        held = plan(made.result.data).held_bytes_per_second
+        held = plan_firmware(made.result.data).held_bytes_per_second
         also = f", and the caller holds {held:,} bytes for each second" * bool(held)
         say(f"C99 with {made.c99_bytes:,} bytes of state{also}")
     for path in made.paths:

@@ -48,7 +48,7 @@ def list_(
                 f"{metadata['licence']:<12} window: {metadata['window']}"
             )
     else:
-        from wav2small.firmware_bench.run.measurement import obstacle
+        from wav2small.firmware_bench.run.measurement import why_not_emulated
         from wav2small.firmware_bench.target import TARGETS
 
         show(
@@ -60,7 +60,7 @@ def list_(
                 f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
                 f"{place.amount('ram_bytes', 1024):>11}"
                 f"{place.amount('flash_bytes', 1024):>12}  "
-                f"{'planned' if obstacle(place.core) else 'emulated':<8}  "
+                f"{'planned' if why_not_emulated(place.core) else 'emulated':<8}  "
                 f"{'yes' if place.verified else 'no':<8}  {place.source}"
             )
         show("A figure with ? is not verified: it decides, and is marked.")

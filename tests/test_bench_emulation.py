@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,10 +15,16 @@ from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
-from wav2small.firmware_bench.run import machine as module
-from wav2small.firmware_bench.run.machine import answer, emulate, profile, selftest
-from wav2small.firmware_bench.run.qemu import BOARDS
-from wav2small.firmware_bench.run.toolchain import ARCHITECTURES, Firmware, build
+from wav2small.firmware_bench.cores import CORES as ALL_CORES
+from wav2small.firmware_bench.run import emulation, machine
+from wav2small.firmware_bench.run.emulation import (
+    emulate,
+    profile,
+    result_and_stack,
+    selftest,
+)
+from wav2small.firmware_bench.run.toolchain import Firmware, build
+from wav2small.firmware_bench.run.unicorn import UnicornMachine
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
@@ -30,7 +36,7 @@ __all__ = ["cache", "compiler_cache"]
 pytestmark = pytest.mark.emulator
 
 # the others have tests of their own
-CORES = tuple(core for core in ARCHITECTURES if core not in BOARDS)
+CORES = tuple(core for core, entry in ALL_CORES.items() if not entry.board)
 # what is counted is written down: 2 * count + 3 instructions for a push
 LISTED = """
 #include "wav2small.h"
@@ -96,7 +102,7 @@ def test_a_small_model_with_any_optimisation(core, optimisation, tmp_path, cache
     for size in (None, 37, 4000):
         found = emulate(firmware, samples, size)
         assert found.integers == wanted
-        assert answer(firmware, samples, size) == (wanted, found.stack_bytes)
+        assert result_and_stack(firmware, samples, size) == (wanted, found.stack_bytes)
 
 
 def test_a_student_that_needs_the_level(tmp_path, cache):
@@ -148,9 +154,9 @@ def test_listed_instructions(core, tmp_path, cache):
     # the sampling rate, the hop's length and the number of scores; the vectors
     assert found.constant_bytes == 12 + 8
     assert emulate(firmware, np.zeros(8, np.int16), 8).pushes == (19,)
-    machine = module.Machine(firmware)
-    machine.call("init", machine.symbol("bench_state").value)
-    assert machine.shares(machine.visits)[1] == {
+    core = emulation.start_machine(firmware)
+    core.call("init", core.image.symbol("bench_state").address)
+    assert core.image.shares(core.visits)[1] == {
         "load": 2,
         "other": 1,
         "store": 2,
@@ -166,26 +172,28 @@ def test_single_instructions_agree(mini, cache):
 
     samples = signal(4, 640)
     firmware = build(mini, "cortex-m4", cache=cache)
-    machine = module.Machine(firmware)
+    running = UnicornMachine(firmware)
     single: Counter[int] = Counter()
     depth: set[int] = set()
 
     def one(core: unicorn.Uc, address: int, _size: int, _data: object) -> None:
         single[address] += 1
-        depth.add(core.reg_read(machine.arm.UC_ARM_REG_SP))
+        depth.add(core.reg_read(running.arm.UC_ARM_REG_SP))
 
-    machine.core.hook_add(unicorn.UC_HOOK_CODE, one)
-    step, _ = module._begin(machine, samples, None)
+    running.core.hook_add(unicorn.UC_HOOK_CODE, one)
+    step, _ = emulation.begin_signal(running, samples, None)
     single.clear()
     blocks: Counter[tuple[int, int]] = Counter()
-    for _ in module._pushes(machine, len(samples), step):
-        blocks.update(machine.visits)
+    for _ in emulation.push_all(running, len(samples), step):
+        blocks.update(running.visits)
     by_block: Counter[int] = Counter()
     skippable: set[int] = set()
     for (start, size), count in blocks.items():
-        code = bytes(machine.core.mem_read(start, size))
+        code = bytes(running.core.mem_read(start, size))
         conditional = 0
-        for address, _, mnemonic, _ in machine.disassembler.disasm_lite(code, start):
+        for address, _, mnemonic, _ in running.image.disassembler.disasm_lite(
+            code, start
+        ):
             by_block[address] += count
             if conditional:
                 skippable.add(address)
@@ -198,9 +206,13 @@ def test_single_instructions_agree(mini, cache):
     assert all(single[key] < by_block[key] for key in wrong)
     found = emulate(firmware, samples)
     assert sum(found.pushes) == by_block.total()
-    machine.result(3)
+    running.result(3)
     # paint does not show what is left free below the last number that is written
-    assert found.stack_bytes <= machine.top - min(depth) <= found.stack_bytes + 64
+    assert (
+        found.stack_bytes
+        <= running.image.stack_top - min(depth)
+        <= found.stack_bytes + 64
+    )
 
 
 def test_same_counts_each_time(mini, cache):
@@ -300,7 +312,7 @@ def test_push_of_nothing(tmp_path, cache):
     ],
 )
 def test_firmware_that_goes_astray(old, new, message, tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS", 0.5)
+    monkeypatch.setattr(machine, "MAX_SECONDS", 0.5)
     assert old in CODE
     folder = write(tmp_path, CODE.replace(old, new))
     firmware = build(folder, "cortex-m3", ram=2176, cache=cache)
@@ -328,14 +340,9 @@ def test_no_program(elf, tmp_path, cache):
 
 @pytest.mark.parametrize("package", ["unicorn", "capstone", "elftools"])
 def test_no_emulator(package, monkeypatch):
-    plain = builtins.__import__
-
-    def missing(name: str, *arguments: object) -> object:
+    for name in [package, *sys.modules]:
         if name.partition(".")[0] == package:
-            raise ImportError(name=package)
-        return plain(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+            monkeypatch.setitem(sys.modules, name, None)  # as if not installed
     firmware = Firmware("cortex-m4", "wav2small", "none", (), b"")
     with pytest.raises(BenchError, match=rf"{package} must be .*small\[firmware]"):
         emulate(firmware, np.zeros(8, np.int16))

@@ -3,11 +3,11 @@ import onnx
 import pytest
 
 from wav2small.firmware_bench.bench import bench
-from wav2small.firmware_bench.plan.cost import count
+from wav2small.firmware_bench.plan.cost import count_cost
 from wav2small.firmware_bench.plan.onnx_graph import load_graph
 from wav2small.firmware_bench.plan.operations import lower
 from wav2small.firmware_bench.plan.transforms import find_transforms
-from wav2small.firmware_bench.report import text as formats
+from wav2small.firmware_bench.report.text import to_text
 
 BODY = """
   line = Unsqueeze(signal, one)
@@ -67,7 +67,7 @@ def found(save):
     def make(body=BODY, **changes):
         graph = load_graph(save(body, **changes), 0.1)
         program = lower(graph)
-        return find_transforms(graph, program), count(graph, program)
+        return find_transforms(graph, program), count_cost(graph, program)
 
     return make
 
@@ -155,8 +155,6 @@ def test_what_follows_may_be_no_mel_scale(found, body, changes):
 def test_the_report_says_so(save):
     report = bench(save(), window_seconds=0.1, host=False)
     assert report["compute"]["transforms"] == ["Conv_0 and Conv_1 (16 samples)"]
-    text = formats.to_text(report)
+    text = to_text(report)
     assert "as a fast Fourier transform: Conv_0 and Conv_1 (16 samples)" in text
-    assert "fast Fourier" not in formats.to_text(
-        bench(save(**constants(12)), host=False)
-    )
+    assert "fast Fourier" not in to_text(bench(save(**constants(12)), host=False))

@@ -13,7 +13,12 @@ from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.firmware_bench.run import measurement as module
-from wav2small.firmware_bench.run.measurement import link, measure, obstacle, prepare
+from wav2small.firmware_bench.run.measurement import (
+    find_overflow,
+    measure,
+    prepare_code,
+    why_not_emulated,
+)
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
@@ -48,7 +53,7 @@ def twice(folder: Path, layer: int) -> None:
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory):
-    return prepare(small(), tmp_path_factory.mktemp("small"))
+    return prepare_code(small(), tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def measured(code, cache):
 def test_signals_and_what_they_shall_give(tmp_path):
     model = small()
     audio = {"clip": signal(1, 3000), "short": np.zeros(0, np.int16)}
-    made = prepare(model, tmp_path, audio)
+    made = prepare_code(model, tmp_path, audio)
     assert made.left_out == ("short",)
     assert [entry.name for entry in made.signals[-2:]] == ["silence", "clip"]
     assert made.counted is made.signals[0]
@@ -104,7 +109,7 @@ def test_figures_belong_together(core, code, cache):
 
 
 def test_slower_code_is_seen_and_gives_the_same(code, cache, tmp_path):
-    other = prepare(small(), tmp_path)
+    other = prepare_code(small(), tmp_path)
     twice(tmp_path, 1)
     before, after = (
         measure(entry, "cortex-m4", cache=cache) for entry in (code, other)
@@ -121,7 +126,7 @@ def test_slower_code_is_seen_and_gives_the_same(code, cache, tmp_path):
 
 
 def test_wrong_code_is_seen(cache, tmp_path):
-    made = prepare(small(), tmp_path)
+    made = prepare_code(small(), tmp_path)
     path = tmp_path / "wav2small_model.h"
     text, found = re.subn(
         r"(\[\d+\] = \{\n\s+)(-?\d+),", lambda match: f"{match[1]}1,", path.read_text()
@@ -138,10 +143,12 @@ def test_the_linker_agrees_with_what_was_measured(code, measured, cache):
     found = measured
     ram, flash = -(-found.ram_bytes // 8) * 8, found.flash_bytes
     fits = {"ram": ram, "flash": flash + 64}
-    assert link(code, found, **fits, cache=cache) == {}
-    assert link(code, found, ram=None, flash=None, cache=cache) == {}
-    assert link(code, found, **{**fits, "ram": ram - 16}, cache=cache) == {"RAM": 16}
-    over = link(code, found, ram=None, flash=flash // 2, cache=cache)
+    assert find_overflow(code, found, **fits, cache=cache) == {}
+    assert find_overflow(code, found, ram=None, flash=None, cache=cache) == {}
+    assert find_overflow(code, found, **{**fits, "ram": ram - 16}, cache=cache) == {
+        "RAM": 16
+    }
+    over = find_overflow(code, found, ram=None, flash=flash // 2, cache=cache)
     assert over["FLASH"] == pytest.approx(flash / 2, abs=64)
 
 
@@ -152,11 +159,11 @@ def test_difference_in_bits():
 
 def test_models_without_code(tmp_path):
     with pytest.raises(ExportError, match="must"):
-        prepare(student("mobilenetv3-small"), tmp_path)
+        prepare_code(student("mobilenetv3-small"), tmp_path)
 
 
 def test_cores_without_an_emulator(code, cache):
-    assert obstacle("cortex-m4") is None
-    assert obstacle("cfx") == "cfx is not emulated"
+    assert why_not_emulated("cortex-m4") is None
+    assert why_not_emulated("cfx") == "cfx is not emulated"
     with pytest.raises(BenchError, match="core must be one of"):
         measure(code, "cfx", cache=cache)

@@ -1,0 +1,215 @@
+"""Rows of a report that text, Markdown and JUnit XML have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wav2small.export.base import escape
+
+VERDICTS = {True: "fits", False: "DOES NOT FIT", None: "not checked"}
+"""Each verdict in words."""
+_LABELS = {
+    "ram": "RAM",
+    "realtime_factor": "real-time factor",
+    "bits": "differing bits",
+    "link": "linker",
+    "push": "worst push",
+    "result": "a result",
+}
+CHECK_COLUMNS = ("target", "check", "needs", "limit", "verdict", "why")
+"""Names of the columns of :func:`check_rows`."""
+_UNITS = {"bytes": "B", "bits": "bit", "instructions": "instr."}
+
+
+def title(report: dict[str, Any]) -> str:
+    """Model, window and verdict in one line."""
+    model, window = report["model"], report["window"]
+    verdict = VERDICTS[report["fits"]].lower()
+    return escape.line(f"{model['file']}, window of {window['seconds']:g} s: {verdict}")
+
+
+def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the model takes: names and values; an empty name continues a row."""
+    model, host = report["model"], report["host"]
+    rows = [("file", f"{model['file_bytes']:,} B")]
+    rows += _planned_rows(report) if report["c99"]["plan"] else _window_rows(report)
+    rows += _emulated_rows(report)
+    if host:
+        memory = "memory not known"
+        if host["memory_bytes"] is not None:
+            memory = f"{host['memory_bytes'] / 2**20:.1f} MiB resident"
+        rows.append(
+            (
+                "host",
+                f"{1000 * host['median_seconds']:.2f} ms (median of {host['runs']}, "
+                f"one thread), {memory}, onnxruntime {host['onnxruntime']}, "
+                f"{escape.line(host['machine'])}",
+            )
+        )
+    return rows
+
+
+def _planned_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the C99 takes."""
+    plan = report["c99"]["plan"]
+    rows = [
+        (
+            "C99",
+            f"{plan['state_bytes']:,} B state; {plan['macs_per_second'] / 1e6:.2f} M "
+            "multiply-accumulates per second of audio; "
+            f"look-ahead {plan['look_ahead_seconds']:.3g} s",
+        )
+    ]
+    if plan["held_bytes"]:
+        rows.append(
+            (
+                "",
+                f"the caller holds {plan['held_bytes']:,} B of samples: "
+                f"{plan['held_bytes_per_second']:,} B for each second of the window, "
+                "which the model hears twice",
+            )
+        )
+    for core in plan["cores"]:
+        low, high = core["cycles_per_second"]
+        rows.append(
+            (
+                "planned",
+                f"{core['core']}: {core['ram_bytes']:,} B RAM, "
+                f"{core['flash_bytes']:,} B flash, "
+                f"{core['instructions_per_second'] / 1e6:.2f} M instructions, "
+                f"{low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of audio",
+            )
+        )
+    return rows
+
+
+def _window_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an execution of the whole window takes where there is no C99."""
+    arena, flash, compute = report["arena"], report["flash"], report["compute"]
+    rows = [
+        ("C99", escape.line(f"none: {report['c99']['reason']}")),
+        (
+            "arena",
+            f"{arena['bytes']:,} B, {arena['schedule']} at once "
+            f"(lower bound {arena['lower_bound_bytes']:,}, gap {arena['gap_bytes']:,})",
+        ),
+        (
+            "flash",
+            f"{flash['total_bytes']:,} B ({flash['stored_bytes']:,} constants, "
+            f"{flash['generated_bytes']:,} generated tables, "
+            f"{flash['structure_bytes']:,} graph)",
+        ),
+        (
+            "work",
+            f"{compute['macs_per_second'] / 1e6:.2f} M multiply-accumulates per second "
+            f"of audio; per window {compute['integer_macs'] / 1e6:.2f} M in 8 bits, "
+            f"{compute['float_macs'] / 1e6:.2f} M in floats",
+        ),
+    ]
+    if compute["uncounted"]:
+        rows.append(
+            ("", "not known for " + escape.line(", ".join(compute["uncounted"])))
+        )
+    if compute["transforms"]:
+        transforms = escape.line(", ".join(compute["transforms"]))
+        rows.append(("", f"as a fast Fourier transform: {transforms}"))
+    return rows
+
+
+def emulated_cores(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was measured on each emulated core."""
+    return report["firmware"]["cores"] if report["firmware"] else []
+
+
+def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for core in emulated_cores(report):
+        figures, results = core["figures"], len(core["signals"])
+        low, high = core["cycles_per_second"]
+        rows += [
+            (
+                core["core"],
+                f"{core['differing_bits']} bits differ from the reference in {results} "
+                f"results, golden vectors {core['golden_vectors']}",
+            ),
+            (
+                "",
+                f"{figures['ram']:,} B RAM ({core['state_bytes']:,} state, "
+                f"{core['stack_bytes']:,} stack, {core['held_bytes']:,} samples held), "
+                f"{figures['flash']:,} B flash ({core['constant_bytes']:,} constants)",
+            ),
+            (
+                "",
+                f"{figures['instructions'] / 1e6:.2f} M instructions per second of "
+                f"audio, worst push {figures['push']:,} "
+                f"({figures['push'] / core['mean_push']:.2f} of the mean), "
+                f"a result {figures['result']:,}",
+            ),
+            (
+                "",
+                f"derived: {low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of "
+                f"audio ({core['cycles_source']}); {core['compiler']}",
+            ),
+        ]
+    if report["firmware"]:
+        rows += [
+            (entry["target"], f"planned alone: {entry['reason']}")
+            for entry in report["firmware"]["planned"]
+        ]
+        left_out = len(report["firmware"]["signals_left_out"])
+        if left_out:
+            rows.append(("", f"{left_out} signals are too short for a result"))
+    return [(escape.line(name), escape.line(text)) for name, text in rows]
+
+
+def left_out_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the figures leave out."""
+    return [("not counted", "; ".join(report["not_counted"]))]
+
+
+def check_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Checks of all targets, with the columns of :data:`CHECK_COLUMNS`."""
+    return [
+        (
+            escape.line(target_name(budget)),
+            _LABELS.get(check["name"], check["name"]),
+            amount(check, "actual"),
+            amount(check, "limit"),
+            verdict_of(check),
+            _why(check),
+        )
+        for budget in report["budgets"]
+        for check in budget["checks"]
+    ]
+
+
+def verdict_of(check: dict[str, Any]) -> str:
+    """Verdict of a check, marked where nobody verified its limit."""
+    verdict = VERDICTS[check["passed"]]
+    marked = check["passed"] is not None and not check["verified"]
+    return f"{verdict}, unverified" if marked else verdict
+
+
+def _why(check: dict[str, Any]) -> str:
+    return escape.line(f"{check['basis']}; {check['source']}")
+
+
+def target_name(budget: dict[str, Any]) -> str:
+    """Name of a target, or that there are limits alone."""
+    return str(budget["target"]["name"]) if budget["target"] else "given limits"
+
+
+def amount(check: dict[str, Any], key: str) -> str:
+    """A number of a check with its unit; ``-`` if it is not known.
+
+    Args:
+        check: the check
+        key: ``actual`` or ``limit``
+
+    """
+    value = check[key]
+    if value is None:
+        return "-"
+    if check["unit"] == "1":
+        return f"{value:.3g}"
+    return f"{value:,.0f} {_UNITS[check['unit']]}"

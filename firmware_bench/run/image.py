@@ -1,0 +1,214 @@
+"""A linked firmware: its symbols, its sizes and the instructions in it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
+
+from wav2small.export.base.errors import BenchError, BenchToolError, one_line
+
+from .timing import Instruction, classify
+from .toolchain import RAM_ORIGIN, Firmware
+
+Block: TypeAlias = tuple[int, int]
+"""Instructions that always run one after the other: address and bytes."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name in a firmware."""
+
+    address: int
+    """Address; of a function it is odd."""
+
+    size: int
+    """Bytes."""
+
+    function: bool
+    """Whether it is a function."""
+
+    data: bool
+    """Whether it is a constant or a variable."""
+
+
+class Segment(NamedTuple):
+    """Bytes that are loaded into flash memory."""
+
+    address: int
+    """Address of the first byte."""
+
+    data: bytes
+    """The bytes."""
+
+
+class Image:
+    """What is known of a firmware without running it."""
+
+    def __init__(self, firmware: Firmware) -> None:
+        """Read a firmware.
+
+        Args:
+            firmware: program, see :func:`wav2small.firmware_bench.run.toolchain.build`
+
+        Raises:
+            BenchError: if it is no program that the bench has built
+            BenchToolError: if a library is missing that reads programs
+
+        """
+        capstone = load_library("capstone")
+        elffile = load_library("elftools.elf.elffile")
+        self.core = firmware.core
+        try:
+            self._elf = elffile.ELFFile(io.BytesIO(firmware.elf))
+            self.symbols = _read_symbols(self._elf)
+            self.stop = self.symbols["bench_stop"].address
+            self.stack_top = self.symbols["bench_stack"].address
+            self.stack_floor = self.symbols["bench_bss_end"].address
+        except Exception as error:  # pyelftools' have no common base class
+            raise BenchError(
+                f"firmware must be a program of the bench, got {one_line(error)}: "
+                "build it with the toolchain"
+            ) from error
+        functions = sorted(
+            (symbol.address & ~1, name)
+            for name, symbol in self.symbols.items()
+            if symbol.function
+        )
+        self._starts = [start for start, _ in functions]
+        self._names = [name for _, name in functions]
+        self.segments = [
+            Segment(part["p_paddr"], part.data())
+            for part in self._elf.iter_segments()
+            if part["p_type"] == "PT_LOAD" and part["p_filesz"]
+        ]
+        self.disassembler = capstone.Cs(
+            capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
+        )
+        self._blocks: dict[Block, tuple[Instruction, ...]] = {}
+        self._cycles: dict[Block, tuple[float, float]] = {}
+
+    def symbol(self, name: str) -> Symbol:
+        """Find a name.
+
+        Raises:
+            BenchError: if the firmware does not have it
+
+        """
+        if name not in self.symbols:
+            raise BenchError(
+                f"firmware must have {name}, got none: build it for what is asked"
+            )
+        return self.symbols[name]
+
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Bytes of flash memory, the constants in it, data and cleared memory."""
+        sizes = {part.name: int(part["sh_size"]) for part in self._elf.iter_sections()}
+        text = sizes[".text"] + sizes.get(".ARM.exidx", 0)
+        constants = sum(
+            symbol.size
+            for symbol in self.symbols.values()
+            if symbol.data and symbol.address < RAM_ORIGIN
+        )
+        return text, constants, sizes[".data"], sizes[".bss"]
+
+    def count_instructions(self, visits: Mapping[Block, int]) -> int:
+        """Instructions that ran, from how often each block did."""
+        return sum(count * len(self.decode(block)) for block, count in visits.items())
+
+    def sum_cycles(self, visits: Mapping[Block, int]) -> tuple[float, float]:
+        """Fewest and most cycles of what ran."""
+        low = high = 0.0
+        for block, count in visits.items():
+            self.decode(block)
+            interval = self._cycles[block]
+            low += count * interval[0]
+            high += count * interval[1]
+        return low, high
+
+    def shares(
+        self, visits: Mapping[Block, int]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Instructions by function and by class, the most first."""
+        functions: Counter[str] = Counter()
+        classes: Counter[str] = Counter()
+        for block, count in visits.items():
+            instructions = self.decode(block)
+            name = self._names[bisect_right(self._starts, block[0]) - 1]
+            functions[name] += count * len(instructions)
+            for instruction in instructions:
+                classes[instruction.kind] += count
+        return _most_first(functions), _most_first(classes)
+
+    def decode(self, block: Block) -> tuple[Instruction, ...]:
+        """Class and cycles of each instruction of a block."""
+        if block not in self._blocks:
+            instructions = tuple(self._disassemble(block))
+            self._blocks[block] = instructions
+            self._cycles[block] = (
+                sum(instruction.low for instruction in instructions),
+                sum(instruction.high for instruction in instructions),
+            )
+        return self._blocks[block]
+
+    def _disassemble(self, block: Block) -> Iterator[Instruction]:
+        address, size = block
+        code = self._code(address, size)
+        start = 0
+        while start < size:
+            # the first five bits tell long instructions from short ones
+            length = 4 if code[start + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+            one = code[start : start + length]
+            decoded = self.disassembler.disasm_lite(one, address + start, 1)
+            _, _, mnemonic, operands = next(decoded, (0, 0, "", ""))
+            yield classify(self.core, mnemonic, operands)
+            start += length
+
+    def _code(self, address: int, size: int) -> bytes:
+        for segment in self.segments:
+            start = address - segment.address
+            if start >= 0 and start + size <= len(segment.data):
+                return segment.data[start : start + size]
+        raise BenchToolError(
+            f"firmware must run its own code, got {address:#x}: "
+            "check that it is built for this core"
+        )
+
+
+def load_library(name: str) -> ModuleType:
+    """Import a library that only the extra ``firmware`` brings.
+
+    Raises:
+        BenchToolError: if it is not installed
+
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BenchToolError(
+            f"{name.partition('.')[0]} must be installed to emulate, got none: "
+            "pip install wav2small[firmware]"
+        ) from error
+
+
+def _read_symbols(elf: Any) -> dict[str, Symbol]:
+    table = elf.get_section_by_name(".symtab")
+    return {
+        symbol.name: Symbol(
+            symbol["st_value"],
+            symbol["st_size"],
+            symbol["st_info"]["type"] == "STT_FUNC",
+            symbol["st_info"]["type"] == "STT_OBJECT",
+        )
+        for symbol in table.iter_symbols()
+        if symbol["st_shndx"] != "SHN_UNDEF"
+    }
+
+
+def _most_first(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))

@@ -1,0 +1,105 @@
+"""Cores that unicorn emulates, a library in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wav2small.export.base.errors import one_line
+
+from . import machine
+from .image import load_library
+from .machine import PAINT, SAMPLES_ORIGIN, Machine
+from .toolchain import RAM_ORIGIN, Firmware
+
+_PAGE = 4096
+_SYSTEM = 0xE000E000
+_COPROCESSORS = 0xE000ED88
+
+
+class UnicornMachine(Machine):
+    """A core that unicorn emulates."""
+
+    def __init__(self, firmware: Firmware, counts: bool = True) -> None:
+        """See :class:`wav2small.firmware_bench.run.machine.Machine`."""
+        self._unicorn = load_library("unicorn")
+        self.arm = load_library("unicorn.arm_const")
+        super().__init__(firmware, counts)
+
+    def _power_on(self) -> None:
+        unicorn = self._unicorn
+        core = unicorn.Uc(
+            unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+        )
+        name = self.firmware.core.upper().replace("-", "_")
+        core.ctl_set_cpu_model(getattr(self.arm, f"UC_CPU_ARM_{name}"))
+        executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+        self._writable = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+        segments = self.image.segments
+        flash = min(part.address for part in segments) // _PAGE * _PAGE
+        end = max(part.address + len(part.data) for part in segments)
+        core.mem_map(flash, _whole_pages(end - flash), executable)
+        for part in segments:
+            core.mem_write(part.address, part.data)
+        ram_bytes = self.image.stack_top - RAM_ORIGIN
+        core.mem_map(RAM_ORIGIN, _whole_pages(ram_bytes), self._writable)
+        core.mem_write(RAM_ORIGIN, bytes([PAINT]) * ram_bytes)
+        core.mem_map(_SYSTEM, _PAGE, self._writable)
+        # the floating point unit is off after a reset
+        core.mem_write(_COPROCESSORS, (0xF << 20).to_bytes(4, "little"))
+        core.reg_write(self.arm.UC_ARM_REG_FPEXC, 1 << 30)
+        self.core = core
+
+    def _start_counting(self) -> None:
+        visits = self.visits
+
+        def count(_core: Any, address: int, size: int, _data: object) -> None:
+            block = address, size
+            visits[block] = visits.get(block, 0) + 1
+
+        self.core.hook_add(self._unicorn.UC_HOOK_BLOCK, count)
+
+    def _execute(self, start: int, arguments: Sequence[int]) -> str:
+        arm = self.arm
+        registers = (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1, arm.UC_ARM_REG_R2)
+        for register, argument in zip(registers, arguments, strict=False):
+            self.core.reg_write(register, argument)
+        self.core.reg_write(arm.UC_ARM_REG_SP, self.image.stack_top)
+        self.core.reg_write(arm.UC_ARM_REG_LR, self.return_address | 1)
+        timeout = int(machine.MAX_SECONDS * 1e6)
+        try:
+            self.core.emu_start(start, self.return_address & ~1, timeout=timeout)
+        except self._unicorn.UcError as error:
+            return one_line(error)
+        return ""
+
+    def register(self, number: int) -> int:
+        """Content of register 0 or 15."""
+        names = {0: self.arm.UC_ARM_REG_R0, 15: self.arm.UC_ARM_REG_PC}
+        return int(self.core.reg_read(names[number]))
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of memory."""
+        return bytes(self.core.mem_read(address, count))
+
+    def write_samples(self, samples: bytes) -> None:
+        """Put samples into memory, and leave room for a page after them."""
+        room = _whole_pages(len(samples) + _PAGE)
+        self.core.mem_map(SAMPLES_ORIGIN, room, self._writable)
+        self.core.mem_write(SAMPLES_ORIGIN, samples)
+
+    def trace(self, on_row: Callable[[int], None]) -> None:
+        """See :meth:`wav2small.firmware_bench.run.machine.Machine.trace`."""
+        mark = self.image.symbol("bench_trace").address & ~1
+
+        def row_is_finished(core: Any, _address: int, size: int, _data: object) -> None:
+            del self.visits[mark, size]
+            on_row(core.reg_read(self.arm.UC_ARM_REG_R0))
+            self.visits.clear()
+
+        hook = self._unicorn.UC_HOOK_BLOCK
+        self.core.hook_add(hook, row_is_finished, None, mark, mark)
+
+
+def _whole_pages(count: int) -> int:
+    return -(-count // _PAGE) * _PAGE
