@@ -44,7 +44,7 @@ def compact(model: ModelProto) -> ModelProto:
         model: ONNX model without external data
 
     Returns:
-        new model, the argument stays as it is
+        new model with the same inputs, outputs and values
 
     Raises:
         ExportError: if the model is invalid,

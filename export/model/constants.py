@@ -31,10 +31,10 @@ def expand_constants(model: ModelProto) -> ModelProto:
     become initializers again.
 
     Args:
-        model: ONNX model without external data
+        model: ONNX model without external data; it is not changed
 
     Returns:
-        new model, the argument stays as it is
+        model whose constants are all initializers
 
     Raises:
         ExportError: if the model is invalid,

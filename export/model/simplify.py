@@ -16,10 +16,10 @@ def simplify(model: ModelProto) -> ModelProto:
     Free dimensions stay free.
 
     Args:
-        model: ONNX model without external data
+        model: ONNX model without external data; it stays as it is
 
     Returns:
-        new model, the argument stays as it is
+        model of fewer nodes
 
     Raises:
         ExportError: if the model is invalid,

@@ -86,7 +86,8 @@ def tune(
     """
     config = config or TuneConfig()
     signals = list(checked_signals(signals))
-    trained = _Trained(model, plan, scales, quantisation or QuantConfig())
+    limits = weight_limits(model, plan, quantisation or QuantConfig())
+    trained = _Trained(model, plan, scales, limits)
     crop = _crop_length(model, config)
     rng = np.random.default_rng(config.seed)
     trained.begin(_batch(signals, 16, crop, rng))
@@ -154,13 +155,12 @@ class _Trained:
         model: ModelProto,
         plan: Plan,
         scales: Mapping[str, Scale],
-        config: QuantConfig,
+        limits: Mapping[str, int],
     ) -> None:
-        self.model, self.plan = model, plan
+        self.model, self.plan, self.limits = model, plan, limits
         self.graph = Topology(model)
         (self.input,) = (value.name for value in model.graph.input)
         (self.output,) = (value.name for value in model.graph.output)
-        self.limits = weight_limits(model, plan, config)
         self.layers = {layer.node: layer for layer in plan.layers}
         self.zero_points = {name: scales[name].zero_point for name in plan.measured}
         self.constants = {

@@ -156,8 +156,8 @@ def finetune(
     """Train a teacher of one's own on what people say."""
     check_outputs(folders=[run])
     config = _configuration(locals())
-    about = {"name": name, "licence": licence, "training_data": training_data}
-    replacing = {"resume": resume, "overwrite": overwrite}
+    rest: dict[str, Any] = {"name": name, "licence": licence, "noise": noise}
+    rest |= {"resume": resume, "overwrite": overwrite, "training_data": training_data}
     with extra("train"):
         from ..finetune.parts.text import SentenceEncoder
         from ..finetune.table import read_table
@@ -170,10 +170,10 @@ def finetune(
         _say_of(table)
     with extra("teachers"), ProgressBar() as progress:
         text = SentenceEncoder(text_encoder) if text_encoder else None
-        inputs = {"text": text, "noise": noise, "device": _own_device(device)}
         best = train(
-            table, run, config, **inputs, **about, **replacing, progress=progress
-        )
+            table, run, config, text=text, device=_own_device(device),
+            progress=progress, **rest,
+        )  # fmt: skip
     if speaks:
         _report(best)
         show(run)

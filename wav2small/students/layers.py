@@ -11,6 +11,8 @@ and means leave it out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from ..features import LogMel, frame_mask, normalize
@@ -135,6 +137,26 @@ class Sequence(nn.ModuleList):
         for layer in self:
             x, frames = layer(x, frames)
         return x, frames
+
+
+@dataclass(frozen=True)
+class MobileNetConfig:
+    """Configuration of a MobileNet."""
+
+    size: str = "small"
+    """Which of the published networks."""
+
+    n_mels: int = 64
+    """Number of mel bands."""
+
+    window_length: int = 512
+    """Length of the Hann window in samples."""
+
+    hop_length: int = 160
+    """Samples from one frame to the next."""
+
+    dropout: float = 0.2
+    """Probability of dropping a feature before the last layer."""
 
 
 class MobileNet(nn.Module):

@@ -19,27 +19,22 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import ConvNorm, LogMelMap, MobileNet, Sequence, masked_mean
+from .layers import (
+    ConvNorm,
+    LogMelMap,
+    MobileNet,
+    MobileNetConfig,
+    Sequence,
+    masked_mean,
+)
 
 
 @dataclass(frozen=True)
-class MobileNetV3Config:
+class MobileNetV3Config(MobileNetConfig):
     """Configuration of :class:`MobileNetV3`."""
 
     size: Literal["small", "large"] = "small"
     """Which of the two published networks."""
-
-    n_mels: int = 64
-    """Number of mel bands."""
-
-    window_length: int = 512
-    """Length of the Hann window in samples."""
-
-    hop_length: int = 160
-    """Samples from one frame to the next."""
-
-    dropout: float = 0.2
-    """Probability of dropping a feature before the last layer."""
 
 
 class _Row(NamedTuple):

@@ -29,27 +29,15 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from .layers import ConvNorm, LogMelMap, MobileNet, Sequence
+from .layers import ConvNorm, LogMelMap, MobileNet, MobileNetConfig, Sequence
 
 
 @dataclass(frozen=True)
-class MobileNetV4Config:
+class MobileNetV4Config(MobileNetConfig):
     """Configuration of :class:`MobileNetV4`."""
 
     size: Literal["small", "medium"] = "small"
     """Which of the published convolutional networks."""
-
-    n_mels: int = 64
-    """Number of mel bands."""
-
-    window_length: int = 512
-    """Length of the Hann window in samples."""
-
-    hop_length: int = 160
-    """Samples from one frame to the next."""
-
-    dropout: float = 0.2
-    """Probability of dropping a feature before the last layer."""
 
 
 class _Conv(NamedTuple):

@@ -17,7 +17,7 @@ from .figures import (
     of_means,
     rank_cc,
 )
-from .rows import Rows, Threshold, at_least, at_most
+from .rows import Heading, Rows, Threshold, at_least, at_most
 from .speech import Tested
 
 Figure = Callable[[np.ndarray, np.ndarray], float]
@@ -52,16 +52,15 @@ def add_agreement(rows: Rows, tested: Tested) -> None:
                 continue
             series = truth[known, axis], tested.scores[known, axis]
             for figure, (metric, threshold) in AGREEMENT.items():
-                rows.add(group, "all clips", figure, axis, threshold, metric, *series)
+                heading = Heading(group, "all clips", figure, axis, threshold)
+                rows.add(heading, metric, *series)
             names = speakers[known]
             count = count_groups(names)
             title = f"{count} speakers"
             for figure, (metric, threshold, least) in SPEAKERS.items():
                 if count >= least:
-                    means = partial(of_means, metric)
-                    rows.add(
-                        group, title, figure, axis, threshold, means, *series, names
-                    )
+                    heading = Heading(group, title, figure, axis, threshold)
+                    rows.add(heading, partial(of_means, metric), *series, names)
         for figure, (_, _, least) in SPEAKERS.items():
             if count_groups(speakers) < least:
                 rows.skip(
@@ -90,13 +89,8 @@ def add_categories(rows: Rows, tested: Tested) -> None:
         for name, chosen in parts.items():
             if chosen.any():
                 found = True
-                rows.add_share(
-                    group,
-                    name,
-                    "share in the expected range",
-                    axis,
-                    at_least(CONSISTENT),
-                    inside[chosen],
-                )
+                figure = "share in the expected range"
+                heading = Heading(group, name, figure, axis, at_least(CONSISTENT))
+                rows.add_share(heading, inside[chosen])
     if not found:
         rows.skip(group, "consistency", "labels name no category with expectations")

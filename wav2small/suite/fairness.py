@@ -18,7 +18,7 @@ from .figures import (
     shift_of,
 )
 from .pitch import pitch_group
-from .rows import Rows, Threshold, at_most
+from .rows import Heading, Rows, Threshold, at_most
 from .speech import Tested
 
 FAIRNESS: dict[
@@ -78,6 +78,7 @@ def add_groups(rows: Rows, tested: Tested) -> None:
                     )
                     continue
                 difference = partial(gap, metric)
-                rows.add("fairness", kind, figure, axis, threshold, difference, *series)
+                heading = Heading("fairness", kind, figure, axis, threshold)
+                rows.add(heading, difference, *series)
     for kind, reason in UNKNOWN.items():
         rows.skip("fairness", kind, reason)

@@ -11,7 +11,7 @@ from wav2small.export.base.progress import Progress
 from ..adv import SAMPLING_RATE
 from ..gate import SpeechGate
 from ..teachers.base import Model
-from .rows import Rows, Threshold, at_most
+from .rows import Heading, Rows, Threshold, at_most
 from .sounds import Sounds
 
 STRONG = (0.3, 0.7)
@@ -63,7 +63,8 @@ def add_non_speech(
             ("share strong, behind the gate", strong & passed[:, None]),
         ):
             for axis in range(3):
-                rows.add_share(GROUP, name, figure, axis, threshold, hits[:, axis])
+                heading = Heading(GROUP, name, figure, axis, threshold)
+                rows.add_share(heading, hits[:, axis])
 
 
 def _sounds_and_thresholds(

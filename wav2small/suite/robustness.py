@@ -16,7 +16,7 @@ from ..acoustics import aid, lines, outside, rooms, signals
 from ..acoustics.rooms import ROOMS, Room, room_response
 from . import changes
 from .figures import loss_of_ccc
-from .rows import Rows, at_least
+from .rows import Heading, Rows, at_least
 from .sounds import Sounds, spread
 from .speech import Tested
 
@@ -105,13 +105,14 @@ def _add_change(
     for axis in range(3):
         same = np.abs(after[:, axis] - before[:, axis]) < UNCHANGED
         least = at_least(change.unchanged)
-        rows.add_share(*place, "share unchanged", axis, least, same)
+        rows.add_share(Heading(*place, "share unchanged", axis, least), same)
     threshold = None if change.ccc is None else at_least(change.ccc)
     for axis in range(3):
         known = np.flatnonzero(~np.isnan(truth[:, axis]))
         if len(known) >= 2:
             series = (part[known, axis] for part in (truth, before, after))
-            rows.add(*place, "change of CCC", axis, threshold, loss_of_ccc, *series)
+            heading = Heading(*place, "change of CCC", axis, threshold)
+            rows.add(heading, loss_of_ccc, *series)
 
 
 def all_changes() -> list[Change]:

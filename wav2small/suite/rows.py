@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,25 @@ def at_most(value: float) -> Threshold:
     return Threshold("<=", value)
 
 
+class Heading(NamedTuple):
+    """What a row of the report is about."""
+
+    group: str
+    """Group of tests."""
+
+    name: str
+    """The test: what was done, or to whom."""
+
+    figure: str
+    """What the number is."""
+
+    axis: int
+    """Number of the dimension in :data:`wav2small.adv.DIMENSIONS`."""
+
+    threshold: Threshold | None
+    """What the figure must keep, None if it is for information."""
+
+
 class Rows:
     """Rows of the report."""
 
@@ -46,14 +65,7 @@ class Rows:
         self.skipped: list[dict[str, str]] = []
 
     def add(
-        self,
-        group: str,
-        name: str,
-        figure: str,
-        axis: int,
-        threshold: Threshold | None,
-        metric: Callable[..., float],
-        *series: np.ndarray,
+        self, heading: Heading, metric: Callable[..., float], *series: np.ndarray
     ) -> None:
         """Add a figure, a function of series of one entry for each clip."""
         count = len(series[0])
@@ -69,42 +81,30 @@ class Rows:
             rng=np.random.default_rng(self.seed),
             resamples=self.resamples,
         )
-        self._append(group, name, figure, axis, threshold, value, (low, high), count)
+        self._append(heading, value, (low, high), count)
 
-    def add_share(
-        self,
-        group: str,
-        name: str,
-        figure: str,
-        axis: int,
-        threshold: Threshold | None,
-        hits: np.ndarray,
-    ) -> None:
+    def add_share(self, heading: Heading, hits: np.ndarray) -> None:
         """Add the share of clips that are hit."""
         count, value = len(hits), float(hits.mean())
         # what resampling the clips would give, drawn at once
         drawn = np.random.default_rng(self.seed).binomial(count, value, self.resamples)
         low, high = np.quantile(drawn / count, [0.025, 0.975])
-        self._append(group, name, figure, axis, threshold, value, (low, high), count)
+        self._append(heading, value, (low, high), count)
 
     def _append(
         self,
-        group: str,
-        name: str,
-        figure: str,
-        axis: int,
-        threshold: Threshold | None,
+        heading: Heading,
         value: float,
         interval: tuple[float, float],
         count: int,
     ) -> None:
-        known = not np.isnan(interval[0])
+        known, threshold = not np.isnan(interval[0]), heading.threshold
         self.tests.append(
             {
-                "group": group,
-                "name": name,
-                "figure": figure,
-                "dimension": DIMENSIONS[axis],
+                "group": heading.group,
+                "name": heading.name,
+                "figure": heading.figure,
+                "dimension": DIMENSIONS[heading.axis],
                 "value": _number(value),
                 "interval": [_number(end) for end in interval] if known else None,
                 "sense": threshold.sense if threshold else None,
