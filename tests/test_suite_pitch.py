@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import librosa
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wav2small import audio
+from wav2small.bundled import DEMO
 from wav2small.suite.pitch import median_pitch, pitch_group
 
 TIME = np.arange(16000) / 16000
@@ -53,3 +56,14 @@ def test_soft_stretches_do_not_count():
     loud, soft = (np.sin(2 * np.pi * pitch * TIME) for pitch in (200, 100))
     signal = np.concatenate([0.01 * soft, 0.01 * soft, loud])
     assert median_pitch(signal) == pytest.approx(200, rel=0.01)
+
+
+def test_voices_have_the_pitch_that_librosa_finds():
+    files = sorted(DEMO.parent.glob("*.opus"))
+    for file in files[:: len(files) // 8]:
+        signal = audio.load(file)[:32000]
+        pitch, voiced, _ = librosa.pyin(
+            signal, sr=16000, fmin=60, fmax=500, frame_length=1024, hop_length=640
+        )
+        semitones = 12 * np.log2(median_pitch(signal) / np.median(pitch[voiced]))
+        assert abs(semitones) < 2, file.name

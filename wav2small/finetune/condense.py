@@ -159,7 +159,7 @@ def condense(
         network = tiny_network(maps.shape[2], config.seed * 1000 + turn)
         parameters = list(network.parameters())
         follow = torch.optim.SGD(parameters, lr=0.05)
-        heard = []
+        apart = []
         for _ in range(config.steps):
             items = rng.choice(len(maps), min(config.batch_size, len(maps)), False)
             real = _gradients(
@@ -170,13 +170,13 @@ def condense(
             optimizer.zero_grad()
             distance.backward()
             optimizer.step()
-            heard.append(distance.item())
-            check_finite(heard[-1], turn)
+            apart.append(distance.item())
+            check_finite(apart[-1], turn)
             # the network goes where the small set leads it
             follow.zero_grad()
             nn.functional.mse_loss(network(made.detach()), wanted).backward()
             follow.step()
-        distances.append(float(np.mean(heard)))
+        distances.append(float(np.mean(apart)))
         if progress:
             progress("condense", turn + 1, config.rounds, {"distance": distances[-1]})
     return made.detach().numpy(), wanted.numpy(), distances
@@ -214,8 +214,8 @@ def train_tiny(
     rng = np.random.default_rng(seed)
     for step in range(steps):
         items = rng.choice(len(maps), min(64, len(maps)), replace=False)
-        told = network(torch.from_numpy(maps[items]))
-        loss = nn.functional.mse_loss(told, torch.from_numpy(truth[items]))
+        scores = network(torch.from_numpy(maps[items]))
+        loss = nn.functional.mse_loss(scores, torch.from_numpy(truth[items]))
         check_finite(loss.item(), step)
         optimizer.zero_grad()
         loss.backward()

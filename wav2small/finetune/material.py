@@ -136,10 +136,10 @@ def _embed(text: Text | None, table: Table) -> np.ndarray | None:
         return None
     count = len(table.truth)
     if callable(text):
-        written = [said or "" for said in table.labels.metadata["text"]]
-        embedded = np.array(text(written), np.float32)
+        sentences = [words or "" for words in table.labels.metadata["text"]]
+        embedded = np.array(text(sentences), np.float32)
         if embedded.ndim == 2 and len(embedded) == count:
-            embedded[[not said for said in written]] = np.nan
+            embedded[[not sentence for sentence in sentences]] = np.nan
     else:
         embedded = np.asarray(text, np.float32)
     if embedded.ndim != 2 or len(embedded) != count:
@@ -152,8 +152,8 @@ def _embed(text: Text | None, table: Table) -> np.ndarray | None:
 def _identity(table: Table, text: np.ndarray | None) -> str:
     """Return the SHA-256 of what a run takes from its table."""
     labels = table.labels
-    said = ("split", "speaker", "gender", "emotion")
-    columns = [labels.names, *(labels.metadata[name] for name in said)]
+    known = ("split", "speaker", "gender", "emotion")
+    columns = [labels.names, *(labels.metadata[name] for name in known)]
     digest = hashlib.sha256(json.dumps(columns).encode())
     for part in (labels.starts, labels.ends, table.truth, text):
         if part is not None:

@@ -82,14 +82,14 @@ class FinetuneNetwork(nn.Module):
                 text_width=config.text_width,
                 fusion=config.fusion,
             )
-        heard, width = width, self.conditions.width if self.conditions else width
+        plain, width = width, self.conditions.width if self.conditions else width
         self.dropout = nn.Dropout(config.dropout)
         self.dense = nn.Linear(width, config.hidden)
         self.scores = nn.Linear(config.hidden, len(DIMENSIONS))
         self.tasks = nn.ModuleDict()
         for task in config.tasks:
             # another task must not be told what it is asked for
-            self.tasks[task] = nn.Linear(heard, len(self.classes(task)))
+            self.tasks[task] = nn.Linear(plain, len(self.classes(task)))
         self.exits = nn.ModuleList(
             Exit(backbone.width, config.hidden) for _ in config.exits
         )

@@ -155,7 +155,7 @@ def read_clips(
 
     """
     labels, rows = table.labels, np.flatnonzero(table.rated)
-    signals, kept = [], []
+    signals, readable = [], []
     for done, row in enumerate(rows):
         end = float(labels.ends[row])
         try:
@@ -166,17 +166,17 @@ def read_clips(
                     end=None if np.isinf(end) else end,
                 )
             )
-            kept.append(row)
+            readable.append(row)
         except audio.AudioError:
             continue
         finally:
             if progress:
                 progress("read", done + 1, len(rows), {})
-    if not kept:
+    if not readable:
         raise InputError(
             f"no clip of the labels can be read below {table.root}: pass --audio-root"
         )
-    return signals, np.array(kept)
+    return signals, np.array(readable)
 
 
 def speaker_folds(

@@ -99,20 +99,20 @@ class FinetunedTeacher:
     def _load(cls, place: Path, file: Path, policy: str) -> FinetunedTeacher:
         weights, config = checkpoint.load(place)
         stated = Description.read(file)
-        told = config["info"]
+        saved = config["info"]
         revision = checkpoint.digest(place)
         if stated.tolerance is not None:
             # other scores of the same weights
-            said = f"{revision} {stated.tolerance}"
-            revision = hashlib.sha256(said.encode()).hexdigest()
+            stem = f"{revision} {stated.tolerance}"
+            revision = hashlib.sha256(stem.encode()).hexdigest()
         info = TeacherInfo(
-            name=stated.name or told["name"],
+            name=stated.name or saved["name"],
             revision=revision[:16],
-            licence=licences.canonical(stated.licence or told["licence"]),
-            training_data=stated.training_data or told["training_data"],
-            use=told["use"],
+            licence=licences.canonical(stated.licence or saved["licence"]),
+            training_data=stated.training_data or saved["training_data"],
+            use=saved["use"],
         )
-        licences.check(info.name, info.licence, policy, str(file), mark=told["use"])
+        licences.check(info.name, info.licence, policy, str(file), mark=saved["use"])
         check_settings(config["network"])
         network = FinetuneNetwork(
             network_config(config["network"]), build_backbone(config["backbone"])
@@ -170,10 +170,10 @@ class FinetunedTeacher:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return numbers of genders and embeddings of texts, None if none is known."""
         genders = np.array([gender_number(row.get("gender")) for row in told])
-        said = [row.get("text") for row in told]
+        sentences = [row.get("text") for row in told]
         texts = np.full((len(told), self.network.config.text_width), np.nan, np.float32)
         if "text" in self.hears:
-            for vector, words in zip(texts, said, strict=True):
+            for vector, words in zip(texts, sentences, strict=True):
                 if words:
                     vector[:] = self._vector(words)
         return (

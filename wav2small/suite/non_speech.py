@@ -47,17 +47,17 @@ def add_non_speech(
     parts = _sounds_and_thresholds(sounds, seed)
     gate = SpeechGate()
     # a recording stands in the row of all and in that of its category
-    heard: dict[int, tuple[np.ndarray, bool]] = {}
+    found: dict[int, tuple[np.ndarray, bool]] = {}
     total = len({id(s) for signals, _ in parts.values() for s in signals})
     for name, (signals, threshold) in parts.items():
         for signal in signals:
-            if id(signal) not in heard:
+            if id(signal) not in found:
                 score = model.predict([signal])[0]
                 strong = (score <= STRONG[0]) | (score >= STRONG[1])
-                heard[id(signal)] = strong, gate.classify(signal) == "speech"
-                progress("non-speech", len(heard), total, {})
-        strong = np.array([heard[id(s)][0] for s in signals])
-        passed = np.array([heard[id(s)][1] for s in signals])
+                found[id(signal)] = strong, gate.classify(signal) == "speech"
+                progress("non-speech", len(found), total, {})
+        strong = np.array([found[id(s)][0] for s in signals])
+        passed = np.array([found[id(s)][1] for s in signals])
         for figure, hits in (
             ("share strong, model alone", strong),
             ("share strong, behind the gate", strong & passed[:, None]),

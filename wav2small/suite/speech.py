@@ -26,8 +26,8 @@ class Speech:
 
     def score(self, model: Model, item: int, signal: np.ndarray) -> np.ndarray:
         """Score a clip, changed or not, with all that is known of it, ``(3,)``."""
-        told = {name: column[item] for name, column in self.metadata.items()}
-        return predict_told(model, [signal], [told])[0]
+        known = {name: column[item] for name, column in self.metadata.items()}
+        return predict_told(model, [signal], [known])[0]
 
     def names(self, column: str) -> np.ndarray:
         """Return a column of the metadata, empty where it is not known."""

@@ -38,8 +38,8 @@ class DawnHead(nn.Module):
         if valid is None:
             pooled = hidden.mean(1)
         else:
-            kept = hidden * valid[:, :, None]
-            pooled = kept.sum(1) / valid.sum(1, keepdim=True)
+            filled = hidden * valid[:, :, None]
+            pooled = filled.sum(1) / valid.sum(1, keepdim=True)
         return self.out_proj(torch.tanh(self.dense(pooled)))
 
 

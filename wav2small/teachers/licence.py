@@ -103,8 +103,8 @@ def most_restrictive(licences: Sequence[str]) -> str:
         return 1 if _RESTRICTED.search(licence) else 2
 
     worst = max(map(rank, licences))
-    kept = dict.fromkeys(licence for licence in licences if rank(licence) == worst)
-    return " AND ".join(kept)
+    strictest = dict.fromkeys(licence for licence in licences if rank(licence) == worst)
+    return " AND ".join(strictest)
 
 
 def check(name: str, licence: str, policy: str, where: str, *, mark: str = ANY) -> None:

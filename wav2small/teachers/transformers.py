@@ -237,13 +237,13 @@ def _backbone(settings: Mapping[str, Any]) -> tuple[torch.nn.Module, int]:
     build = getattr(transformers, config_name)
     # what is not a setting of the model could have other code loaded
     known = set(build().to_dict()) - {"dtype", "transformers_version", "architectures"}
-    kept = {k: v for k, v in settings.items() if k in known and v is not None}
+    chosen = {k: v for k, v in settings.items() if k in known and v is not None}
     # masks are for training, and their embedding is not used without them
-    kept |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-    if kept.get("add_adapter"):
+    chosen |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    if chosen.get("add_adapter"):
         raise ValueError("add_adapter is not supported")
-    check_settings(kept)
-    config = build.from_dict(kept)
+    check_settings(chosen)
+    config = build.from_dict(chosen)
     return getattr(transformers, model_name)(config), config.hidden_size
 
 

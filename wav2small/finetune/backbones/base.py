@@ -194,8 +194,8 @@ def pad(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
     for row, signal in zip(batch, signals, strict=True):
         row[: len(signal)] = torch.from_numpy(np.asarray(signal, np.float32))
     same = bool((lengths == lengths[0]).all())
-    kept = None if same else lengths
-    return normalize(batch, kept), kept
+    valid = None if same else lengths
+    return normalize(batch, valid), valid
 
 
 def batches(

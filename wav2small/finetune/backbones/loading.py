@@ -49,14 +49,18 @@ def build_backbone(settings: Mapping[str, Any]) -> Backbone:
             config_name, model_name = FAMILIES[kind]
             config_class = getattr(transformers, config_name)
             known = set(config_class().to_dict()) - {"dtype", "transformers_version"}
-            kept = {k: v for k, v in fields.items() if k in known and v is not None}
+            chosen = {k: v for k, v in fields.items() if k in known and v is not None}
             # dropped layers cannot be heard, and crops are varied elsewhere
-            kept |= {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-            config = config_class.from_dict(kept)
+            chosen |= {
+                "layerdrop": 0.0,
+                "mask_time_prob": 0.0,
+                "mask_feature_prob": 0.0,
+            }
+            config = config_class.from_dict(chosen)
             with torch.device("meta"):  # takes no memory
                 check_count(getattr(transformers, model_name)(config))
             return SelfSupervised(
-                {"model_type": kind, **kept, "hidden_size": config.hidden_size},
+                {"model_type": kind, **chosen, "hidden_size": config.hidden_size},
                 getattr(transformers, model_name)(config),
             )
     except InputError:
@@ -144,7 +148,7 @@ def _published(name: str) -> tuple[Backbone, Origin]:
         )
     find_weights(source)
     try:
-        model, told = getattr(
+        model, loaded = getattr(
             transformers, FAMILIES[settings["model_type"]][1]
         ).from_pretrained(
             source.folder,
@@ -159,9 +163,9 @@ def _published(name: str) -> tuple[Backbone, Origin]:
             f"backbone must have weights that can be read: {source.folder}: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
-    lost = set(told["missing_keys"]) - {"masked_spec_embed"}
-    if lost or told["mismatched_keys"]:
-        wrong = sorted([*lost, *map(str, told["mismatched_keys"])])
+    lost = set(loaded["missing_keys"]) - {"masked_spec_embed"}
+    if lost or loaded["mismatched_keys"]:
+        wrong = sorted([*lost, *map(str, loaded["mismatched_keys"])])
         raise InputError(
             f"backbone must have all its weights, got none for {', '.join(wrong[:6])}: "
             f"{source.folder}"
@@ -184,10 +188,10 @@ def _tuned(folder: Path) -> tuple[Backbone, Origin]:
         if key.startswith("backbone.")
     }
     load_weights(backbone, own, folder)
-    told = config["info"]
-    licences = [told["licence"], *filter(None, [told["backbone_licence"]])]
+    info = config["info"]
+    licences = [info["licence"], *filter(None, [info["backbone_licence"]])]
     return backbone, Origin(
-        told["name"], most_restrictive(licences), told["training_data"]
+        info["name"], most_restrictive(licences), info["training_data"]
     )
 
 

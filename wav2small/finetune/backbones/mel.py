@@ -119,11 +119,11 @@ class _Layer(nn.Module):
             batch, frames, 3, self.heads, width // self.heads
         )
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        heard = nn.functional.scaled_dot_product_attention(
+        attended = nn.functional.scaled_dot_product_attention(
             query, key, value, None if valid is None else valid[:, None, None]
         )
-        heard = heard.transpose(1, 2).reshape(batch, frames, width)
-        hidden = hidden + self.dropout(self.attention_out(heard))
+        attended = attended.transpose(1, 2).reshape(batch, frames, width)
+        hidden = hidden + self.dropout(self.attention_out(attended))
         inner = nn.functional.gelu(self.intermediate_dense(self.norm(hidden)))
         return hidden + self.dropout(self.output_dense(inner))
 

@@ -89,18 +89,18 @@ def words(signal: np.ndarray) -> str:
     level = 10 * np.log10(np.mean(np.asarray(signal, np.float64) ** 2) + 1e-9)
     pitch, rate = median_pitch(signal), speaking_rate(signal)
     loudness = _word(level, (-35, -20), ("quiet", "of usual level", "loud"))
-    told = [f"{loudness} ({level:.0f} dB of full scale)"]
+    phrases = [f"{loudness} ({level:.0f} dB of full scale)"]
     if np.isnan(pitch):
-        told.append("without a pitch")
+        phrases.append("without a pitch")
     else:
-        told.append(
+        phrases.append(
             f"{_word(pitch, (145, 190), ('low', 'middle', 'high'))} pitch "
             f"({pitch:.0f} Hz)"
         )
     speed = _word(rate, (2.5, 4.5), ("slow", "of usual rate", "fast"))
-    told.append(f"{speed} ({rate:.1f} bursts per second)")
-    told.append(f"{len(signal) / SAMPLING_RATE:.1f} s long")
-    return ", ".join(told)
+    phrases.append(f"{speed} ({rate:.1f} bursts per second)")
+    phrases.append(f"{len(signal) / SAMPLING_RATE:.1f} s long")
+    return ", ".join(phrases)
 
 
 def _word(value: float, borders: tuple[float, float], names: tuple[str, ...]) -> str:

@@ -64,8 +64,8 @@ def describe(signal: np.ndarray, text: str | None, gender: str | None) -> str:
         gender: of the speaker, None if unknown
 
     """
-    said = json.dumps(text, ensure_ascii=False) if text else "unknown"
-    return f"Words: {said}\nSpeaker: {gender or 'unknown'}\nVoice: {words(signal)}\n"
+    quoted = json.dumps(text, ensure_ascii=False) if text else "unknown"
+    return f"Words: {quoted}\nSpeaker: {gender or 'unknown'}\nVoice: {words(signal)}\n"
 
 
 def prompt(description: str, examples: Sequence[Example] = ()) -> str:
@@ -159,9 +159,9 @@ class Program:
         pipes = ThreadPoolExecutor(3)
         try:
             pipes.submit(_tell, process.stdin, text.encode())
-            said = pipes.submit(process.stdout.read, MOST_REPLY + 1)
+            output = pipes.submit(process.stdout.read, MOST_REPLY + 1)
             complaint = pipes.submit(_listen, process.stderr)
-            reply = said.result(self.timeout)
+            reply = output.result(self.timeout)
             if len(reply) > MOST_REPLY:
                 raise InputError(
                     f"program must reply with at most {MOST_REPLY} bytes, {name} did "
@@ -169,9 +169,9 @@ class Program:
                 )
             code = process.wait(self.timeout)
             if code:
-                told = " ".join(complaint.result(1).decode(errors="replace").split())
+                reason = " ".join(complaint.result(1).decode(errors="replace").split())
                 raise InputError(
-                    f"program must end with 0, {name} ended with {code}: {told[:120]}"
+                    f"program must end with 0, {name} ended with {code}: {reason[:120]}"
                 )
             return reply.decode()
         except (TimeoutError, subprocess.TimeoutExpired) as error:
@@ -302,9 +302,9 @@ def _row(
     """Let a recording be scored, into a row of the store."""
     begins = source.start or 0.0
     signal = audio.load(source.path, start=begins, end=source.end)
-    said = source.metadata
-    told = describe(signal, said.get("text"), said.get("gender"))
-    scores = _ask(answer, prompt(told, examples), attempts)
+    known = source.metadata
+    description = describe(signal, known.get("text"), known.get("gender"))
+    scores = _ask(answer, prompt(description, examples), attempts)
     human = source.human or (None,) * 3
     return {
         "file": source.name,
@@ -314,7 +314,7 @@ def _row(
         "teacher": info.name,
         "licence": info.licence,
         "sha256": sha256(source.path),
-        **said,
+        **known,
         **{
             f"human_{name}": None if value != value else value
             for name, value in zip(DIMENSIONS, human, strict=True)

@@ -65,11 +65,11 @@ class Conditions(nn.Module):
             parts.append(self.gender(gender))
         if self.text_width:
             absent = torch.ones(batch, dtype=torch.bool, device=pooled.device)
-            told = self.no_text.expand(batch, -1)
+            embedded = self.no_text.expand(batch, -1)
             if text is not None:
                 absent = torch.isnan(text).any(1)
-                told = self.text(torch.nan_to_num(text))
-            parts.append(torch.where(absent[:, None], self.no_text, told))
+                embedded = self.text(torch.nan_to_num(text))
+            parts.append(torch.where(absent[:, None], self.no_text, embedded))
         known = torch.cat(parts, dim=1)[:, None].expand(-1, views, -1)
         both = torch.cat([pooled, known], dim=2)
         if self.fusion == "joined":

@@ -79,8 +79,8 @@ def predict_early(
             for signal in signals:
                 answers.clear()
                 try:
-                    heard = backbone(pad([signal])[0].to(device))
-                    answers.append(_last_answer(network, heard)[0])
+                    states = backbone(pad([signal])[0].to(device))
+                    answers.append(_last_answer(network, states)[0])
                     layers.append(backbone.depth)
                 except _Left:
                     layers.append(numbers[len(answers) - 1])
@@ -105,9 +105,9 @@ def check_exits(network: FinetuneNetwork) -> None:
         )
 
 
-def _last_answer(network: FinetuneNetwork, heard: States) -> Tensor:
+def _last_answer(network: FinetuneNetwork, states: States) -> Tensor:
     """Scores behind the last layer, without those of the exits."""
-    return network.head(network.pooled(*heard), None, None)
+    return network.head(network.pooled(*states), None, None)
 
 
 def exit_costs(network: FinetuneNetwork, samples: int) -> dict[int, float]:

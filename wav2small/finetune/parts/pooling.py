@@ -19,8 +19,8 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over the valid frames."""
     if valid is None:
         return hidden.mean(1)
-    kept = hidden.masked_fill(~valid[:, :, None], 0.0)
-    return kept.sum(1) / valid.sum(1, keepdim=True)
+    filled = hidden.masked_fill(~valid[:, :, None], 0.0)
+    return filled.sum(1) / valid.sum(1, keepdim=True)
 
 
 class Mean(nn.Module):

@@ -81,8 +81,8 @@ class AttentiveMerging(nn.Module):
     def gates(self, layers: Sequence[Tensor], valid: Tensor | None) -> Tensor:
         """How far the gate of each layer opens, ``(batch, layers)`` in 0..1."""
         means = torch.stack([masked_mean(layer, valid) for layer in layers], dim=1)
-        told = torch.tanh(self.squeeze(means))[:, :, 0]
-        return torch.sigmoid(self.widen(torch.relu(self.narrow(told))))
+        squeezed = torch.tanh(self.squeeze(means))[:, :, 0]
+        return torch.sigmoid(self.widen(torch.relu(self.narrow(squeezed))))
 
     def forward(self, layers: Sequence[Tensor], valid: Tensor | None) -> Tensor:
         """Merge the layers."""

@@ -33,7 +33,7 @@ class SentenceEncoder:
             ) from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model, told = AutoModel.from_pretrained(
+            model, loaded = AutoModel.from_pretrained(
                 name, trust_remote_code=False, output_loading_info=True
             )
         # it fails with exceptions that share no base class
@@ -42,7 +42,7 @@ class SentenceEncoder:
                 "text encoder must be a folder or owner/name of transformers, got "
                 f"'{name}': {' '.join(str(error).split())[:160]}"
             ) from error
-        lost = sorted(key for key in told["missing_keys"] if "pooler" not in key)
+        lost = sorted(key for key in loaded["missing_keys"] if "pooler" not in key)
         if lost:
             raise InputError(
                 "text encoder must have all its weights, got none for "
@@ -79,7 +79,7 @@ class SentenceEncoder:
                     return_tensors="pt",
                 )
                 hidden = self._model(**batch).last_hidden_state
-                kept = batch["attention_mask"][:, :, None]
-                mean = (hidden * kept).sum(1) / kept.sum(1)
+                valid = batch["attention_mask"][:, :, None]
+                mean = (hidden * valid).sum(1) / valid.sum(1)
                 rows.append(torch.nn.functional.normalize(mean, dim=1).float().numpy())
         return np.concatenate(rows)

@@ -123,8 +123,8 @@ def learn_views(
 def _views_loss(views: Views, signals: np.ndarray, device: torch.device) -> Tensor:
     features = torch.from_numpy(np.stack([prosody(signal) for signal in signals]))
     signal = normalize(torch.from_numpy(signals))
-    heard, mel, said = views(signal.to(device), features.to(device))
-    return view_loss(heard, mel) + view_loss(heard, said) + view_loss(mel, said)
+    deep, mel, prosodic = views(signal.to(device), features.to(device))
+    return view_loss(deep, mel) + view_loss(deep, prosodic) + view_loss(mel, prosodic)
 
 
 def train_parts(

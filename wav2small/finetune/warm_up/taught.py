@@ -128,11 +128,11 @@ def teach_layers(
         hidden = torch.from_numpy(energy_mask(signals, rng))
         signal = normalize(torch.from_numpy(signals))
         with torch.inference_mode():
-            told = whole(signal.to(device)).layers
+            wanted = whole(signal.to(device)).layers
         guessed = small(signal.masked_fill(hidden, 0.0).to(device)).layers
         return torch.stack(
             [
-                likeness_loss(head(guessed[own]), told[other].clone())
+                likeness_loss(head(guessed[own]), wanted[other].clone())
                 for head, (own, other) in zip(heads, pairs, strict=True)
             ]
         ).mean()
