@@ -209,7 +209,8 @@ def other_code(folder: Path, old: str, new: str, file: str) -> Path:
         ("__init__.py", '__version__ = "', '__version__ = "9', "wav2small 9.* instead"),
         ("config.py", "min_seconds: float = 0.25", "min_seconds: float = 0.5",
          "code [0-9a-f]{12} instead of"),
-        ("cluster.py", "def _differences(", "def _other_name(", "AttributeError"),
+        ("annotation/cluster.py", "def _differences(", "def _other_name(",
+         "AttributeError"),
     ],
 )  # fmt: skip
 def test_a_machine_of_other_code(tmp_path, machines, file, old, new, match):
@@ -222,7 +223,8 @@ def test_a_machine_of_other_code(tmp_path, machines, file, old, new, match):
 
 
 def test_a_machine_of_other_code_that_joins_late(tmp_path, machines):
-    code = other_code(tmp_path / "other", "Label on", "label on", "cluster.py")
+    file = "annotation/cluster.py"
+    code = other_code(tmp_path / "other", "Label on", "label on", file)
     audio = corpus(tmp_path / "audio", 12)
     machines.add()
 

@@ -14,7 +14,7 @@ import real_speech
 import recipe_study
 import torch
 
-from wav2small.annotation.store import Labels
+from wav2small.annotation.labels import Labels
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.models import bundled
 from wav2small.students import STUDENTS

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small import audio
-from wav2small.annotation.store import SCHEMA, LabelStore
+from wav2small.annotation.shard_file import SCHEMA
+from wav2small.annotation.store import LabelStore
 from wav2small.errors import InputError
 
 TEACHER = {

@@ -18,7 +18,8 @@ from wav2small.export.base.progress import Progress
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
-from .annotation.store import Labels, LabelStore
+from .annotation.labels import Labels
+from .annotation.store import LabelStore
 from .audio.spellings import split_name
 from .config import DistillConfig
 from .data import (

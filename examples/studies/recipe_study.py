@@ -38,7 +38,8 @@ from torch import Tensor, nn
 
 from wav2small import cli, data, distillation
 from wav2small.adv import DIMENSIONS, NEUTRAL
-from wav2small.annotation.store import Labels, LabelStore
+from wav2small.annotation.labels import Labels
+from wav2small.annotation.store import LabelStore
 from wav2small.bundled import DEMO
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.data import Clips, degrade

@@ -208,10 +208,10 @@ def identity(config: AnnotateConfig) -> dict[str, str]:
     without what follows a plus sign:
     a machine without a GPU may hand out work.
     """
-    code, root = hashlib.sha256(), Path(__file__).parent
+    code, root = hashlib.sha256(), Path(__file__).parent.parent
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root)
-        if place.parts[0] not in ("cli", "export", "firmware_bench"):
+        if place.parts[0] not in ("api", "cli", "export", "firmware_bench"):
             code.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     settings = repr(sorted(asdict(config).items()))
     versions = {}

@@ -27,7 +27,7 @@ from ..config import AnnotateConfig
 from ..errors import InputError
 from ..gate import SpeechGate, load_gate
 from ..teachers.base import Teacher, TeacherError, TeacherInfo, predict_told
-from .store import HUMAN, SourceKey, Stretch
+from .shard_file import HUMAN, SourceKey, Stretch
 
 MOST_BROKEN = 1 << 30
 """Largest file that is no audio and yet hashed, in bytes."""

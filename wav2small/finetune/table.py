@@ -12,7 +12,8 @@ import numpy as np
 from wav2small.export.base.progress import Progress
 
 from .. import audio
-from ..annotation.store import Labels, LabelStore
+from ..annotation.labels import Labels
+from ..annotation.store import LabelStore
 from ..audio import METADATA
 from ..errors import InputError
 from .norms import CATEGORIES, norm_score
