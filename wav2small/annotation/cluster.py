@@ -25,8 +25,8 @@ from .. import __version__
 from ..config import AnnotateConfig
 from ..errors import InputError, ToolError
 from ..teachers.base import Teacher, TeacherInfo
-from .engines import Crew, check_load, environment
-from .labelling import Heard, Labelled, Shard
+from .engines import LabelShards, check_load, environment
+from .shard import Labelled, OnScored, Shard
 from .worker import Limits, Load, Worker
 
 ATTEMPTS = 3
@@ -57,7 +57,9 @@ class Cluster:
     """How long to wait for scheduler and first worker, in seconds."""
 
     @contextmanager
-    def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
+    def start(
+        self, teacher: Teacher | Load, config: AnnotateConfig
+    ) -> Iterator[tuple[TeacherInfo, LabelShards]]:
         """Connect, and load the teacher on one machine to know what it is."""
         try:
             import distributed  # noqa: F401
@@ -79,7 +81,7 @@ class Cluster:
                 with _lost(self.scheduler):
                     _compare(client, given, wanted)
                     info = client.submit(_info, given, wanted, pure=False).result()
-                yield _Machines(client, self.scheduler, given, wanted, info)
+                yield info, _Machines(client, self.scheduler, given, wanted).label
             finally:
                 with suppress(Exception):  # they may be gone
                     client.run(_close, wait=False)
@@ -147,15 +149,13 @@ class _Machines:
         scheduler: str,
         given: bytes,
         wanted: Mapping[str, str],
-        info: TeacherInfo,
     ) -> None:
         self._client = client
         self._scheduler = scheduler
         self._given = given
         self._wanted = wanted
-        self.info = info
 
-    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
+    def label(self, shards: Iterator[Shard], on_scored: OnScored) -> Iterator[Labelled]:
         from distributed import KilledWorker, as_completed
 
         waiting = as_completed(loop=self._client.loop)
@@ -190,7 +190,7 @@ class _Machines:
                     ) from error
                 submit(shard, attempt + 1)
                 continue
-            heard(labelled.number, labelled.seconds)
+            on_scored(labelled.number, labelled.seconds)
             yield labelled
             fill()
 

@@ -10,7 +10,7 @@ import os
 import pickle
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,27 +18,30 @@ from typing import Protocol
 from ..config import AnnotateConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo
-from .labelling import Heard, Labelled, Labeller, Shard, Task
+from .labelling import Labeller
+from .shard import Labelled, OnScored, Shard
 from .worker import ClosedError, Limits, Load, Worker
 
-
-class Crew(Protocol):
-    """Teachers that are ready to label."""
-
-    info: TeacherInfo
-
-    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
-        """Label shards, each once, in any order."""
-        ...
+LabelShards = Callable[[Iterator[Shard], OnScored], Iterator[Labelled]]
+"""Labels shards, each once, in any order."""
 
 
 class Engine(Protocol):
-    """What gets a crew together."""
+    """Where teachers are loaded and shards are labelled."""
 
     def start(
         self, teacher: Teacher | Load, config: AnnotateConfig
-    ) -> AbstractContextManager[Crew]:
-        """Load teachers; they are let go at the end of the context."""
+    ) -> AbstractContextManager[tuple[TeacherInfo, LabelShards]]:
+        """Load teachers; they are let go at the end of the context.
+
+        Args:
+            teacher: what scores, or a function that loads it
+            config: how audio is cut and batched
+
+        Returns:
+            context of what the teacher is, and of a function that labels shards
+
+        """
         ...
 
 
@@ -47,20 +50,16 @@ class ThisProcess:
     """Label here. A file that crashes its decoder ends the run."""
 
     @contextmanager
-    def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
+    def start(
+        self, teacher: Teacher | Load, config: AnnotateConfig
+    ) -> Iterator[tuple[TeacherInfo, LabelShards]]:
         """Load a teacher, if it is not loaded yet."""
         loaded = teacher if not callable(teacher) else teacher()
-        yield _Here(Labeller(loaded, config))
-
-
-class _Here:
-    def __init__(self, labeller: Labeller) -> None:
-        self._labeller = labeller
-        self.info = labeller.teacher.info
-
-    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
-        tasks = (Task(shard, {}) for shard in shards)
-        return self._labeller.label(tasks, heard=heard)
+        labeller = Labeller(loaded, config)
+        yield (
+            loaded.info,
+            lambda shards, scored: labeller.label(shards, on_scored=scored),
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,9 @@ class Processes:
     """What each of them may take."""
 
     @contextmanager
-    def start(self, teacher: Teacher | Load, config: AnnotateConfig) -> Iterator[Crew]:
+    def start(
+        self, teacher: Teacher | Load, config: AnnotateConfig
+    ) -> Iterator[tuple[TeacherInfo, LabelShards]]:
         """Start the processes."""
         if self.count < 1:
             raise InputError(
@@ -91,12 +92,11 @@ class Processes:
             Worker(load, config, self.limits, environment(item, self.count))
             for item in range(self.count)
         ]
-        crew = _Pool(workers)
+        pool = _Pool(workers)
         try:
-            crew.info = workers[0].info()
-            yield crew
+            yield workers[0].info(), pool.label
         finally:
-            crew.close()
+            pool.close()
 
 
 def check_load(teacher: Teacher | Load) -> Load:
@@ -133,13 +133,11 @@ def environment(item: int, count: int) -> dict[str, str]:
 class _Pool:
     """One thread for each process; they share the shards."""
 
-    info: TeacherInfo
-
     def __init__(self, workers: list[Worker]) -> None:
         self._workers = workers
         self._threads: list[threading.Thread] = []
 
-    def label(self, shards: Iterator[Shard], heard: Heard) -> Iterator[Labelled]:
+    def label(self, shards: Iterator[Shard], on_scored: OnScored) -> Iterator[Labelled]:
         done: queue.Queue[Labelled | BaseException | None] = queue.Queue()
         taking = threading.Lock()
 
@@ -149,7 +147,7 @@ class _Pool:
 
         def work(worker: Worker) -> None:
             try:
-                worker.run(take, done.put, heard)
+                worker.run(take, done.put, on_scored)
             except ClosedError:
                 pass
             except BaseException as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..config import AnnotateConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo
 from .engines import Engine, ThisProcess
-from .labelling import Labelled, Shard
+from .shard import Labelled, Shard
 from .store import LabelStore
 from .worker import Load
 
@@ -103,65 +102,78 @@ def annotate(
             or the store is of another teacher, root or configuration
 
     """
-    config = config or AnnotateConfig()
     root, sources = audio.find(paths)
     files = [list(parts) for _, parts in groupby(sources, lambda s: s.name)]
     resume = resume and not overwrite and (out / "manifest.json").exists()
-    with ExitStack() as stack:
-        stack.enter_context(claim(out, "shards"))
-        known = LabelStore.open(out).manifest["config"] if resume else {}
-        config = _settled(config, known, len(files))
-        crew = stack.enter_context((engine or ThisProcess()).start(teacher, config))
-        store = _open(out, root, crew.info, config, resume, overwrite)
-        places = {source.name: source.path for source in sources}
-        changed = store.forget_changed(places) if resume else []
-        done = store.done()
-        todo = [
-            left
-            for parts in files
-            if (left := [s for s in parts if not {s.key, s.name} & done])
-        ]
-        told = _Progress(progress, len(files), len(files) - len(todo))
-        told.errors = len(store.errors())
-        for labelled in crew.label(_plan(store, todo), told.heard):
-            if labelled.teacher != crew.info:
-                raise InputError(
-                    f"teacher must be the same everywhere, got {labelled.teacher} and "
-                    f"{crew.info}: install the same weights on each machine"
-                )
-            store.append(
-                labelled.rows,
-                labelled.errors,
-                number=labelled.number,
-                sources=labelled.sources,
-                skipped=labelled.skipped,
-                unlabelled=labelled.unlabelled,
-            )
-            told.done(labelled)
-        store.finish()
-        skipped = store.skipped()
-        left_out = sum(skipped.values())
-        return AnnotateReport(
-            len(files),
-            len(store),
-            told.seconds,
-            store.errors(),
-            skipped,
-            left_out / (left_out + store.seconds()) if left_out else 0.0,
-            sum(source.ratings > 1 for source in sources),
-            len(changed),
+    with claim(out, "shards"):
+        earlier = LabelStore.open(out).manifest["config"] if resume else {}
+        config = _settled(config or AnnotateConfig(), earlier, len(files))
+        with (engine or ThisProcess()).start(teacher, config) as (info, label):
+            store = _open(out, root, info, config, resume, overwrite)
+            paths_by_name = {source.name: source.path for source in sources}
+            changed = store.forget_changed(paths_by_name) if resume else []
+            todo = _unlabelled(store, files)
+            tally = _Tally(progress, len(files), todo, store.errors())
+            for labelled in label(_plan(store, todo), tally.scored):
+                _append(store, labelled, info)
+                tally.add(labelled)
+            store.finish()
+        averaged = sum(source.ratings > 1 for source in sources)
+        return _report(store, len(files), tally.seconds, averaged, len(changed))
+
+
+def _report(
+    store: LabelStore, files: int, seconds: float, averaged: int, changed: int
+) -> AnnotateReport:
+    skipped = store.skipped()
+    left_out = sum(skipped.values())
+    return AnnotateReport(
+        files=files,
+        labelled=len(store),
+        seconds=seconds,
+        errors=store.errors(),
+        skipped=skipped,
+        skipped_share=left_out / (left_out + store.seconds()) if left_out else 0.0,
+        averaged=averaged,
+        changed=changed,
+    )
+
+
+def _unlabelled(
+    store: LabelStore, files: list[list[audio.Source]]
+) -> list[list[audio.Source]]:
+    """Return the sources of each file that a store lacks, without empty lists."""
+    done = store.done()
+    left = ([s for s in parts if not {s.key, s.name} & done] for parts in files)
+    return [parts for parts in left if parts]
+
+
+def _append(store: LabelStore, labelled: Labelled, teacher: TeacherInfo) -> None:
+    """Write a shard, if it is by the teacher of the others."""
+    if labelled.teacher != teacher:
+        raise InputError(
+            f"teacher must be the same everywhere, got {labelled.teacher} and "
+            f"{teacher}: install the same weights on each machine"
         )
+    store.append(
+        labelled.rows,
+        labelled.errors,
+        number=labelled.number,
+        sources=labelled.sources,
+        skipped=labelled.skipped,
+        unlabelled=labelled.unlabelled,
+    )
 
 
 def _settled(
-    config: AnnotateConfig, known: Mapping[str, Any], files: int
+    config: AnnotateConfig, earlier: Mapping[str, Any], files: int
 ) -> AnnotateConfig:
-    """Fill in what is left open: as the store has it, or as the corpus wants it."""
+    """Fill in what is left open, as in an earlier run or as the corpus needs it."""
     if config.batch_seconds is None:
-        config = replace(config, batch_seconds=known.get("batch_seconds"))
+        config = replace(config, batch_seconds=earlier.get("batch_seconds"))
     if config.shard_files is None:
         wanted = min(MOST, max(FEWEST, files // SHARDS))
-        config = replace(config, shard_files=known.get("shard_files", wanted))
+        config = replace(config, shard_files=earlier.get("shard_files", wanted))
     return config
 
 
@@ -177,9 +189,9 @@ def _open(
     wanted: dict[str, Any] = {"root": str(root), "teacher": teacher.to_dict()}
     if resume:
         store = LabelStore.open(out)
-        known = {**asdict(AnnotateConfig()), **store.manifest["config"]}
         # what an earlier version did not state was as it is by default
-        there = {**store.manifest, "config": known}
+        stated = {**asdict(AnnotateConfig()), **store.manifest["config"]}
+        there = {**store.manifest, "config": stated}
         there["teacher"] = {**wanted["teacher"], **store.manifest["teacher"]}
         for key, value in {**wanted, "config": asdict(config)}.items():
             if there[key] != value:
@@ -214,37 +226,38 @@ def _plan(store: LabelStore, todo: list[list[audio.Source]]) -> Iterator[Shard]:
         yield Shard(next(free), tuple(itertools.chain.from_iterable(files)))
 
 
-class _Progress:
-    """Adds up what engines say, from whatever thread."""
+class _Tally:
+    """Adds up what engines report, from whatever thread, and passes it on."""
 
     def __init__(
         self,
         progress: Progress | None,
         files: int,
-        finished: int,
+        todo: Sequence[object],
+        errors: Sequence[object],
     ) -> None:
         self._progress = progress
         self._files = files
-        self._finished = finished
-        self._flight: dict[int, float] = {}
+        self._finished = files - len(todo)
+        self._unfinished: dict[int, float] = {}
         self.seconds = 0.0
-        self.errors = 0
+        self.errors = len(errors)
 
-    def heard(self, number: int, seconds: float) -> None:
-        """A part of a shard was scored."""
-        self._flight[number] = seconds
-        self._tell()
+    def scored(self, number: int, seconds: float) -> None:
+        """Note how much of a shard is scored, in seconds."""
+        self._unfinished[number] = seconds
+        self._report()
 
-    def done(self, labelled: Labelled) -> None:
-        """A shard is in the store."""
-        self._flight.pop(labelled.number, None)
+    def add(self, labelled: Labelled) -> None:
+        """Note that a shard is in the store."""
+        self._unfinished.pop(labelled.number, None)
         self.seconds += labelled.seconds
         self.errors += len(labelled.errors)
         self._finished += len({name for name, _, _ in labelled.sources})
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._progress:
-            seconds = self.seconds + sum(list(self._flight.values()))
+            seconds = self.seconds + sum(list(self._unfinished.values()))
             figures = {"audio_seconds": seconds, "errors": self.errors}
             self._progress("annotate", self._finished, self._files, figures)

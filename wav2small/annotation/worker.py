@@ -9,16 +9,14 @@ and that file becomes an error instead of the end of the run.
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,10 +25,11 @@ from .. import audio
 from ..config import AnnotateConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo, move
-from .labelling import FAILURES, Care, Heard, Labelled, Labeller, Shard, Task
+from .labelling import FAILURES
+from .shard import Care, Labelled, OnScored, Shard
 
-IDLE_SECONDS = 60.0
-"""Time in seconds after which a process without work ends."""
+_CODE = "from wav2small.annotation.process import main; main()"
+"""What a process runs; it is given the ends of two pipes."""
 
 STARTS = 3
 """How often a process may die before it is ready, or outside of any file."""
@@ -134,14 +133,14 @@ class Worker:
         self,
         take: Callable[[], Shard | None],
         give: Callable[[Labelled], None],
-        heard: Heard = lambda number, seconds: None,
+        on_scored: OnScored = lambda number, seconds: None,
     ) -> None:
         """Label shards until there are no more.
 
         Args:
             take: returns the next shard, None at the end
             give: called with what became of each
-            heard: called now and then, see :data:`wav2small.annotation.labelling.Heard`
+            on_scored: called when a batch is scored
 
         Raises:
             InputError: if teacher or process are of no use
@@ -153,17 +152,17 @@ class Worker:
             try:
                 while len(flight) < 2 and (shard := take()):
                     flight.append(shard)
-                    self._send(Task(shard, {}))
+                    self._send(shard)
                 if not flight:
                     return
-                labelled = self._receive(heard)
+                labelled = self._receive(on_scored)
                 flight = deque(s for s in flight if s.number != labelled.number)
                 give(labelled)
             except _Death:
                 late = {labelled.number: labelled for labelled in self._late}
                 lost, flight = flight, deque()
                 for shard in lost:
-                    give(late.get(shard.number) or self._with_care(shard, heard))
+                    give(late.get(shard.number) or self._with_care(shard, on_scored))
 
     def interrupt(self) -> None:
         """End the process, whatever it is doing; for another thread."""
@@ -176,7 +175,7 @@ class Worker:
         self._closed = True
         self._kill()
 
-    def _with_care(self, shard: Shard, heard: Heard) -> Labelled:
+    def _with_care(self, shard: Shard, on_scored: OnScored) -> Labelled:
         """Label a shard on which a process has died, and find the file if any."""
         blamed: Counter[str] = Counter()
         refused: dict[str, str] = {}
@@ -184,8 +183,8 @@ class Worker:
         batches = unexplained = 0
         while True:
             try:
-                self._send(Task(shard, refused, care))
-                return self._receive(heard)
+                self._send(replace(shard, refused=refused, care=care))
+                return self._receive(on_scored)
             except _Death as death:
                 if self._late:
                     return self._late[0]
@@ -266,10 +265,10 @@ class Worker:
             "meanwhile: check its weights and the memory"
         ) from last
 
-    def _send(self, task: Task) -> None:
+    def _send(self, shard: Shard) -> None:
         if self._process is None or self._process.poll() is not None:
             self._start()
-        self._put(task)
+        self._put(shard)
 
     def _put(self, message: Any) -> None:
         assert self._tasks
@@ -278,15 +277,15 @@ class Worker:
         except OSError:
             self._died()
 
-    def _receive(self, heard: Heard) -> Labelled:
+    def _receive(self, on_scored: OnScored) -> Labelled:
         """Wait for the next shard that is labelled."""
         while True:
             kind, content = self._get(self._limits.seconds)
             if kind == "doing":
                 self._last = content
-            elif kind == "heard":
+            elif kind == "scored":
                 self._killed = 0
-                heard(*content)
+                on_scored(*content)
             elif kind == "failed":
                 self._kill()
                 raise InputError(content)
@@ -357,71 +356,3 @@ class Worker:
 
 class ClosedError(Exception):
     """A worker was closed while it worked."""
-
-
-# The other side ---------------------------------------------------------------
-
-_CODE = "from wav2small.annotation.worker import main; main()"
-
-
-def main() -> None:
-    """Label what comes through a pipe, until it is closed."""
-    # decoders in C chatter about damaged files, which errors.csv says in a line
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    given = Connection(int(sys.argv[1]), writable=False)
-    results = Connection(int(sys.argv[2]), readable=False)
-    sending = threading.Lock()
-
-    def send(kind: str, content: object) -> None:
-        with sending:
-            try:
-                results.send((kind, content))
-            except OSError:  # nobody is there any more
-                os._exit(1)
-
-    try:
-        load, config = given.recv()
-        labeller = Labeller(load(), config)
-    except Exception as error:
-        send("failed", _reason("teacher cannot be loaded", error))
-        sys.exit(1)
-    tasks: queue.Queue[Task] = queue.Queue()
-
-    def receive() -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                tasks.put(given.recv())
-        os._exit(1)  # who gave the work is dead
-
-    threading.Thread(target=receive, daemon=True).start()
-    send("ready", labeller.teacher.info)
-
-    def waiting() -> Iterator[Task]:
-        with suppress(queue.Empty):
-            while True:
-                yield tasks.get(timeout=IDLE_SECONDS)
-
-    try:
-        for labelled in labeller.label(
-            waiting(),
-            note=lambda *doing: send("doing", doing),
-            heard=lambda *progress: send("heard", progress),
-        ):
-            send("labelled", labelled)
-    except Exception as error:
-        send("failed", _reason("labelling failed", error))
-        sys.exit(1)
-    os._exit(0)
-
-
-def _reason(what: str, error: Exception) -> str:
-    """Return one line; the traceback of a bug goes to stderr."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        return f"package {error.name} is missing: pip install 'wav2small[train]'"
-    import traceback
-
-    traceback.print_exception(error)
-    return f"{what}: {' '.join(f'{type(error).__name__}: {error}'.split())}"

@@ -1,0 +1,81 @@
+"""What runs in the process of a worker: it labels what comes through a pipe."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from ..errors import InputError
+from .labelling import Labeller
+from .shard import Shard
+
+IDLE_SECONDS = 60.0
+"""Time in seconds after which a process without work ends."""
+
+
+def main() -> None:
+    """Label what comes through a pipe, until it is closed."""
+    # decoders in C chatter about damaged files, which errors.csv says in a line
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    given = Connection(int(sys.argv[1]), writable=False)
+    results = Connection(int(sys.argv[2]), readable=False)
+    sending = threading.Lock()
+
+    def send(kind: str, content: object) -> None:
+        with sending:
+            try:
+                results.send((kind, content))
+            except OSError:  # nobody is there any more
+                os._exit(1)
+
+    try:
+        load, config = given.recv()
+        labeller = Labeller(load(), config)
+    except Exception as error:
+        send("failed", _reason("teacher cannot be loaded", error))
+        sys.exit(1)
+    shards: queue.Queue[Shard] = queue.Queue()
+
+    def receive() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                shards.put(given.recv())
+        os._exit(1)  # who gave the work is dead
+
+    threading.Thread(target=receive, daemon=True).start()
+    send("ready", labeller.teacher.info)
+
+    def waiting() -> Iterator[Shard]:
+        with suppress(queue.Empty):
+            while True:
+                yield shards.get(timeout=IDLE_SECONDS)
+
+    try:
+        for labelled in labeller.label(
+            waiting(),
+            announce=lambda *doing: send("doing", doing),
+            on_scored=lambda *scored: send("scored", scored),
+        ):
+            send("labelled", labelled)
+    except Exception as error:
+        send("failed", _reason("labelling failed", error))
+        sys.exit(1)
+    os._exit(0)
+
+
+def _reason(what: str, error: Exception) -> str:
+    """Return one line; the traceback of a bug goes to stderr."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"package {error.name} is missing: pip install 'wav2small[train]'"
+    import traceback
+
+    traceback.print_exception(error)
+    return f"{what}: {' '.join(f'{type(error).__name__}: {error}'.split())}"
