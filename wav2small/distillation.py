@@ -263,31 +263,45 @@ def distill(
         described = _describe(store, labels, clips, config) | {
             "noise": identity(noises)
         }
-        train(
-            run,
-            recipe,
-            Schedule(
-                steps=config.epochs * crops.steps_per_epoch,
-                rise=config.warmup,
-                average=config.average,
-                evaluations=config.evaluations,
-            ),
-            described,
-            same={
-                "distill": "configuration",
-                "teacher": "labels",
-                "labels": "labels",
-                "noise": "noise",
-            },
-            weight_decay=config.weight_decay,
-            bfloat16=config.bfloat16,
-            device=device,
-            resume=resume,
-            progress=progress,
-        )
+        _train(run, recipe, described, device, progress, resume=resume)
         recipe.close()
         remove_folder(run / "clips")
         return checkpoint.load(run / BEST)[1] | {"unreadable": len(unreadable)}
+
+
+def _train(
+    run: Path,
+    recipe: _Distillation,
+    described: dict[str, Any],
+    device: str,
+    progress: Progress | None,
+    *,
+    resume: bool,
+) -> None:
+    """Train as the configuration of the crops says."""
+    config = recipe.crops.config
+    train(
+        run,
+        recipe,
+        Schedule(
+            steps=config.epochs * recipe.crops.steps_per_epoch,
+            rise=config.warmup,
+            average=config.average,
+            evaluations=config.evaluations,
+        ),
+        described,
+        same={
+            "distill": "configuration",
+            "teacher": "labels",
+            "labels": "labels",
+            "noise": "noise",
+        },
+        weight_decay=config.weight_decay,
+        bfloat16=config.bfloat16,
+        device=device,
+        resume=resume,
+        progress=progress,
+    )
 
 
 def _teacher(

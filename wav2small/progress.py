@@ -27,7 +27,7 @@ QUICK_SECONDS = 2.0
 
 
 @dataclass
-class _Stage:
+class _Seen:
     """What is remembered about a stage."""
 
     begun: float
@@ -71,7 +71,7 @@ class ProgressBar:
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._stages: dict[str, _Stage] = {}
+        self._stages: dict[str, _Seen] = {}
         self._rich: Any = None
         self._console: Console | None = None
         self._created = self._latest = time.monotonic()
@@ -102,7 +102,7 @@ class ProgressBar:
         with self._lock:
             known = self._stages.get(stage)
             if known is None or (known.finished and done < total):
-                known = _Stage(self._latest, done, now, self._created)
+                known = _Seen(self._latest, done, now, self._created)
                 self._stages[stage] = known
             self._latest = now
             known.finished = done >= total
@@ -133,9 +133,7 @@ class ProgressBar:
             return find_spec("ipywidgets") is not None
         return self._console.is_terminal
 
-    def _draw(
-        self, known: _Stage, stage: str, done: int, total: int, text: str
-    ) -> None:
+    def _draw(self, known: _Seen, stage: str, done: int, total: int, text: str) -> None:
         if self._rich is None:
             self._rich = _new_bars(self._console)
             self._rich.start()
@@ -146,7 +144,13 @@ class ProgressBar:
             self._stop()
 
     def _log(
-        self, known: _Stage, stage: str, done: int, total: int, text: str, now: float
+        self,
+        known: _Seen,
+        stage: str,
+        done: int,
+        total: int,
+        text: str,
+        now: float,
     ) -> None:
         spent = now - known.begun
         late = now - known.logged > LOG_SECONDS

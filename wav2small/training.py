@@ -185,8 +185,7 @@ def train(
         recipe: what is trained, on what and towards what
         schedule: how long and how fast
         described: what the checkpoints' configuration says
-        same: what of it must be as before in a resumed run,
-            and what to call it
+        same: which of it a resumed run must share, and what to call each
         weight_decay: decoupled weight decay of AdamW
         bfloat16: whether matrices are multiplied in bfloat16
         device: torch device
@@ -199,74 +198,152 @@ def train(
 
     """
     group = group or Group()
-    last, module = run / LAST, recipe.module
-    parameters = {
-        name: parameter
-        for part in recipe.groups
-        for name, parameter in zip(part["names"], part["params"], strict=True)
-    }
-    optimizer = torch.optim.AdamW(
-        [{"params": part["params"], "peak": part["peak"]} for part in recipe.groups],
-        weight_decay=weight_decay,
-    )
-    average = copy.deepcopy(module)
-    history: list[dict[str, float]] = []
-    start = 0
-    if resume and last.exists():
-        weights, saved = checkpoint.load(last)
-        _check_same(saved, described, same, last)
-        state, _ = checkpoint.load(last, extra="training")
-        load_weights(average, weights, last)
-        inner = {k[7:]: v for k, v in state.items() if k.startswith("module/")}
-        load_weights(module, inner, last)
-        _restore(optimizer, parameters, state, device)
-        recipe.restore(state, saved)
+    optimiser = _Optimiser(recipe, weight_decay, device, group, bfloat16=bfloat16)
+    average = copy.deepcopy(recipe.module)
+    start, history = 0, list[dict[str, float]]()
+    if resume and (run / LAST).exists():
+        saved = _resume(run / LAST, recipe, optimiser, average, described, same)
         history, start = saved["history"], saved["step"]
     stop = start if schedule.done(history) else schedule.steps
-    marks = schedule.marks
     for step, batch in enumerate(ahead(recipe.prepare, start, stop), start):
         share = schedule.rate(step)
-        for rates in optimizer.param_groups:
-            rates["lr"] = rates["peak"] * share
-        batch = {key: value.to(device) for key, value in batch.items()}
-        with torch.autocast(
-            torch.device(device).type, torch.bfloat16, enabled=bfloat16
-        ):
-            outputs = recipe.forward(batch, step)
-        losses = recipe.losses(outputs, batch)
-        loss = torch.stack(
-            [value * recipe.weights.get(name, 1) for name, value in losses.items()]
-        ).sum()
-        check_finite(loss.item(), step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        group.sum_gradients(parameters.values())
-        nn.utils.clip_grad_norm_(parameters.values(), 5.0)
-        optimizer.step()
-        move_average(average, module, schedule.decay(step))
-        figures = {name: value.item() for name, value in losses.items()}
-        recipe.stepped(step, share, loss.item(), figures)
+        loss, figures = optimiser.step(batch, step, share)
+        move_average(average, recipe.module, schedule.decay(step))
+        recipe.stepped(step, share, loss, figures)
         if progress:
             progress("train", step + 1, schedule.steps, figures)
-        if step + 1 not in marks:
+        if step + 1 not in schedule.marks:
             continue
         figures = recipe.evaluate(average, step)
-        row = figures | {"step": step + 1}
-        history.append(row)
+        history.append(figures | {"step": step + 1})
         if group.rank == 0:
-            described |= {"step": step + 1, "history": history, "metrics": row}
+            described |= {"step": step + 1, "history": history, "metrics": history[-1]}
             described |= recipe.describe()
-            if quality(row) > max(map(quality, history[:-1]), default=-math.inf):
-                recipe.save(run / BEST, average, described)
-            state = {f"module/{k}": v for k, v in to_arrays(module).items()}
-            state |= recipe.state() | _state(optimizer, parameters)
-            extra = {"training": state}
-            checkpoint.save(last, to_arrays(average), described, extra=extra)
-        recipe.evaluated(step, row)
+            _save(run, recipe, optimiser, average, described)
+        recipe.evaluated(step, history[-1])
         if progress:
             progress("dev", step + 1, schedule.steps, figures)
         if schedule.done(history):
             break
+
+
+class _Optimiser:
+    """AdamW over a recipe's parameters, of which each group has its own peak rate."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        weight_decay: float,
+        device: str,
+        group: Group,
+        *,
+        bfloat16: bool,
+    ) -> None:
+        self.recipe, self.device, self.group = recipe, device, group
+        self.bfloat16 = bfloat16
+        self.parameters: dict[str, nn.Parameter] = {
+            name: parameter
+            for part in recipe.groups
+            for name, parameter in zip(part["names"], part["params"], strict=True)
+        }
+        self.adam = torch.optim.AdamW(
+            [
+                {"params": part["params"], "peak": part["peak"]}
+                for part in recipe.groups
+            ],
+            weight_decay=weight_decay,
+        )
+
+    def step(
+        self, batch: Batch, step: int, share: float
+    ) -> tuple[float, dict[str, float]]:
+        """Change the parameters once.
+
+        Args:
+            batch: what the recipe has prepared
+            step: number of the step
+            share: rate relative to the peak
+
+        Returns:
+            weighted sum of the losses, and each loss by name
+
+        """
+        for rates in self.adam.param_groups:
+            rates["lr"] = rates["peak"] * share
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=self.bfloat16
+        ):
+            outputs = self.recipe.forward(batch, step)
+        losses = self.recipe.losses(outputs, batch)
+        weights = self.recipe.weights
+        loss = torch.stack(
+            [value * weights.get(name, 1) for name, value in losses.items()]
+        ).sum()
+        check_finite(loss.item(), step)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.group.sum_gradients(self.parameters.values())
+        nn.utils.clip_grad_norm_(self.parameters.values(), 5.0)
+        self.adam.step()
+        return loss.item(), {name: value.item() for name, value in losses.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the optimiser remembers of each parameter."""
+        return {
+            f"{kind}/{name}": value.cpu().numpy()
+            for name, parameter in self.parameters.items()
+            for kind, value in self.adam.state[parameter].items()
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what :meth:`state` gave."""
+        for name, parameter in self.parameters.items():
+            if f"step/{name}" in state:
+                self.adam.state[parameter] = {
+                    kind: torch.from_numpy(state[f"{kind}/{name}"].copy()).to(
+                        self.device if kind != "step" else "cpu"
+                    )
+                    for kind in ("step", "exp_avg", "exp_avg_sq")
+                }
+
+
+def _save(
+    run: Path,
+    recipe: Recipe,
+    optimiser: _Optimiser,
+    average: nn.Module,
+    described: dict[str, Any],
+) -> None:
+    """Write what a resumed run needs, and the weights if they are the best so far."""
+    *before, latest = map(quality, described["history"])
+    if latest > max(before, default=-math.inf):
+        recipe.save(run / BEST, average, described)
+    state = {f"module/{k}": v for k, v in to_arrays(recipe.module).items()}
+    state |= recipe.state() | optimiser.state()
+    checkpoint.save(
+        run / LAST, to_arrays(average), described, extra={"training": state}
+    )
+
+
+def _resume(
+    last: Path,
+    recipe: Recipe,
+    optimiser: _Optimiser,
+    average: nn.Module,
+    described: Mapping[str, Any],
+    same: Mapping[str, str],
+) -> dict[str, Any]:
+    """Take weights and state of a checkpoint, and return its configuration."""
+    weights, saved = checkpoint.load(last)
+    _check_same(saved, described, same, last)
+    state, _ = checkpoint.load(last, extra="training")
+    load_weights(average, weights, last)
+    inner = {k[7:]: v for k, v in state.items() if k.startswith("module/")}
+    load_weights(recipe.module, inner, last)
+    optimiser.restore(state)
+    recipe.restore(state, saved)
+    return saved
 
 
 Item = TypeVar("Item")
@@ -335,29 +412,3 @@ def _check_same(
                 f"run must be resumed with its own {name}: {last}: "
                 f"pass the same {name} or --overwrite"
             )
-
-
-def _state(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
-) -> dict[str, np.ndarray]:
-    return {
-        f"{kind}/{name}": value.cpu().numpy()
-        for name, parameter in parameters.items()
-        for kind, value in optimizer.state[parameter].items()
-    }
-
-
-def _restore(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, nn.Parameter],
-    state: Mapping[str, np.ndarray],
-    device: str,
-) -> None:
-    for name, parameter in parameters.items():
-        if f"step/{name}" in state:
-            optimizer.state[parameter] = {
-                kind: torch.from_numpy(state[f"{kind}/{name}"].copy()).to(
-                    device if kind != "step" else "cpu"
-                )
-                for kind in ("step", "exp_avg", "exp_avg_sq")
-            }

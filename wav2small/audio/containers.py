@@ -24,11 +24,12 @@ MAX_CHANNELS = 64
 """Most channels of a file."""
 
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBE")
-"""How that begins which taggers write behind the audio."""
+"""First bytes of the tags that some programs write after the audio."""
 
 _UNKNOWN = {0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF}
-"""Lengths that writers state who do not know them yet: SoX, others, arecord, FFmpeg.
-Those who state 0 are not among them: libsndfile takes them at their word."""
+"""Lengths that writers state before they know the true one:
+those of SoX, of several others, of arecord and of FFmpeg.
+A length of 0 is not among them, because libsndfile believes it."""
 
 
 class AudioError(InputError):
@@ -67,15 +68,7 @@ def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
         )
     try:
         with open_file(path) as raw:
-            size = raw.seek(0, os.SEEK_END)
-            raw.seek(0)
-            if not size:
-                raise AudioError(f"audio is empty (0 bytes): {shown}: copy it again")
-            magic = raw.read(4)
-            if magic in (b"RIFF", b"RIFX", b"RF64"):
-                _check_riff(raw, size, magic, shown)
-            elif magic == b"OggS":
-                _check_ogg(raw, size, shown)
+            _check_lengths(raw, shown)
     except OSError as error:
         raise AudioError(
             f"audio must be a file that can be read, got {error.strerror}: {shown}: "
@@ -83,29 +76,7 @@ def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from error
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
-            if file.format not in ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"):
-                raise AudioError(
-                    f"audio must be in a format of {', '.join(EXTENSIONS)}, got "
-                    f"{file.format}: {shown}: convert it"
-                )
-            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
-                raise AudioError(
-                    f"sampling rate must be {LOWEST_RATE}..{HIGHEST_RATE} Hz, got "
-                    f"{file.samplerate}: {shown}: its header is wrong"
-                )
-            if file.channels > MAX_CHANNELS:
-                raise AudioError(
-                    f"channels must be at most {MAX_CHANNELS}, got {file.channels}: "
-                    f"{shown}: its header is wrong"
-                )
-            if file.frames <= 0:
-                raise AudioError(
-                    f"audio has no samples: {shown}: its header or its recording failed"
-                )
-            if file.frames >= 2**62:
-                raise AudioError(
-                    f"header must state the length: {shown}: encode the file again"
-                )
+            _check_header(file, shown)
             yield file
     except soundfile.SoundFileError as error:
         reason = str(getattr(error, "error_string", error)).strip() or "no reason given"
@@ -113,6 +84,46 @@ def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
             f"audio cannot be decoded: {shown}: {reason.rstrip('.')}: "
             "it is no audio, or truncated or damaged; copy or encode it again"
         ) from error
+
+
+def _check_lengths(raw: BinaryIO, shown: str) -> None:
+    """Check what libsndfile does not: that the audio is as long as it states."""
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    if not size:
+        raise AudioError(f"audio is empty (0 bytes): {shown}: copy it again")
+    magic = raw.read(4)
+    if magic in (b"RIFF", b"RIFX", b"RF64"):
+        _check_riff(raw, size, magic, shown)
+    elif magic == b"OggS":
+        _check_ogg(raw, size, shown)
+
+
+def _check_header(file: soundfile.SoundFile, shown: str) -> None:
+    """Check that format, rate, channels and length can be those of speech."""
+    if file.format not in ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"):
+        raise AudioError(
+            f"audio must be in a format of {', '.join(EXTENSIONS)}, got "
+            f"{file.format}: {shown}: convert it"
+        )
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        raise AudioError(
+            f"sampling rate must be {LOWEST_RATE}..{HIGHEST_RATE} Hz, got "
+            f"{file.samplerate}: {shown}: its header is wrong"
+        )
+    if file.channels > MAX_CHANNELS:
+        raise AudioError(
+            f"channels must be at most {MAX_CHANNELS}, got {file.channels}: "
+            f"{shown}: its header is wrong"
+        )
+    if file.frames <= 0:
+        raise AudioError(
+            f"audio has no samples: {shown}: its header or its recording failed"
+        )
+    if file.frames >= 2**62:
+        raise AudioError(
+            f"header must state the length: {shown}: encode the file again"
+        )
 
 
 def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:

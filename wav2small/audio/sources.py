@@ -109,22 +109,53 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
     if not places:
         raise InputError("audio must be at least one path, got none: name one")
     found = [(place, *_rows(place)) for place in sorted(places)]
-    bases = {
+    root = _common_folder(found)
+    groups, as_named = _group(found, places)
+    sources = _merge(groups, root, as_named)
+    _check_splits(sources)
+    return root, sources
+
+
+_Found = list[tuple[Path, Path, list[Row]]]
+"""Each path that was given, the folder that its rows are relative to, its rows."""
+
+_Part = tuple[Path, float | None, float | None]
+"""A file, and start and end of a part of it in seconds."""
+
+
+def _common_folder(found: _Found) -> Path:
+    """Return the folder below which all audio lies."""
+    folders = {
         base for _, base, rows in found if not all(_absolute(r.file) for r in rows)
     }
-    bases |= {
+    folders |= {
         Path(r.file).parent for _, _, rows in found for r in rows if _absolute(r.file)
     }
-    root = Path(os.path.commonpath(bases))
-    groups: dict[tuple[Path, float | None, float | None], list[Row]] = {}
-    named: dict[Path, str] = {}
+    return Path(os.path.commonpath(folders))
+
+
+def _group(
+    found: _Found, places: Mapping[Path, str]
+) -> tuple[dict[_Part, list[Row]], dict[Path, str]]:
+    """Return the rows about each part of a file, and each file as it was named."""
+    groups: dict[_Part, list[Row]] = {}
+    as_named: dict[Path, str] = {}
     for place, base, rows in found:
         given = places[place]
         above = given if base == place else os.path.dirname(given)  # noqa: PTH120
         for row in rows:
             path = base / row.file
-            named.setdefault(path, os.path.join(above, row.file))  # noqa: PTH118
+            as_named.setdefault(path, os.path.join(above, row.file))  # noqa: PTH118
             groups.setdefault((path, row.start, row.end), []).append(row)
+    return groups, as_named
+
+
+def _merge(
+    groups: Mapping[_Part, list[Row]],
+    root: Path,
+    as_named: Mapping[Path, str],
+) -> list[Source]:
+    """Make one source of all rows about the same part of a file, sorted."""
     sources = []
     paths_by_name: dict[str, Path] = {}
     for (path, start, end), rows in groups.items():
@@ -135,11 +166,9 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
                 f"names of audio must differ in UTF-8, got '{name}' twice: rename one"
             )
         row = merge_rows(rows, name)
-        said = row.metadata, row.human, row.ratings
-        sources.append(Source(path, name, start, end, *said, named[path]))
-    sources.sort(key=order)
-    _check_splits(sources)
-    return root, sources
+        values = row.metadata, row.human, row.ratings
+        sources.append(Source(path, name, start, end, *values, as_named[path]))
+    return sorted(sources, key=order)
 
 
 def _check_splits(sources: list[Source]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,117 +30,105 @@ from .terminal import (
     show,
 )
 
+if TYPE_CHECKING:
+    from ..annotation.engines import Engine
+    from ..annotation.run import AnnotateReport
+    from ..annotation.store import LabelStore
+    from ..annotation.worker import Load
+
+TeacherName = Annotated[
+    str,
+    typer.Option(
+        help="See 'wav2small list teachers'; or an ONNX file, a checkpoint's "
+        "folder, owner/name on the hub or the JSON of an ensemble."
+    ),
+]
+LicencePolicy = Annotated[
+    Policy,
+    typer.Option(
+        help="research lets in teachers that may not be used for everything; "
+        "what they make is marked research-only."
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 if a file gave no label.")
+]
+BatchSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="Audio per batch, padding included, s; if not given 60 on a GPU, "
+        "and on a CPU each clip alone.",
+        min=1,
+    ),
+]
+Window = Annotated[
+    float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
+]
+GateName = Annotated[
+    Gate,
+    typer.Option(
+        help="What finds silence, noise and music, which are left out: the bundled "
+        "network or silero-vad."
+    ),
+]
+Bfloat16 = Annotated[
+    bool, typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16.")
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        help="Processes that outlive a crash, each with a teacher; "
+        "0 to annotate in this one.",
+        min=0,
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(help="Longest time for a batch or a file's next part, s.")
+]
+Memory = Annotated[
+    float | None, typer.Option(help="Most memory of a process, GiB.", min=0)
+]
+EngineName = Annotated[
+    Literal["local", "dask"], typer.Option(help="local: this machine; dask: a cluster.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
+]
+Csv = Annotated[Path | None, typer.Option(help="Write the labels as CSV as well.")]
+Audformat = Annotated[
+    Path | None, typer.Option(help="Write an audformat database as well.")
+]
+
 
 def annotate(
     paths: AudioAndLabels,
-    teacher: Annotated[
-        str,
-        typer.Option(
-            help="See 'wav2small list teachers'; or an ONNX file, a checkpoint's "
-            "folder, owner/name on the hub or the JSON of an ensemble."
-        ),
-    ] = "bundled",
+    teacher: TeacherName = "bundled",
     teacher_labels: TeacherLabels = None,
-    licence_policy: Annotated[
-        Policy,
-        typer.Option(
-            help="research lets in teachers that may not be used for everything; "
-            "what they make is marked research-only."
-        ),
-    ] = "permissive",
+    licence_policy: LicencePolicy = "permissive",
     resume: Resume = False,
     overwrite: Overwrite = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if a file gave no label.")
-    ] = False,
-    batch_seconds: Annotated[
-        float | None,
-        typer.Option(
-            help="Audio per batch, padding included, s; if not given 60 on a GPU, "
-            "and on a CPU each clip alone.",
-            min=1,
-        ),
-    ] = None,
-    window: Annotated[
-        float, typer.Option(help="Longest stretch that gets one label, s.", min=0.5)
-    ] = AnnotateConfig.window_seconds,
-    gate: Annotated[
-        Gate,
-        typer.Option(
-            help="Who tells silence, noise and music, which are left out: the bundled "
-            "network or silero-vad."
-        ),
-    ] = AnnotateConfig.gate,
-    bfloat16: Annotated[
-        bool,
-        typer.Option("--bfloat16", help="A torch teacher multiplies in bfloat16."),
-    ] = False,
+    strict: Strict = False,
+    batch_seconds: BatchSeconds = None,
+    window: Window = AnnotateConfig.window_seconds,
+    gate: GateName = AnnotateConfig.gate,
+    bfloat16: Bfloat16 = False,
     device: Device = "cpu",
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Processes that outlive a crash, each with a teacher; "
-            "0 to annotate in this one.",
-            min=0,
-        ),
-    ] = 1,
-    timeout: Annotated[
-        float, typer.Option(help="Longest time for a batch or a file's next part, s.")
-    ] = 600.0,
-    memory: Annotated[
-        float | None, typer.Option(help="Most memory of a process, GiB.", min=0)
-    ] = None,
-    engine: Annotated[
-        Literal["local", "dask"],
-        typer.Option(help="local: this machine; dask: a cluster."),
-    ] = "local",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write the labels as CSV as well.")
-    ] = None,
-    audformat: Annotated[
-        Path | None, typer.Option(help="Write an audformat database as well.")
-    ] = None,
+    workers: Workers = 1,
+    timeout: Timeout = 600.0,
+    memory: Memory = None,
+    engine: EngineName = "local",
+    scheduler: Scheduler = None,
+    csv: Csv = None,
+    audformat: Audformat = None,
 ) -> None:
     """Score audio with a teacher, into a folder of labels."""
     check_outputs(csv, folders=[audformat])
     sources, out = sources_and_output(paths, "LABELS folder")
     if (engine == "dask") != bool(scheduler):
         raise typer.BadParameter("--engine dask and --scheduler need each other")
-    from functools import partial
-
-    from ..annotation.engines import Engine, Processes, ThisProcess
     from ..annotation.run import annotate as run
     from ..annotation.store import LabelStore
-    from ..annotation.worker import Limits, load_on
-    from ..teachers.loading import load_teacher
 
-    load = partial(
-        load_on,
-        device,
-        partial(
-            load_teacher,
-            teacher,
-            labels=split_order(teacher_labels),
-            policy=licence_policy,
-        ),
-    )
-    limits = Limits(timeout, round(memory * 2**30) if memory else None)
-    place: Engine = Processes(workers, limits) if workers else ThisProcess()
-    if scheduler:
-        from ..annotation.cluster import Cluster
-
-        place = Cluster(scheduler, limits)
-    if device != "cpu" and batch_seconds is None:
-        batch_seconds = 60.0
-    config = AnnotateConfig(
-        window_seconds=window,
-        batch_seconds=batch_seconds,
-        gate=gate,
-        bfloat16=bfloat16,
-    )
     with (
         ending("labels are whole as far as they go: go on with --resume"),
         ProgressBar() as progress,
@@ -149,9 +137,14 @@ def annotate(
         report = run(
             sources,
             out,
-            load,
-            config=config,
-            engine=place,
+            _loader(teacher, teacher_labels, licence_policy, device),
+            config=AnnotateConfig(
+                window_seconds=window,
+                batch_seconds=batch_seconds or (None if device == "cpu" else 60.0),
+                gate=gate,
+                bfloat16=bfloat16,
+            ),
+            engine=_engine(workers, scheduler, timeout, memory),
             resume=resume,
             overwrite=overwrite,
             progress=progress,
@@ -161,6 +154,41 @@ def annotate(
         store.to_csv(csv)
     if audformat:
         store.to_audformat(audformat)
+    _say_report(report, store)
+    _check(report, strict=strict)
+
+
+def _loader(
+    teacher: str, teacher_labels: str | None, policy: Policy, device: str
+) -> Load:
+    """Return what loads the teacher, in this process or in another one."""
+    from functools import partial
+
+    from ..annotation.worker import load_on
+    from ..teachers.loading import load_teacher
+
+    order = split_order(teacher_labels)
+    load = partial(load_teacher, teacher, labels=order, policy=policy)
+    return partial(load_on, device, load)
+
+
+def _engine(
+    workers: int, scheduler: str | None, timeout: float, memory: float | None
+) -> Engine:
+    """Return where the work is done."""
+    from ..annotation.engines import Processes, ThisProcess
+    from ..annotation.worker import Limits
+
+    limits = Limits(timeout, round(memory * 2**30) if memory else None)
+    if scheduler:
+        from ..annotation.cluster import Cluster
+
+        return Cluster(scheduler, limits)
+    return Processes(workers, limits) if workers else ThisProcess()
+
+
+def _say_report(report: AnnotateReport, store: LabelStore) -> None:
+    """Say what the labels are, what was left out and what failed."""
     made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
     say(f"{report.labelled} labels by {made_by}")
     if report.changed:
@@ -171,18 +199,22 @@ def annotate(
         say(
             f"left out {report.skipped_share:.1%} of the audio: "
             + ", ".join(f"{s / 60:.1f} min of {k}" for k, s in report.skipped.items())
-            + f", see {out / 'skipped.csv'}"
+            + f", see {store.folder / 'skipped.csv'}"
         )
-    show(out)
+    show(store.folder)
     if report.errors:
         say(
             f"warning: {len(report.errors)} of {report.files} files gave no label, "
-            f"see {out / 'errors.csv'}"
+            f"see {store.folder / 'errors.csv'}"
         )
         for file, error in report.errors[:5]:
             say(f"  {file}: {error}")
-        if strict:
-            raise typer.Exit(1)
+
+
+def _check(report: AnnotateReport, *, strict: bool) -> None:
+    """End with an error where there are too few labels."""
+    if report.errors and strict:
+        raise typer.Exit(1)
     if not report.labelled:
         raise InputError(
             f"audio must give at least one label, got none of {report.files} files: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from .options import (
     BatchSize,
     Crop,
     Device,
+    LabelsFolder,
     Noise,
     Overwrite,
     Resume,
@@ -29,52 +30,59 @@ from .terminal import (
     show,
 )
 
+if TYPE_CHECKING:
+    from ..teachers.base import Teacher
+
+RunFolder = Annotated[Path, typer.Argument(help="Folder of the run to write.")]
+StudentName = Annotated[str, typer.Option(help="See 'wav2small list students'.")]
+TeachingName = Annotated[
+    Teaching,
+    typer.Option(
+        help="online: the teacher scores each crop; cached: the scores of the labels "
+        "are used."
+    ),
+]
+TeacherName = Annotated[
+    str | None,
+    typer.Option(help="The teacher of the labels, if it is a file or a folder."),
+]
+Epochs = Annotated[int, typer.Option(help="Crops of each clip.", min=1)]
+LearningRate = Annotated[float, typer.Option(help="Peak rate.", min=0)]
+NonSpeech = Annotated[
+    float, typer.Option(help="Share of noise or silence alone.", min=0, max=1)
+]
+Bfloat16 = Annotated[
+    bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
+]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write event files to RUN/logs.")
+]
+
 
 def distill(
-    labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
-    run: Annotated[Path, typer.Argument(help="Folder of the run to write.")],
-    student: Annotated[str, typer.Option(help="See 'wav2small list students'.")] = (
-        DistillConfig.student
-    ),
-    teaching: Annotated[
-        Teaching,
-        typer.Option(help="online: the teacher hears each crop; cached: it does not."),
-    ] = DistillConfig.teaching,
-    teacher: Annotated[
-        str | None,
-        typer.Option(help="The teacher of the labels, if it is a file or a folder."),
-    ] = None,
-    epochs: Annotated[
-        int, typer.Option(help="Crops of each clip.", min=1)
-    ] = DistillConfig.epochs,
+    labels: LabelsFolder,
+    run: RunFolder,
+    student: StudentName = DistillConfig.student,
+    teaching: TeachingName = DistillConfig.teaching,
+    teacher: TeacherName = None,
+    epochs: Epochs = DistillConfig.epochs,
     batch_size: BatchSize = DistillConfig.batch_size,
     crop: Crop = DistillConfig.crop_seconds,
-    learning_rate: Annotated[
-        float, typer.Option(help="Peak rate.", min=0)
-    ] = DistillConfig.learning_rate,
+    learning_rate: LearningRate = DistillConfig.learning_rate,
     seed: Seed = DistillConfig.seed,
     noise: Noise = None,
-    non_speech: Annotated[
-        float,
-        typer.Option(help="Share of noise or silence alone.", min=0, max=1),
-    ] = DistillConfig.non_speech,
+    non_speech: NonSpeech = DistillConfig.non_speech,
     audio_root: AudioRoot = None,
     device: Device = "cpu",
-    bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
-    ] = False,
+    bfloat16: Bfloat16 = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write event files to RUN/logs.")
-    ] = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train a student on a teacher's scores."""
     check_outputs(folders=[run])
     with extra("train"):
-        from ..annotation.store import LabelStore
         from ..distillation import distill as train
-        from ..teachers.loading import load_teacher
 
     config = DistillConfig(
         student=student,
@@ -87,10 +95,6 @@ def distill(
         non_speech=non_speech,
         bfloat16=bfloat16,
     )
-    loaded = None
-    if teacher:
-        order = LabelStore.open(labels).teacher.get("order")
-        loaded = load_teacher(teacher, labels=split_order(order), policy="research")
     with ProgressBar() as progress:
         best = train(
             labels,
@@ -102,7 +106,7 @@ def distill(
             resume=resume,
             overwrite=overwrite,
             tensorboard=tensorboard,
-            teacher=loaded,
+            teacher=_load(teacher, labels) if teacher else None,
             progress=progress,
         )
     if best["unreadable"]:
@@ -113,3 +117,12 @@ def distill(
     )
     say_use(best, "student")
     show(run)
+
+
+def _load(teacher: str, labels: Path) -> Teacher:
+    """Load the teacher of labels, whose store knows the order of its outputs."""
+    from ..annotation.store import LabelStore
+    from ..teachers.loading import load_teacher
+
+    order = split_order(LabelStore.open(labels).teacher.get("order"))
+    return load_teacher(teacher, labels=order, policy="research")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from wav2small.export.base.escape import to_json
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
-from .options import AudioRoot, JsonFile, TeacherLabels, split_order
+from .options import AudioRoot, JsonFile, LabelsFolder, TeacherLabels, split_order
 from .terminal import (
     check_outputs,
     extra,
@@ -25,6 +25,7 @@ from .terminal import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..annotation.labels import Labels
     from ..teachers.base import Model
 
 
@@ -32,49 +33,56 @@ if TYPE_CHECKING:
 Against = StrEnum("Against", ["teacher", "human"])
 
 
+ModelName = Annotated[
+    str,
+    typer.Argument(help="Bundled name, run, or whatever annotate takes as --teacher."),
+]
+AgainstNames = Annotated[
+    list[Against] | None,
+    typer.Option(help="Whose scores; all that the labels have if not given."),
+]
+Split = Annotated[str | None, typer.Option(help="Only rows of this split, e.g. test.")]
+Picture = Annotated[
+    Path | None, typer.Option(help="Draw the model against the teacher (PNG).")
+]
+Suite = Annotated[
+    bool,
+    typer.Option(
+        "--suite",
+        help="Run all tests of correctness, fairness and robustness instead.",
+    ),
+]
+SuiteNoise = Annotated[
+    Path | None, typer.Option(help="Recordings of noise for the suite.")
+]
+OtherSpeech = Annotated[
+    Path | None, typer.Option(help="Other speech, for the suite's babble.")
+]
+Html = Annotated[
+    Path | None, typer.Option(help="Write the suite's report as one page.")
+]
+MostClips = Annotated[
+    int | None,
+    typer.Option(
+        help="Most clips under each change of the suite; 100 if not given.", min=1
+    ),
+]
+
+
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="Bundled name, run, or whatever annotate takes as --teacher."
-        ),
-    ],
-    labels: Annotated[Path, typer.Argument(help="Folder of labels.")],
-    against: Annotated[
-        list[Against] | None,
-        typer.Option(help="Whose scores; all that the labels have if not given."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Only rows of this split, e.g. test.")
-    ] = None,
+    model: ModelName,
+    labels: LabelsFolder,
+    against: AgainstNames = None,
+    split: Split = None,
     teacher_labels: TeacherLabels = None,
     audio_root: AudioRoot = None,
     json_file: JsonFile = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw the model against the teacher (PNG).")
-    ] = None,
-    suite: Annotated[
-        bool,
-        typer.Option(
-            "--suite",
-            help="Run all tests of correctness, fairness and robustness instead.",
-        ),
-    ] = False,
-    noise: Annotated[
-        Path | None, typer.Option(help="Recordings of noise for the suite.")
-    ] = None,
-    speech: Annotated[
-        Path | None, typer.Option(help="Other speech, for the suite's babble.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the suite's report as one page.")
-    ] = None,
-    clips: Annotated[
-        int | None,
-        typer.Option(
-            help="Most clips under each change of the suite; 100 if not given.", min=1
-        ),
-    ] = None,
+    picture: Picture = None,
+    suite: Suite = False,
+    noise: SuiteNoise = None,
+    speech: OtherSpeech = None,
+    html: Html = None,
+    clips: MostClips = None,
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
     check_outputs(json_file, picture, html)
@@ -82,66 +90,96 @@ def evaluate(
         raise typer.BadParameter("--noise, --speech, --html, --clips need --suite")
     if suite and picture:
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
-    import numpy as np
-
     from ..annotation.store import LabelStore
-    from ..audio.spellings import split_name
-    from ..evaluation import evaluate as compare
     from ..teachers.loading import load_any
 
     store = LabelStore.open(labels)
-    read = store.read()
-    references = {"teacher": read.scores}
-    known = not np.isnan(read.human).all()
-    if known:
-        references["human"] = read.human
-    if against:
-        if "human" in against and not known:
-            raise InputError(
-                f"labels have no scores by humans: {labels}: give them as columns "
-                f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
-            )
-        references = {name: references[name] for name in against}
+    rows = store.read()
+    references = _references(rows, against, labels)
     with extra("train"):
-        order = split_order(teacher_labels)
-        loaded = load_any(model, labels=order)
-    split = split_name(split) if split else None
-    rows = [
-        row
-        for row, name in enumerate(read.metadata["split"])
-        if split is None or name == split
-    ]
-    if not rows:
-        raise InputError(
-            f"split must be one of {sorted(set(filter(None, read.metadata['split'])))}"
-            f", got '{split}': {labels}"
-        )
-    signals, kept = _read_clips(read, rows, audio_root or store.root)
-    references = {name: truth[kept] for name, truth in references.items()}
+        loaded = load_any(model, labels=split_order(teacher_labels))
+    chosen = _rows_of_split(rows, split, labels)
+    signals, readable = _read_clips(rows, chosen, audio_root or store.root)
+    references = {name: truth[readable] for name, truth in references.items()}
     if suite:
-        teacher = store.teacher
         about = {
             "model": model,
-            "teacher of the labels": f"{teacher['name']} {teacher['revision']}",
-            "split": split or "all",
+            "teacher of the labels": f"{store.teacher['name']} "
+            f"{store.teacher['revision']}",
+            "split": rows.metadata["split"][chosen[0]] if split else "all",
         }
         metadata = {
-            name: [column[item] for item in kept]
-            for name, column in read.metadata.items()
+            name: [column[item] for item in readable]
+            for name, column in rows.metadata.items()
         }
         _run_suite(
             loaded, signals, references, metadata, about,
             noise, speech, clips or 100, json_file, html,
         )  # fmt: skip
         return
-    with ProgressBar() as progress:
-        everything = read.told
-        told = [everything[item] for item in kept]
-        result, scores = compare(
-            loaded, signals, references, told=told, progress=progress
+    told = rows.told
+    scores = _compare(
+        model, loaded, signals, references, [told[r] for r in readable], json_file
+    )
+    if picture:
+        with extra("report"):
+            from ..pictures import draw_agreement
+
+            draw_agreement(rows.scores[readable], scores, picture)
+        show(picture)
+
+
+def _references(
+    rows: Labels, against: list[Against] | None, labels: Path
+) -> dict[str, np.ndarray]:
+    """Return the scores that a model is compared with, by who gave them."""
+    import numpy as np
+
+    references = {"teacher": rows.scores}
+    if not np.isnan(rows.human).all():
+        references["human"] = rows.human
+    if not against:
+        return references
+    if "human" in against and "human" not in references:
+        raise InputError(
+            f"labels have no scores by humans: {labels}: give them as columns "
+            f"{', '.join(DIMENSIONS)} of the manifest that is annotated"
         )
-    for name, figures in result.items():
-        show(f"{model} against {name}")
+    return {name: references[name] for name in against}
+
+
+def _rows_of_split(rows: Labels, split: str | None, labels: Path) -> list[int]:
+    """Return the numbers of the rows of a split, of all rows if it is None."""
+    from ..audio.spellings import split_name
+
+    splits = rows.metadata["split"]
+    wanted = split_name(split) if split else None
+    chosen = [row for row, name in enumerate(splits) if wanted in (None, name)]
+    if not chosen:
+        raise InputError(
+            f"split must be one of {sorted(set(filter(None, splits)))}"
+            f", got '{wanted}': {labels}"
+        )
+    return chosen
+
+
+def _compare(
+    name: str,
+    model: Model,
+    signals: list[np.ndarray],
+    references: dict[str, np.ndarray],
+    told: list[dict[str, str | None]],
+    json_file: Path | None,
+) -> np.ndarray:
+    """Score clips, show how well the scores agree with others, and return them."""
+    from ..evaluation import evaluate as compare
+
+    with ProgressBar() as progress:
+        result, scores = compare(
+            model, signals, references, told=told, progress=progress
+        )
+    for reference, figures in result.items():
+        show(f"{name} against {reference}")
         show(f"{'':<10} {'CCC':>6} {'95 % interval':>16} {'PCC':>6} {'MAE':>6} clips")
         for dimension in DIMENSIONS:
             row = figures[dimension]
@@ -152,13 +190,8 @@ def evaluate(
             )
         show(f"{'mean':<10} {figures['mean']:6.3f}")
     if json_file:
-        write(json_file, to_json({"model": model, **result}))
-    if picture:
-        with extra("report"):
-            from ..pictures import draw_agreement
-
-            draw_agreement(read.scores[kept], scores, picture)
-        show(picture)
+        write(json_file, to_json({"model": name, **result}))
+    return scores
 
 
 def _run_suite(
@@ -198,26 +231,26 @@ def _run_suite(
 
 
 def _read_clips(
-    labels: Any, rows: list[int], root: Path
+    rows: Labels, chosen: list[int], root: Path
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Read the clips of rows; those that cannot be read are said and left out."""
+    """Read the clips of rows; those that cannot be read are left out with a warning."""
     from .. import audio
 
-    signals, kept = [], []
+    signals, readable = [], []
     with ProgressBar() as progress:
-        for done, item in enumerate(rows):
+        for done, item in enumerate(chosen):
             try:
                 signals.append(
                     audio.load(
-                        root / labels.names[item],
-                        start=float(labels.starts[item]),
-                        end=float(labels.ends[item]),
+                        root / rows.names[item],
+                        start=float(rows.starts[item]),
+                        end=float(rows.ends[item]),
                     )
                 )
-                kept.append(item)
+                readable.append(item)
             except audio.AudioError as error:
                 say(f"warning: {error}")
-            progress("read", done + 1, len(rows))
-    if not kept:
+            progress("read", done + 1, len(chosen))
+    if not readable:
         raise InputError(f"no clip of the labels is below {root}: pass --audio-root")
-    return signals, kept
+    return signals, readable

@@ -33,6 +33,7 @@ AudioAndLabels = Annotated[
         help="Audio files, folders or manifests; last, the label folder to write.",
     ),
 ]
+LabelsFolder = Annotated[Path, typer.Argument(help="Folder of labels.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures as JSON.")
 ]

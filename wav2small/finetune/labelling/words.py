@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -247,22 +248,33 @@ def annotate_by_words(
             store.forget_changed({source.name: source.path for source in sources})
         done = store.done()
         todo = [source for source in sources if source.key not in done]
+        row_of = partial(
+            _row, answer=answer, info=info, examples=examples, attempts=attempts
+        )
         for begin in range(0, len(todo), SHARD):
-            part = todo[begin : begin + SHARD]
-            rows, errors, unlabelled = [], [], []
-            for source in part:
-                try:
-                    rows.append(_row(source, answer, info, examples, attempts))
-                except InputError as error:
-                    errors.append((source.name, str(error)))
-                    with suppress(OSError):
-                        unlabelled.append((source.name, sha256(source.path)))
-            keys = [source.key for source in part]
-            store.append(rows, errors, sources=keys, unlabelled=unlabelled)
+            _append(store, todo[begin : begin + SHARD], row_of)
             if progress:
                 progress("ask", min(begin + SHARD, len(todo)), len(todo), {})
         store.finish()
         return store
+
+
+def _append(
+    store: LabelStore,
+    sources: list[audio.Source],
+    row_of: Callable[[audio.Source], dict[str, object]],
+) -> None:
+    """Score some recordings and write them as a shard."""
+    rows, errors, unlabelled = [], [], []
+    for source in sources:
+        try:
+            rows.append(row_of(source))
+        except InputError as error:
+            errors.append((source.name, str(error)))
+            with suppress(OSError):
+                unlabelled.append((source.name, sha256(source.path)))
+    keys = [source.key for source in sources]
+    store.append(rows, errors, sources=keys, unlabelled=unlabelled)
 
 
 def _open(
