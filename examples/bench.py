@@ -75,10 +75,10 @@ def show_loop(name: str, clips: Clips, teacher: Teacher) -> None:
     config = DistillConfig(variations=1)
     crops = Crops(clips, np.zeros((len(clips), 3)), items, [], config, teacher)
     begun = time.perf_counter()
-    ready = [crops.prepare(step) for step in range(crops.steps_per_epoch)]
+    ready = [crops.make_batch(step) for step in range(crops.steps_per_epoch)]
     heard = (time.perf_counter() - begun) / len(ready)
     # the teacher has heard its variation: what is timed is all else
-    fresh = ahead(crops.prepare, 0, 10**6)
+    fresh = ahead(crops.make_batch, 0, 10**6)
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         losses = score_losses(module(batch[0]), batch[1])

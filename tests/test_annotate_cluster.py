@@ -19,6 +19,7 @@ import soundfile
 from ears import Ear
 
 import wav2small
+from wav2small.annotation import cluster
 from wav2small.annotation.cluster import Cluster
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
@@ -190,6 +191,18 @@ def test_what_a_table_says_goes_along(tmp_path, machines):
 
 
 # Machines of other code
+
+
+def test_all_code_that_labels_depend_on_is_compared(tmp_path, monkeypatch):
+    for name in ("annotation/cluster.py", "features.py", "cli/main.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    monkeypatch.setattr(cluster, "__file__", str(tmp_path / "annotation/cluster.py"))
+    before = cluster.identity(CONFIG)["code"]
+    (tmp_path / "cli/main.py").write_text("after")
+    assert cluster.identity(CONFIG)["code"] == before
+    (tmp_path / "features.py").write_text("after")
+    assert cluster.identity(CONFIG)["code"] != before
 
 
 def other_code(folder: Path, old: str, new: str, file: str) -> Path:

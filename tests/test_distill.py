@@ -262,7 +262,7 @@ def crops_of(labels: Path, folder: Path, **changes) -> Crops:
 
 def test_scores_are_of_crops_before_the_channel(labels, tmp_path):
     crops = crops_of(labels, tmp_path, non_speech=0.0)
-    signals, scores = crops.prepare(0)
+    signals, scores = crops.make_batch(0)
     own = TEACHER.predict(list(signals.numpy()))
     assert np.abs(scores.numpy() - own).max() > 0.02
     clean = replace(
@@ -273,20 +273,20 @@ def test_scores_are_of_crops_before_the_channel(labels, tmp_path):
         silence_probability=0.0,
     )
     crops = crops_of(labels, tmp_path, non_speech=0.0, augment=clean)
-    signals, clean_scores = crops.prepare(0)
+    signals, clean_scores = crops.make_batch(0)
     np.testing.assert_allclose(clean_scores, TEACHER.predict(list(signals.numpy())))
     np.testing.assert_array_equal(scores, clean_scores)
 
 
 def test_cached_scores_are_those_of_the_clips(labels, tmp_path):
     crops = crops_of(labels, tmp_path, teaching="cached", non_speech=0.0)
-    _, scores = crops.prepare(0)
+    _, scores = crops.make_batch(0)
     order = epoch_batch(np.arange(12), 12, 0, 0)
     np.testing.assert_allclose(scores, LabelStore.open(labels).read().scores[order])
 
 
 def test_non_speech_is_neutral(labels, tmp_path):
-    _, scores = crops_of(labels, tmp_path, non_speech=1.0).prepare(0)
+    _, scores = crops_of(labels, tmp_path, non_speech=1.0).make_batch(0)
     np.testing.assert_array_equal(scores, 0.5)
 
 

@@ -84,9 +84,9 @@ def test_crops_are_scored_with_what_is_known(table: Path, tmp_path: Path) -> Non
     crops = Crops(
         clips, np.zeros((3, 3)), np.arange(3), [], config, Reader(), told=SAID
     )
-    crops.prepare(0)
+    crops.make_batch(0)
     wanted = [read(row["gender"], row["text"]) for row in SAID]
-    np.testing.assert_allclose(crops.heard[:, 0, 1:], wanted, rtol=1e-6)
+    np.testing.assert_allclose(crops.crop_scores[:, 0, 1:], wanted, rtol=1e-6)
 
 
 def test_a_teacher_is_moved_if_it_can_be() -> None:

@@ -60,10 +60,10 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
 
 
 class Crops:
-    """What the student hears in each step, and the scores it shall give.
+    """The signals that the student gets in each step, and the scores it should give.
 
-    The teacher hears a crop before noise and rooms are added to it:
-    the student learns to hear through them.
+    The teacher scores a crop before noise and rooms are added to it,
+    so that the student learns to ignore them.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Crops:
         self.samples = round(config.crop_seconds * SAMPLING_RATE)
         self.steps_per_epoch = max(1, len(items) // config.batch_size)
         # scores of crops (clips, variations, 3), NaN where none was given yet
-        self.heard = np.empty((0, 0, 0), np.float32)
+        self.crop_scores = np.empty((0, 0, 0), np.float32)
         self.content = config.augment
         if teacher is None:  # the score of a clip holds for what it was given for
             self.content = replace(config.augment, speed=0.0, mix_probability=0.0)
 
-    def prepare(self, step: int) -> tuple[Tensor, Tensor]:
+    def make_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return signals ``(batch, time)`` and scores ``(batch, 3)`` of a step."""
         config = self.config
         items = epoch_batch(self.items, config.batch_size, config.seed, step)
@@ -107,7 +107,7 @@ class Crops:
             for item in items
         ]
         if self.teacher:
-            scores = self._hear(self.teacher, signals, items, turn)
+            scores = self._scores_of(self.teacher, signals, items, turn)
         else:
             scores = self.scores[items].astype(np.float32)
         rng = step_rng(config.seed, step)
@@ -121,23 +121,23 @@ class Crops:
         ]
         return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
 
-    def _hear(
+    def _scores_of(
         self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int
     ) -> np.ndarray:
-        unheard = np.arange(len(items))
-        if self.heard.size:
-            unheard = np.flatnonzero(np.isnan(self.heard[items, turn, 0]))
-        if len(unheard):
+        missing = np.arange(len(items))
+        if self.crop_scores.size:
+            missing = np.flatnonzero(np.isnan(self.crop_scores[items, turn, 0]))
+        if len(missing):
             scores = predict_told(
                 teacher,
-                [signals[row] for row in unheard],
-                [self.told[items[row]] for row in unheard],
+                [signals[row] for row in missing],
+                [self.told[items[row]] for row in missing],
             )
-            if not self.heard.size:
+            if not self.crop_scores.size:
                 shape = (len(self.clips), self.config.variations, scores.shape[1])
-                self.heard = np.full(shape, np.nan, np.float32)
-            self.heard[items[unheard], turn] = scores
-        return self.heard[items, turn]
+                self.crop_scores = np.full(shape, np.nan, np.float32)
+            self.crop_scores[items[missing], turn] = scores
+        return self.crop_scores[items, turn]
 
 
 def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,8 +159,8 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
         InputError: if either would be empty, or a split is not understood
 
     """
-    said = labels.metadata["split"]
-    split = np.array([split_name(name) if name else "" for name in said])
+    names = labels.metadata["split"]
+    split = np.array([split_name(name) if name else "" for name in names])
     usable = split != "test"
     dev = split == "dev"
     if not dev.any():
@@ -256,7 +256,7 @@ def distill(
         )
         rows = _rows(labels, unreadable, root, config)
         noises = read_noises(noise)
-        told = labels.told
+        told = labels.metadata_rows
         crops = Crops(clips, labels.scores, rows[0], noises, config, teacher, told)
         logs = run / "logs" if tensorboard else None
         recipe = _Distillation(crops, labels, rows[1], losses, device, logs)
@@ -307,11 +307,11 @@ def _train(
 def _teacher(
     store: LabelStore, config: DistillConfig, teacher: Teacher | None
 ) -> Teacher | None:
-    """Return who scores crops, if anybody does."""
+    """Return the teacher that scores crops; None if the labels are used instead."""
     if config.teaching == "cached":
         return None
     if teacher is None:
-        # who made the labels was let in then, and their mark goes on
+        # its licence was accepted when the labels were made, and their mark is kept
         teacher = load_teacher(store.teacher["name"], policy="research")
     if teacher.info.revision != store.teacher["revision"]:
         raise InputError(
@@ -363,7 +363,7 @@ def _describe(
 
 
 class _Distillation(Recipe):
-    """A student that shall give the scores of a teacher."""
+    """A student that learns to give the scores of a teacher."""
 
     def __init__(
         self,
@@ -392,8 +392,8 @@ class _Distillation(Recipe):
             }
         ]
 
-    def prepare(self, step: int) -> Batch:
-        signal, truth = self.crops.prepare(step)
+    def make_batch(self, step: int) -> Batch:
+        signal, truth = self.crops.make_batch(step)
         return {"signal": signal, "truth": truth}
 
     def forward(self, batch: Batch, step: int) -> Tensor:
@@ -411,10 +411,10 @@ class _Distillation(Recipe):
         checkpoint.save(folder, to_arrays(average), described)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {"heard": self.crops.heard.copy()}
+        return {"heard": self.crops.crop_scores.copy()}
 
     def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
-        self.crops.heard = state["heard"]
+        self.crops.crop_scores = state["heard"]
 
     def stepped(
         self, step: int, share: float, loss: float, figures: Mapping[str, float]

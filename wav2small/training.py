@@ -98,7 +98,7 @@ class Recipe:
     weights: Mapping[str, float] = MappingProxyType({})
     """Weights of the losses, by name; 1 where there is none."""
 
-    def prepare(self, step: int) -> Batch:
+    def make_batch(self, step: int) -> Batch:
         """Return the batch of a step; called in a thread of its own."""
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class Recipe:
 def begin(
     run: Path, *, resume: bool, overwrite: bool, parts: Sequence[str] = ()
 ) -> None:
-    """See what is in a run's folder, and remove what shall be replaced.
+    """Check what is in a run's folder, and remove what will be replaced.
 
     Args:
         run: folder of the run, which nobody else writes to
@@ -205,7 +205,7 @@ def train(
         saved = _resume(run / LAST, recipe, optimiser, average, described, same)
         history, start = saved["history"], saved["step"]
     stop = start if schedule.done(history) else schedule.steps
-    for step, batch in enumerate(ahead(recipe.prepare, start, stop), start):
+    for step, batch in enumerate(ahead(recipe.make_batch, start, stop), start):
         share = schedule.rate(step)
         loss, figures = optimiser.step(batch, step, share)
         move_average(average, recipe.module, schedule.decay(step))
@@ -349,16 +349,23 @@ def _resume(
 Item = TypeVar("Item")
 
 
-def ahead(prepare: Callable[[int], Item], start: int, stop: int) -> Iterator[Item]:
-    """Prepare what steps need in a thread of its own, one step ahead."""
+def ahead(make: Callable[[int], Item], start: int, stop: int) -> Iterator[Item]:
+    """Make what each step needs in another thread, one step ahead.
+
+    Args:
+        make: returns what the step of a number needs
+        start: first step
+        stop: step after the last one
+
+    """
     if start >= stop:
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(prepare, start)
+        coming = pool.submit(make, start)
         for step in range(start, stop):
             ready = coming.result()
             if step + 1 < stop:
-                coming = pool.submit(prepare, step + 1)
+                coming = pool.submit(make, step + 1)
             yield ready
 
 
@@ -379,14 +386,14 @@ def quality(row: Mapping[str, float]) -> float:
 
 @torch.no_grad()
 def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Draw the average towards a module's weights and statistics, in place."""
-    for kept, fresh in zip(
+    """Move the average towards a module's weights and statistics, in place."""
+    for mean, latest in zip(
         average.state_dict().values(), module.state_dict().values(), strict=True
     ):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(fresh, 1 - decay)
+        if mean.dtype.is_floating_point:
+            mean.lerp_(latest, 1 - decay)
         else:
-            kept.copy_(fresh)
+            mean.copy_(latest)
 
 
 def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Label on the machines of a Dask cluster.
 
-Dask only hands out shards and does again what a lost machine had.
-On each machine a process of ours labels, see :mod:`wav2small.annotation.worker`,
-so that a crash costs a file and not a machine.
+Dask hands out shards, and hands them out again when a machine is lost.
+On each machine they are labelled by a process of its own,
+see :mod:`wav2small.annotation.worker`, so that a crash costs a file and not a machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .shard import Labelled, OnScored, Shard
 from .worker import Limits, Load, Worker
 
 ATTEMPTS = 3
-"""How often a shard is handed out again that went down with its machines."""
+"""How often a shard is handed out if the machines that label it die."""
 
 
 LOST_SECONDS = 10.0
@@ -106,7 +106,7 @@ class Cluster:
 
 @contextmanager
 def _lost(scheduler: str) -> Iterator[None]:
-    """Say in a line what went wrong on the way to the machines or on one of them."""
+    """Turn what goes wrong on the way to a machine, or on it, into one line."""
     from distributed import CancelledError, KilledWorker
 
     try:
@@ -126,7 +126,7 @@ def _lost(scheduler: str) -> Iterator[None]:
 
 
 def _compare(client: Any, given: bytes, wanted: Mapping[str, str]) -> None:
-    """Refuse machines that would label in another way."""
+    """Refuse machines that would give other labels."""
     found = client.run(_differences, given, wanted, on_error="return")
     for address, differences in sorted(found.items()):
         if isinstance(differences, Exception):
@@ -202,17 +202,17 @@ PACKAGES = ("numpy", "soundfile", "soxr", "onnxruntime", "torch", "transformers"
 
 
 def identity(config: AnnotateConfig) -> dict[str, str]:
-    """Return all on which labels depend beside audio and teacher.
+    """Return everything that labels depend on besides audio and teacher.
 
-    Versions are compared as far as both machines have a package,
-    without what follows a plus sign:
-    a machine without a GPU may hand out work.
+    Only packages that both machines have are compared,
+    and what follows a plus sign in a version is left out,
+    so that a machine without a GPU can hand out work to others with one.
     """
     code, root = hashlib.sha256(), Path(__file__).parent.parent
     for path in sorted(root.rglob("*.py")):
-        place = path.relative_to(root)
-        if place.parts[0] not in ("api", "cli", "export", "firmware_bench"):
-            code.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        relative = path.relative_to(root)
+        if relative.parts[0] not in ("api", "cli", "export", "firmware_bench"):
+            code.update(f"{relative.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     settings = repr(sorted(asdict(config).items()))
     versions = {}
     for name in PACKAGES:
@@ -228,7 +228,7 @@ def identity(config: AnnotateConfig) -> dict[str, str]:
 
 
 def _differences(given: bytes, wanted: Mapping[str, str]) -> list[str]:
-    """Return in what this machine differs from the one that hands out work."""
+    """Return how this machine differs from the one that hands out work."""
     _, config, _ = pickle.loads(given)
     mine = identity(config)
     return [
@@ -249,11 +249,11 @@ _starting = threading.Lock()
 def _worker(given: bytes, wanted: Mapping[str, str]) -> Worker:
     with _starting:
         mine = threading.get_ident()
-        known = _here.get(mine)
-        if known and known[0] == given:
-            return known[1]
-        if known:
-            known[1].interrupt()
+        started = _here.get(mine)
+        if started and started[0] == given:
+            return started[1]
+        if started:
+            started[1].interrupt()
         from distributed import get_worker
 
         # a machine may have joined when the others were compared already

@@ -1,7 +1,7 @@
 """Where shards are labelled: in this process, in others, or on other machines.
 
-An engine only maps shards, in whatever order.
-What is done, and that it is done once, is known from the label store.
+An engine labels the shards that it is given, in any order.
+Which shards are left to do is decided from the label store, not here.
 """
 
 from __future__ import annotations

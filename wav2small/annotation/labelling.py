@@ -18,8 +18,8 @@ from ..teachers.base import Teacher, TeacherError, predict_told
 from .shard import Announce, Care, Clip, Labelled, OnScored, OpenShard, Shard
 
 FAILURES = 10
-"""Files in a row on which a teacher may fail for one reason;
-then it is the teacher's fault and no file's, and the run ends."""
+"""Files in a row that fail for the same reason before the run ends:
+then the teacher is to blame and not the files."""
 
 
 class Labeller:
@@ -84,7 +84,7 @@ class Labeller:
             yield opened, None
 
     def _watch(self, clips: list[Clip], scores: list[np.ndarray | str]) -> None:
-        """End where one file after the other fails for the same reason."""
+        """End the run when one file after the other fails for the same reason."""
         for (row, _), score in zip(clips, scores, strict=True):
             if not isinstance(score, str):
                 self._failed = "", set()

@@ -71,8 +71,8 @@ class Labels:
         )
 
     @property
-    def told(self) -> list[dict[str, str | None]]:
-        """What is known of each row, by name: the metadata row by row."""
+    def metadata_rows(self) -> list[dict[str, str | None]]:
+        """The metadata of each row, by column."""
         rows = zip(*self.metadata.values(), strict=True)
         return [dict(zip(self.metadata, row, strict=True)) for row in rows]
 

@@ -28,7 +28,7 @@ from ..teachers.base import TeacherInfo
 from .shard_file import HUMAN, SourceKey, Stretch
 
 MOST_BROKEN = 1 << 30
-"""Largest file that is no audio and yet hashed, in bytes."""
+"""Size in bytes up to which a file that is not audio is hashed."""
 
 LOOK_AHEAD = 4
 """Batches of audio that are held, to be sorted by length."""
@@ -41,7 +41,7 @@ class Care(StrEnum):
     """Audio is read while other audio is scored."""
 
     serial = "serial"
-    """One thing after the other, so that it is known which file was at work."""
+    """One step after the other, so that it is clear which file was being processed."""
 
     alone = "alone"
     """In series, and each clip is a batch of its own."""
@@ -168,7 +168,8 @@ class OpenShard:
         try:
             audio.check(parts[0].path)
         except audio.AudioError:
-            # it may be mended later; but what is no audio may have any size
+            # its digest shows whether it was repaired later,
+            # but a file that is not audio may be of any size
             with suppress(OSError):
                 if parts[0].path.stat().st_size < MOST_BROKEN:
                     self._note_digest(parts[0])
@@ -186,12 +187,12 @@ class OpenShard:
                     announce("read", [name])
 
     def _note_digest(self, part: audio.Source) -> None:
-        """Note which bytes a file has, be they audio or not."""
+        """Note the SHA-256 of a file, whether it is audio or not."""
         with suppress(OSError):
             self.digests[part.name] = sha256(part.path)
 
     def _skip(self, new: Stretch) -> None:
-        """Note what is left out; what follows without a gap is one stretch."""
+        """Note what is left out, and join stretches without a gap between them."""
         if self.skipped:
             name, start, end, kind = self.skipped[-1]
             if (name, end, kind) == (new[0], new[1], new[3]):

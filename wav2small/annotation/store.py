@@ -166,7 +166,7 @@ class LabelStore:
             number: that of the shard, the next one if None
             sources: what the shard is about;
                 if None, all of each file of rows and errors
-            skipped: what was heard and not labelled
+            skipped: stretches that were read and not labelled
             unlabelled: file and SHA-256 of each file that gave no row,
                 as far as it could be read
 
@@ -284,7 +284,7 @@ class LabelStore:
         )
 
     def skipped(self) -> dict[str, float]:
-        """Return how much audio was heard and not labelled, in seconds by kind."""
+        """Return how much audio was read and not labelled, in seconds by kind."""
         seconds: dict[str, float] = {}
         for path in self._whole_shards():
             for _, start, end, kind in read_notes(path).get("skipped", []):
@@ -379,7 +379,7 @@ def is_empty(folder: Path) -> bool:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Say in one line what the disk has against a file."""
+    """Turn an error of the disk into one line."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Processes that label shards, and what keeps them going.
+"""Processes that label shards, and what replaces them when they die.
 
-A decoder may crash, hang or eat memory, and so may a teacher.
-So they run in a process of their own, which is replaced when it dies;
-what it was at is done again in series, which shows the file that is to blame,
-and that file becomes an error instead of the end of the run.
+A decoder may crash, hang or use up the memory, and so may a teacher.
+They therefore run in a process of their own, which is replaced when it dies.
+The shard is then labelled again one file at a time, which shows the file to blame.
+That file becomes an error, and the run goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CODE = "from wav2small.annotation.process import main; main()"
 """What a process runs; it is given the ends of two pipes."""
 
 STARTS = 3
-"""How often a process may die before it is ready, or outside of any file."""
+"""How often a process may die before it is ready, or while it has no file open."""
 
 Load = Callable[[], Teacher]
 """Loads a teacher; a function of a module, since another process calls it."""
@@ -48,7 +48,7 @@ class Limits:
 
     memory_bytes: int | None = None
     """Most resident memory in bytes; no limit if None.
-    Only Linux tells it."""
+    It can be measured on Linux only."""
 
 
 def load_on(device: str, load: Load) -> Teacher:
@@ -171,7 +171,7 @@ class Worker:
             process.kill()
 
     def close(self) -> None:
-        """End the process, and be rid of it."""
+        """End the process and wait until it is gone."""
         self._closed = True
         self._kill()
 
@@ -190,12 +190,12 @@ class Worker:
                     return self._late[0]
                 doing, files = self._last
                 if doing == "score" and len(files) > 1:
-                    # alone the last bits of a score may differ:
-                    # not for the sake of somebody who kills processes
+                    # a clip that is scored alone may differ in the last bits,
+                    # so a process that was killed from outside is no reason for it
                     batches += 2 if death.certain else 1
                     care = Care.alone if batches >= 2 else Care.serial
                 elif files:
-                    # killed from outside is no proof: that takes two
+                    # once is no proof, since it may have been killed from outside
                     blamed[files[0]] += 2 if death.certain else 1
                     if blamed[files[0]] >= 2:
                         refused[files[0]] = (
@@ -226,7 +226,7 @@ class Worker:
     def _start(self) -> None:
         self._kill()
         for _ in range(STARTS):
-            # a pipe for each way: what was sent is read even if the sender is dead
+            # one pipe for each direction: what a process sent is read after its death
             their_tasks, self._tasks = Pipe(duplex=False)
             self._results, their_results = Pipe(duplex=False)
             ends = their_tasks.fileno(), their_results.fileno()
@@ -294,7 +294,7 @@ class Worker:
                 return content
 
     def _get(self, patience: float | None) -> tuple[str, Any]:
-        """Wait for a message; who waits too long or sees too much memory kills."""
+        """Wait for a message; end a process that takes too long or too much memory."""
         assert self._results
         begun = time.monotonic()
         while True:
@@ -318,7 +318,7 @@ class Worker:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def _died(self) -> NoReturn:
-        """Say how a process died that has hung up."""
+        """Find out how a process died whose pipe is closed."""
         assert self._process
         try:
             code = self._process.wait(10)

@@ -45,8 +45,8 @@ def read_database(folder: Path) -> list[Row]:
             "save it with storage_format='parquet'"
         )
     rows = {key: merge_rows(parts, key[0]) for key, parts in found.items()}
-    # where segments of a file are known,
-    # tables of whole files only tell more of it
+    # where a file has segments,
+    # a table of whole files only adds to what is known of them
     segmented = {file for file, start, end in rows if (start, end) != (None, None)}
     whole = {
         key[0]: row.metadata for key, row in rows.items() if key[1:] == (None, None)
@@ -111,9 +111,9 @@ class _Header:
         return files
 
     def rows(self, path: Path, *, human: bool) -> list[Row]:
-        """Read a table; the header tells its split and what its columns mean.
+        """Read a table, whose split and columns are explained by the header.
 
-        A table of something else than audio has no rows.
+        A table that is not about audio has no rows.
         """
         name = path.stem[3:]
         schemes = {
@@ -129,21 +129,22 @@ class _Header:
         columns, records = read_cells(path, rename)
         if "file" not in columns:
             return []
-        known: dict[str, str] = {}
+        table_wide: dict[str, str] = {}
         if split := self.split_of(name):
-            known["split"] = split
+            table_wide["split"] = split
         details = {
             column: self.details(schemes.get(column, column))
             for column in METADATA
             if column in columns
         }
         for record in records:
-            for column, told in details.items():
-                for key, value in told.get(cell_text(record[column]), {}).items():
+            for column, by_label in details.items():
+                label = cell_text(record[column])
+                for key, value in by_label.get(label, {}).items():
                     if key in METADATA and not cell_text(record.get(key)):
                         record[key] = value
             record.update(
-                {k: v for k, v in known.items() if not cell_text(record.get(k))}
+                {k: v for k, v in table_wide.items() if not cell_text(record.get(k))}
             )
         return list(parse_rows(path, columns, records, human=human))
 
@@ -170,9 +171,9 @@ class _Header:
         labels = self.entries("schemes", scheme).get("labels")
         if isinstance(labels, Mapping):
             return {
-                cell_text(label): told
-                for label, told in labels.items()
-                if isinstance(told, Mapping)
+                cell_text(label): details
+                for label, details in labels.items()
+                if isinstance(details, Mapping)
             }
         if not isinstance(labels, str):
             return {}

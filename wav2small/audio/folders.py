@@ -1,4 +1,4 @@
-"""Search folders for audio: links are followed, and what is left out is said."""
+"""Search folders for audio, follow links, and warn of what is left out."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def walk(folder: Path) -> Iterator[str]:
         waiting = [links.popleft()]
         while waiting:
             here = waiting.pop()
-            place = f"{folder}/{here}"
+            path = f"{folder}/{here}"
             try:
-                status = os.stat(place)  # noqa: PTH116
+                status = os.stat(path)  # noqa: PTH116
                 identity = status.st_dev, status.st_ino
                 if identity in seen:
                     continue
                 seen.add(identity)
-                with os.scandir(place) as entries:
+                with os.scandir(path) as entries:
                     inside = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
                 _warn(
-                    f"folder cannot be searched: {one_line(place)}: {error.strerror}: "
+                    f"folder cannot be searched: {one_line(path)}: {error.strerror}: "
                     "it is left out"
                 )
                 continue

@@ -172,8 +172,8 @@ def merge_rows(rows: Sequence[Row], shown: str) -> Row:
     human = None
     if rated:
         scores = np.array([row.human for row in rated])
-        known = ~np.isnan(scores)
-        sums, counts = np.where(known, scores, 0).sum(0), known.sum(0)
+        given = ~np.isnan(scores)
+        sums, counts = np.where(given, scores, 0).sum(0), given.sum(0)
         arousal, dominance, valence = (
             float(total / count) if count else math.nan
             for total, count in zip(sums, counts, strict=True)
@@ -202,7 +202,7 @@ def parse_rows(
     for number, record in enumerate(records, start=1):
         where = f"row {number} of {one_line(path)}"
         file = posixpath.normpath(cell_text(record["file"]) or ".")
-        if file.startswith("//"):  # which POSIX lets be, as if it were another root
+        if file.startswith("//"):  # which normpath leaves as it is
             file = file[1:]
         if file.startswith("../") or file in (".", "..", "/") or "\0" in file:
             raise InputError(
@@ -229,12 +229,12 @@ def parse_rows(
             _score(record.get(prefix + name), prefix + name, where) if human else None
             for name in DIMENSIONS
         )
-        known = any(score is not None for score in scores)
+        is_rated = any(score is not None for score in scores)
         arousal, dominance, valence = (
             math.nan if score is None else score for score in scores
         )
-        human_scores = (arousal, dominance, valence) if known else None
-        yield Row(file, start, end, metadata, human_scores, int(known))
+        human_scores = (arousal, dominance, valence) if is_rated else None
+        yield Row(file, start, end, metadata, human_scores, int(is_rated))
 
 
 def cell_text(value: object) -> str:

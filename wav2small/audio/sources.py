@@ -33,7 +33,7 @@ class Source:
     """End in seconds, None for that of the file."""
 
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Those of :data:`METADATA` that are known."""
+    """Values of :data:`METADATA`, as far as they are known."""
 
     human: tuple[float, float, float] | None = None
     """Arousal, dominance, valence by humans in 0..1, NaN for an unknown one."""
@@ -78,19 +78,19 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
       nor do the spellings of :mod:`wav2small.audio.spellings`,
     * an audformat database, a folder with ``db.yaml``:
       files, segments and metadata of its CSV and Parquet tables,
-      with the splits of the tables and what its schemes tell of a speaker.
-      Its scores are not used, since they may be a machine's;
-      give a table of it as manifest to use them as human.
+      with the splits of the tables and what its schemes state about a speaker.
+      Its scores are not used, since they may be by a machine;
+      name one of its tables as a manifest to use them as scores by humans.
 
     The result depends neither on the order of the paths nor on the locale.
-    Where there are several rows of a recording,
-    as one for each rater, its scores are their mean;
-    of metadata the first by name of the manifest counts.
-    No part of a recording may be of two splits.
-    What a folder holds and is not read, as other audio formats and closed folders,
-    is told by a :class:`LeftOutWarning`.
+    Where a recording has several rows, such as one for each rater,
+    its scores are their mean,
+    and its metadata are those of the first manifest by name.
+    No part of a recording may belong to two splits.
+    A :class:`LeftOutWarning` names what is in a folder and cannot be read,
+    such as other audio formats and closed folders.
     A file whose name is not UTF-8 is among the sources;
-    an error of it comes when it is read.
+    reading it is an error.
 
     Args:
         paths: where to look
@@ -105,12 +105,14 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
 
     """
     # absolute, and as the caller named them
-    places = {absolute(path): os.fspath(path) for path in sorted(paths, key=os.fspath)}
-    if not places:
+    as_given = {
+        absolute(path): os.fspath(path) for path in sorted(paths, key=os.fspath)
+    }
+    if not as_given:
         raise InputError("audio must be at least one path, got none: name one")
-    found = [(place, *_rows(place)) for place in sorted(places)]
+    found = [(path, *_rows(path)) for path in sorted(as_given)]
     root = _common_folder(found)
-    groups, as_named = _group(found, places)
+    groups, as_named = _group(found, as_given)
     sources = _merge(groups, root, as_named)
     _check_splits(sources)
     return root, sources
@@ -135,18 +137,18 @@ def _common_folder(found: _Found) -> Path:
 
 
 def _group(
-    found: _Found, places: Mapping[Path, str]
+    found: _Found, as_given: Mapping[Path, str]
 ) -> tuple[dict[_Part, list[Row]], dict[Path, str]]:
     """Return the rows about each part of a file, and each file as it was named."""
     groups: dict[_Part, list[Row]] = {}
     as_named: dict[Path, str] = {}
-    for place, base, rows in found:
-        given = places[place]
-        above = given if base == place else os.path.dirname(given)  # noqa: PTH120
+    for path, base, rows in found:
+        given = as_given[path]
+        above = given if base == path else os.path.dirname(given)  # noqa: PTH120
         for row in rows:
-            path = base / row.file
-            as_named.setdefault(path, os.path.join(above, row.file))  # noqa: PTH118
-            groups.setdefault((path, row.start, row.end), []).append(row)
+            file = base / row.file
+            as_named.setdefault(file, os.path.join(above, row.file))  # noqa: PTH118
+            groups.setdefault((file, row.start, row.end), []).append(row)
     return groups, as_named
 
 
@@ -189,31 +191,31 @@ def _check_splits(sources: list[Source]) -> None:
             reached[split] = max(end, reached.get(split, 0.0))
 
 
-def _rows(place: Path) -> tuple[Path, list[Row]]:
+def _rows(path: Path) -> tuple[Path, list[Row]]:
     """Return the folder that rows are relative to, and the rows."""
-    suffix = place.suffix.lower().lstrip(".")
-    if not os.path.exists(place):  # noqa: PTH110 (that raises if it is too long)
-        raise InputError(f"audio must exist: {one_line(place)}: check the path")
-    base = place.parent
-    if place.is_dir():
-        base = place
+    suffix = path.suffix.lower().lstrip(".")
+    if not os.path.exists(path):  # noqa: PTH110 (that raises if it is too long)
+        raise InputError(f"audio must exist: {one_line(path)}: check the path")
+    base = path.parent
+    if path.is_dir():
+        base = path
         rows = (
-            read_database(place)
-            if (place / HEADER).is_file()
-            else [Row(file) for file in walk(place)]
+            read_database(path)
+            if (path / HEADER).is_file()
+            else [Row(file) for file in walk(path)]
         )
     elif suffix in ("csv", "parquet"):
-        rows = read_database_table(place) or read_manifest(place)
+        rows = read_database_table(path) or read_manifest(path)
     elif suffix in EXTENSIONS:
-        rows = [Row(place.name)]
+        rows = [Row(path.name)]
     else:
         raise InputError(
             f"audio must be a folder, a manifest (csv, parquet) or one of "
-            f"{', '.join(EXTENSIONS)}, got: {one_line(place)}: convert it"
+            f"{', '.join(EXTENSIONS)}, got: {one_line(path)}: convert it"
         )
     if not rows:
         raise InputError(
-            f"audio must be in {one_line(place)}, got none: "
+            f"audio must be in {one_line(path)}, got none: "
             f"it may be {', '.join(EXTENSIONS)}"
         )
     return base, rows

@@ -1,8 +1,8 @@
-"""What tables write, in the words that this package knows.
+"""Turn what tables write into the words that this package uses.
 
-A word that is not understood is refused:
-read as nothing, held-out speech would be trained on
-and a gender would be unknown, without anybody being told.
+A word that is not understood is an error.
+If it were ignored, held-out speech would be used for training
+and genders would go missing without notice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GENDERS = {
     "other": "o other x d divers diverse nonbinary child",
     "": "unknown unk u none null nan na n/a ? -",
 }
-"""Genders, and how each is written; the last is that of nobody knows whom."""
+"""Genders, and how each is written; the last one stands for unknown."""
 
 _SPLIT_OF = {word: name for name, words in SPLITS.items() for word in words.split()}
 _GENDER_OF = {word: name for name, words in GENDERS.items() for word in words.split()}
@@ -83,10 +83,12 @@ def split_name(text: str) -> str:
     words = re.findall(r"[^\W\d_]+", text.lower().replace("held-out", "heldout"))
     named = [_SPLIT_OF[word] for word in words if word in _SPLIT_OF]
     if not named or words[0] not in _SPLIT_OF or len(set(named)) > 1:
-        known = "; ".join(
+        spellings = "; ".join(
             f"{name} ({', '.join(words.split()[1:])})" for name, words in SPLITS.items()
         )
-        raise SpellingError(f"split must be one of {known}, got {text!r}: rename it")
+        raise SpellingError(
+            f"split must be one of {spellings}, got {text!r}: rename it"
+        )
     return named[0]
 
 

@@ -17,7 +17,7 @@ from .terminal import (
     say,
     say_use,
     show,
-    write,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ def bench(
     show(to_text(report))
     say_use(report["model"]["metadata"], "model")
     if json_file:
-        write(json_file, to_json(report))
+        write_text(json_file, to_json(report))
     if markdown:
-        write(markdown, to_markdown(report))
+        write_text(markdown, to_markdown(report))
     if junit:
-        write(junit, to_junit(report))
+        write_text(junit, to_junit(report))
     if picture or pictures:
         with extra("report"):
             from wav2small.firmware_bench.report import pictures as drawing

@@ -19,7 +19,7 @@ from .terminal import (
     extra,
     say,
     show,
-    write,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def compare(
         comparison = compare_layers(models[0], models[1], signals, progress)
     show(to_markdown(comparison, DIMENSIONS))
     if json_file:
-        write(
+        write_text(
             json_file,
             to_json({"a": first, "b": second, **comparison.to_dict()}),
         )

@@ -19,7 +19,7 @@ from .terminal import (
     extra,
     say,
     show,
-    write,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def evaluate(
             "model": model,
             "teacher of the labels": f"{store.teacher['name']} "
             f"{store.teacher['revision']}",
-            "split": rows.metadata["split"][chosen[0]] if split else "all",
+            "split": str(rows.metadata["split"][chosen[0]]) if split else "all",
         }
         metadata = {
             name: [column[item] for item in readable]
@@ -117,10 +117,9 @@ def evaluate(
             noise, speech, clips or 100, json_file, html,
         )  # fmt: skip
         return
-    told = rows.told
-    scores = _compare(
-        model, loaded, signals, references, [told[r] for r in readable], json_file
-    )
+    metadata_rows = rows.metadata_rows
+    told = [metadata_rows[row] for row in readable]
+    scores = _compare(model, loaded, signals, references, told, json_file)
     if picture:
         with extra("report"):
             from ..pictures import draw_agreement
@@ -190,7 +189,7 @@ def _compare(
             )
         show(f"{'mean':<10} {figures['mean']:6.3f}")
     if json_file:
-        write(json_file, to_json({"model": name, **result}))
+        write_text(json_file, to_json({"model": name, **result}))
     return scores
 
 
@@ -222,11 +221,11 @@ def _run_suite(
         )
     show(to_text(outcome.report))
     if json_file:
-        write(json_file, to_json(outcome.report))
+        write_text(json_file, to_json(outcome.report))
     if html:
         with extra("report"):
             page = to_html(outcome)
-        write(html, page)
+        write_text(html, page)
         show(html)
 
 

@@ -43,7 +43,7 @@ from .terminal import (
     say_use,
     scores_line,
     show,
-    write,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def layers(
         show(f"{row['layer']:>5} " + "  ".join(shown))
     if json_file:
         settings = {"backbone": backbone, "clips": len(rows), "folds": folds}
-        write(json_file, to_json({**settings, "layers": figures}))
+        write_text(json_file, to_json({**settings, "layers": figures}))
     if picture:
         with extra("report"):
             draw_layers(figures, picture)

@@ -18,7 +18,7 @@ from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
 from .options import AudioAndLabels, Overwrite, Resume, Seed, sources_and_output
-from .terminal import check_outputs, extra, say, say_use, show, write
+from .terminal import check_outputs, extra, say, say_use, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def select(
     check_outputs(out)
     with claim(out, file=True):
         chosen = _chosen(places, count, backbone, teacher, labelled, passes, seed)
-        write(out, _to_table(chosen))
+        write_text(out, _to_table(chosen))
     show(out)
 
 
@@ -84,8 +84,8 @@ def _chosen(
         from ..finetune.probe import layer_features
         from ..finetune.teacher import FinetunedTeacher
 
-    known = {source.path for source in audio.find([labelled])[1]} if labelled else set()
-    fresh = [s for s in audio.find(places)[1] if s.path not in known]
+    used = {source.path for source in audio.find([labelled])[1]} if labelled else set()
+    fresh = [s for s in audio.find(places)[1] if s.path not in used]
     network = (
         FinetunedTeacher.load(teacher, policy="research").network if teacher else None
     )

@@ -55,12 +55,12 @@ def list_(
             f"{'name':<18}{'core':<12}{'MHz':>7}{'RAM, KiB':>11}{'flash, KiB':>12}  "
             "bench     verified  source"
         )
-        for name, place in TARGETS.items():
+        for name, target in TARGETS.items():
             show(
-                f"{name:<18}{place.core:<12}{place.amount('clock_hz', 10**6):>7}"
-                f"{place.amount('ram_bytes', 1024):>11}"
-                f"{place.amount('flash_bytes', 1024):>12}  "
-                f"{'planned' if why_not_emulated(place.core) else 'emulated':<8}  "
-                f"{'yes' if place.verified else 'no':<8}  {place.source}"
+                f"{name:<18}{target.core:<12}{target.amount('clock_hz', 10**6):>7}"
+                f"{target.amount('ram_bytes', 1024):>11}"
+                f"{target.amount('flash_bytes', 1024):>12}  "
+                f"{'planned' if why_not_emulated(target.core) else 'emulated':<8}  "
+                f"{'yes' if target.verified else 'no':<8}  {target.source}"
             )
         show("A figure with ? is not verified: it decides, and is marked.")

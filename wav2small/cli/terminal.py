@@ -18,7 +18,7 @@ from ..errors import InputError, ToolError
 
 
 def say_averaged(count: int) -> None:
-    """Say it where scores by humans are the mean of several rows."""
+    """Tell the user if scores by humans are the mean of several rows."""
     if count:
         say(
             f"{count} recordings have several rows of scores by humans: "
@@ -27,7 +27,7 @@ def say_averaged(count: int) -> None:
 
 
 def say_use(stated: Mapping[str, Any], what: str) -> None:
-    """Say it where what was made is not for every use."""
+    """Tell the user if what was made may not be used for everything."""
     from ..teachers.licence import RESEARCH
 
     if stated.get("use") == RESEARCH:
@@ -80,7 +80,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> None:
-    """See to it, before the work, that what was asked for can be written.
+    """Check before the work begins that its outputs can be written.
 
     Raises:
         InputError: if something else is there, or a folder cannot be written to
@@ -94,7 +94,7 @@ def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> N
         check_output(path, folder=True)
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a text file, and the folders that it needs.
 
     Raises:
@@ -116,7 +116,7 @@ def write(path: Path, text: str) -> None:
 def speak_any_language() -> None:
     """Escape what the encoding of stdout or stderr lacks, instead of failing.
 
-    A terminal of Latin-1 is told ``a\\u0153.wav`` of a file ``aœ.wav``.
+    On a terminal of Latin-1 a file ``aœ.wav`` is shown as ``a\\u0153.wav``.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -46,7 +46,7 @@ class Batches:
         signal = vary(clips, item, self.samples, rng, config)
         return degrade(signal, rng, config, noises)
 
-    def prepare(self, step: int) -> dict[str, Tensor]:
+    def make(self, step: int) -> dict[str, Tensor]:
         """Return the batch of a step.
 
         ``signal``, ``gender`` and ``text`` are of this process's share,

@@ -108,9 +108,9 @@ class FinetuneRecipe(Recipe):
         """Number of parameters that are trained."""
         return sum(p.numel() for part in self.groups for p in part["params"])
 
-    def prepare(self, step: int) -> Batch:
+    def make_batch(self, step: int) -> Batch:
         """Return the batch of a step."""
-        return self.batches.prepare(step)
+        return self.batches.make(step)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return what the network makes of this process's share of a batch."""
