@@ -95,7 +95,7 @@ class Crops:
         if self.teacher:
             turn %= config.variations
         signals = [
-            # a stream for each crop, so that it can be made again
+            # each crop has its own generator, so that it can be made again
             vary(
                 self.clips,
                 int(item),
@@ -170,7 +170,7 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
         )
         unique, rows = np.unique(groups[usable], return_counts=True)
         order = np.random.default_rng([seed, 2**61]).permutation(len(unique))
-        # one row has no concordance, but a group must be left to learn from
+        # concordance needs two rows, but a group must be left to train on
         enough = int(np.searchsorted(rows[order].cumsum(), 2)) + 1
         count = min(max(round(share * len(unique)), enough), len(unique) - 1)
         dev = np.isin(groups, unique[order[: max(1, count)]]) & usable
@@ -250,7 +250,7 @@ def distill(
         root = audio_root or store.root
         teacher = _teacher(store, config, teacher)
         if teacher:
-            move(teacher, device)  # what cannot be moved scores where it is
+            move(teacher, device)  # a teacher that cannot be moved stays where it is
         clips, unreadable = decode_labels(
             labels, root, run / "clips", progress=progress
         )
@@ -380,7 +380,7 @@ class _Distillation(Recipe):
         self.weights = {"l1": config.l1_weight}
         self.writer: Any = None
         torch.manual_seed(config.seed)
-        # few channels: mixing them is fastest where they lie side by side
+        # with few channels convolutions are fastest in this memory layout
         self.module = student(config.student).build().to(device).train()
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = {k: p for k, p in self.module.named_parameters() if p.requires_grad}

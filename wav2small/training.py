@@ -1,7 +1,7 @@
 """One training loop: schedule, average, batches ahead, checkpoints, resume.
 
-What is trained, on what and towards what is a :class:`Recipe`.
-Each step depends on its number and on nothing else that a checkpoint lacks.
+A :class:`Recipe` states what is trained, on what data and with which losses.
+A step depends only on its number and on what a checkpoint holds.
 So a run that is killed and resumed ends with the weights of an unbroken one.
 """
 
@@ -33,10 +33,10 @@ from .metrics import concordance_cc
 from .weights import load_weights, to_arrays
 
 Batch = dict[str, Tensor]
-"""What a step needs, by name."""
+"""Tensors that a step needs, by name."""
 
 LAST, BEST = "last", "best"
-"""Checkpoints of a run: what it goes on from, and what it is for."""
+"""Checkpoints of a run: the one to resume from, and its result."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Schedule:
 
 
 class Recipe:
-    """What a training is about."""
+    """What is trained, on what data and with which losses."""
 
     module: nn.Module
     """What is trained."""
@@ -121,13 +121,13 @@ class Recipe:
     def stepped(
         self, step: int, share: float, loss: float, figures: Mapping[str, float]
     ) -> None:
-        """Look at what came of a step."""
+        """Called after each step, e.g. to log its figures."""
 
     def evaluated(self, step: int, row: Mapping[str, float]) -> None:
-        """Look at what came of an evaluation."""
+        """Called after each evaluation, e.g. to log its figures."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what the checkpoint's configuration says of it besides."""
+        """Return further entries of the checkpoint's configuration."""
         return {}
 
     def state(self) -> dict[str, np.ndarray]:
@@ -156,8 +156,8 @@ def begin(
     for name in (LAST, BEST, *parts):
         recover_folder(run / name)
     if overwrite:
-        # only what a run makes: the folder may hold files of the user's own;
-        # what it goes on from is the first to go
+        # only what a run makes, since the folder may hold files of the user;
+        # LAST goes first, so that nobody resumes from what is half removed
         for name in (LAST, BEST, "clips", *parts):
             remove_folder(run / name)
     elif (run / LAST).exists() and not resume:
@@ -412,7 +412,7 @@ def _check_same(
     last: Path,
 ) -> None:
     for key, name in same.items():
-        # as it comes back from JSON
+        # compared in the form that JSON gives back
         wanted = json.loads(json.dumps(described[key]))
         if saved.get(key, wanted) != wanted:
             raise InputError(

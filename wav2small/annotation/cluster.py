@@ -39,12 +39,13 @@ LOST_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """Label on all workers of a Dask scheduler, those that join later as well.
+    """Label on all workers of a Dask scheduler, including those that join later.
 
     Each thread of a Dask worker runs one process with a teacher.
-    The machines see the audio under the same paths
-    and have the same versions and code, which is compared before work is handed out;
-    labels are written by this process alone.
+    The machines must see the audio under the same paths.
+    They must have the same versions and code,
+    which are compared before work is handed out.
+    Only this process writes labels.
     """
 
     scheduler: str
@@ -90,7 +91,7 @@ class Cluster:
         from distributed import Client
 
         late = time.monotonic() + self.patience_seconds
-        # a client waits as long for a scheduler that is lost
+        # a client also waits this long for a scheduler that is lost
         seconds = min(LOST_SECONDS, self.patience_seconds)
         while True:
             try:
@@ -272,7 +273,8 @@ def _info(given: bytes, wanted: Mapping[str, str]) -> TeacherInfo:
 
 
 def _label_shard(given: bytes, wanted: Mapping[str, str], shard: Shard) -> Labelled:
-    # no earlier version has a function of this name, so none labels in its own way
+    # earlier versions have no function of this name,
+    # so that a machine with one of them fails instead of giving other labels
     done: list[Labelled] = []
     worker, shards = _worker(given, wanted), iter([shard])
     worker.run(lambda: next(shards, None), done.append)

@@ -32,7 +32,7 @@ class Engine(Protocol):
     def start(
         self, teacher: Teacher | Load, config: AnnotateConfig
     ) -> AbstractContextManager[tuple[TeacherInfo, LabelShards]]:
-        """Load teachers; they are let go at the end of the context.
+        """Load teachers, which are released at the end of the context.
 
         Args:
             teacher: what scores, or a function that loads it
@@ -66,10 +66,10 @@ class ThisProcess:
 class Processes:
     """Label in processes of this machine, each with a teacher of its own.
 
-    A process that crashes, hangs or takes too much memory is replaced
-    and the file that made it do so becomes an error.
-    The cores are shared out among the processes,
-    and so are the devices of ``CUDA_VISIBLE_DEVICES`` where it names several.
+    A process that crashes, hangs or takes too much memory is replaced,
+    and the file that caused it becomes an error.
+    The cores are divided among the processes,
+    and so are the devices of ``CUDA_VISIBLE_DEVICES`` if it names several.
     """
 
     count: int = 1
@@ -100,7 +100,7 @@ class Processes:
 
 
 def check_load(teacher: Teacher | Load) -> Load:
-    """Return what loads a teacher in another process.
+    """Check that a teacher can be loaded in another process.
 
     Raises:
         InputError: if it cannot be sent there

@@ -87,7 +87,7 @@ def _audformat_header(teacher: Mapping[str, str]) -> str:
     header = [
         "name: wav2small-labels",
         "source: wav2small annotate",
-        # a mark of audformat's own: who reads the database may ask for it
+        # audformat's own mark, which programs that read the database may ask for
         f"usage: {'research' if mark(teacher) == RESEARCH else 'other'}",
         f"license: {quoted['licence']}",
         f"description: {escape.yaml('Scores by ' + teacher['name'])}",

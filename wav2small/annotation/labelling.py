@@ -23,7 +23,7 @@ then the teacher is to blame and not the files."""
 
 
 class Labeller:
-    """A teacher with all that it takes to label shards.
+    """A teacher with everything that labelling shards takes.
 
     Args:
         teacher: what scores
@@ -89,7 +89,7 @@ class Labeller:
             if not isinstance(score, str):
                 self._failed = "", set()
                 continue
-            # numbers differ from signal to signal, as lengths do
+            # reasons may name numbers that differ between signals, such as lengths
             reason = re.sub(r"\d+", "#", score)
             if reason != self._failed[0]:
                 self._failed = reason, set()

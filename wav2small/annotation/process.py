@@ -20,7 +20,8 @@ IDLE_SECONDS = 60.0
 
 def main() -> None:
     """Label what comes through a pipe, until it is closed."""
-    # decoders in C chatter about damaged files, which errors.csv says in a line
+    # decoders in C write warnings about damaged files,
+    # which errors.csv already reports in one line each
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     given = Connection(int(sys.argv[1]), writable=False)

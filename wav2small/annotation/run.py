@@ -74,15 +74,15 @@ def annotate(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> AnnotateReport:
-    """Score all audio that paths stand for, into a label store.
+    """Score all audio below some paths and write a label store.
 
-    A file that cannot be used is an error of the report; the run goes on.
+    A file that cannot be used becomes an error in the report, and the run goes on.
     A killed run that is resumed
     writes the bytes that an unbroken one would have written,
-    whatever engine did the work,
-    and a corpus that has grown is added to.
-    Files that have changed since they were labelled are labelled again:
-    all that is labelled is read once, to compare its SHA-256.
+    whichever engine does the work.
+    If the corpus has grown, the new files are added.
+    Files that have changed since they were labelled are labelled again;
+    to find them, every labelled file is read once and its SHA-256 compared.
 
     Args:
         paths: files, folders, manifests; see :func:`wav2small.audio.find`
@@ -189,7 +189,8 @@ def _open(
     wanted: dict[str, Any] = {"root": str(root), "teacher": teacher.to_dict()}
     if resume:
         store = LabelStore.open(out)
-        # what an earlier version did not state was as it is by default
+        # a setting that an earlier version did not state had the value
+        # that is the default now
         stated = {**asdict(AnnotateConfig()), **store.manifest["config"]}
         there = {**store.manifest, "config": stated}
         there["teacher"] = {**wanted["teacher"], **store.manifest["teacher"]}
@@ -212,11 +213,11 @@ def _open(
 
 
 def _plan(store: LabelStore, todo: list[list[audio.Source]]) -> Iterator[Shard]:
-    """Share files out among the shards that are not there yet.
+    """Divide files among the shards that are not there yet.
 
     All shards but the last are full.
-    So what is left of a corpus, wherever a run was killed,
-    falls into the same shards of the same numbers.
+    So wherever a run was killed,
+    the rest of the corpus falls into the same shards with the same numbers.
     """
     there = set(store.numbers())
     free = (number for number in itertools.count() if number not in there)

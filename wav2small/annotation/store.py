@@ -44,9 +44,9 @@ class LabelStore:
     """A directory of Parquet shards and ``manifest.json``.
 
     Each shard holds its rows and, in its metadata,
-    the sources they come from,
-    the errors of the files that gave none and what was left out,
-    so that one rename says all about a share of the files.
+    the sources that they come from,
+    the errors of the files that gave none, and what was left out.
+    So a shard is complete as soon as its file has been renamed into place.
     Shards may be written in any order.
     """
 
@@ -80,8 +80,8 @@ class LabelStore:
 
         """
         if overwrite and not is_empty(folder):
-            # the manifest is replaced at last:
-            # where this is cut short, an unfinished store is left
+            # the manifest is replaced last,
+            # so that an interruption leaves a store that counts as unfinished
             old = cls.open(folder)
             old._write_manifest({**old.manifest, "shards": 0})
             for path in reversed(old.shards()):
@@ -218,7 +218,7 @@ class LabelStore:
         return forgotten
 
     def _forget(self, names: set[str]) -> None:
-        # from now on it is unfinished: more of them may follow
+        # the store counts as unfinished until its files are labelled again
         self._write_manifest({**self.manifest, "shards": 0})
         for path in self._whole_shards():
             table, notes = read_rows(path), read_notes(path)
@@ -242,7 +242,7 @@ class LabelStore:
     def finish(self) -> None:
         """State that all shards are there, and list what gave no label.
 
-        From now on a shard that goes missing is found.
+        From then on a missing shard is noticed.
 
         Raises:
             InputError: if it cannot be written

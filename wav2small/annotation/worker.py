@@ -75,9 +75,9 @@ class _Death(Exception):
     """A process has died.
 
     Args:
-        reason: what it did, as the end of a sentence about a file
-        certain: whether only the file can be the reason;
-            a process may also be killed from outside
+        reason: how it died, to end a sentence that begins with "it"
+        certain: whether the file must be the reason,
+            and not somebody who killed the process from outside
 
     """
 
@@ -118,7 +118,7 @@ class Worker:
         self._killed = 0
 
     def info(self) -> TeacherInfo:
-        """Return what the teacher is, as the process says.
+        """Return the description of the teacher that the process has loaded.
 
         Raises:
             InputError: if the teacher cannot be loaded

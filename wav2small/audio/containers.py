@@ -129,10 +129,10 @@ def _check_header(file: soundfile.SoundFile, shown: str) -> None:
 def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
     """Walk the chunks of a WAV file: they must end where the file does.
 
-    libsndfile takes what is there without a word.
-    Two kinds of files may differ from their header, since nothing is lost:
-    one that was written to a pipe, where no length could be known,
-    and one with a tag behind its audio.
+    libsndfile reads a truncated file without a warning.
+    Two kinds of files may differ from their header, because nothing is lost:
+    a file that was written to a pipe, whose length was not known at its beginning,
+    and a file with a tag after its audio.
     """
 
     def wrong(what: str) -> AudioError:
@@ -182,13 +182,13 @@ def _check_riff(raw: BinaryIO, size: int, magic: bytes, shown: str) -> None:
 
 
 def _is_tag(raw: BinaryIO, position: int) -> bool:
-    """Tell whether what players know as a tag begins here."""
+    """Tell whether a tag, as music players know them, begins here."""
     raw.seek(position)
     return raw.read(8).startswith(_TAGS)
 
 
 def _is_streamed(raw: BinaryIO, riff: int, start: int, length: int) -> bool:
-    """Tell whether a WAV file was written to a pipe: its data last to the end.
+    """Tell whether a WAV file was written to a pipe, so that its data fill the rest.
 
     Args:
         raw: the file
@@ -204,7 +204,7 @@ def _is_streamed(raw: BinaryIO, riff: int, start: int, length: int) -> bool:
 def _check_ogg(raw: BinaryIO, size: int, shown: str) -> None:
     """Walk the pages of an Ogg file: each stream must be whole and end.
 
-    libsndfile gives less audio, or none, without a word.
+    libsndfile returns less audio, or none, without a warning.
     """
     position = 0
     pages: dict[bytes, int] = {}

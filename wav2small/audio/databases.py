@@ -26,7 +26,7 @@ HEADER = "db.yaml"
 
 
 def read_database(folder: Path) -> list[Row]:
-    """Read the tables of an audformat database that are of files.
+    """Read the tables of an audformat database that are about files.
 
     Scores are left out, since they may be a machine's.
 

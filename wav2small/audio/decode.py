@@ -160,7 +160,7 @@ def _blocks(
                     f"of {file.frames} samples decode: copy or encode it again"
                 )
             position += wanted
-            # a NaN is the maximum of what it is in, and beyond no bound
+            # with a NaN among the samples the peak is NaN, which is below no bound
             peak = max(float(samples.max()), -float(samples.min()))
             if not peak <= MAX_LEVEL:
                 what = f"reach {peak:g}" if math.isfinite(peak) else "hold NaN or Inf"
@@ -181,7 +181,7 @@ def _blocks(
 
 
 class _Downmix:
-    """The mean of channels, and whether they leave anything of each other.
+    """The mean of channels, and whether they cancel each other.
 
     A microphone or a cable of the wrong polarity makes speech
     of which the mean is silence.
@@ -220,7 +220,7 @@ class _Downmix:
             float(np.mean(squares / self._count - (sums / self._count) ** 2))
             for sums, squares in (self._mean, self._each)
         )
-        # channels that have nothing in common leave one of their number
+        # the mean of n independent channels has 1/n of their power
         if power > 1e-10 and left * self._channels < CANCELLED * power:
             raise AudioError(
                 f"channels must not cancel each other: {one_line(self._path)}: their "

@@ -22,7 +22,7 @@ OTHER = {
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path from the root, without ``..`` and with links as they are."""
     text = os.path.abspath(path)  # noqa: PTH100 (which does away with ..)
-    # POSIX lets two slashes at the beginning be, as if they were another root
+    # normpath keeps two slashes at the beginning, which POSIX allows to be special
     return Path(text[1:] if text.startswith("//") else text)
 
 

@@ -133,7 +133,7 @@ def _unique(names: Iterable[str], path: Path) -> list[str]:
 
 
 def merge_rows(rows: Sequence[Row], shown: str) -> Row:
-    """Make one row of all that tables say of a recording.
+    """Make one row of all rows about a recording.
 
     Scores are the mean over the rows that have any:
     a table may have a row for each rater.

@@ -104,7 +104,7 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, list[Source]]:
             or a manifest is wrong
 
     """
-    # absolute, and as the caller named them
+    # each path absolute, with the spelling that the caller used
     as_given = {
         absolute(path): os.fspath(path) for path in sorted(paths, key=os.fspath)
     }
@@ -161,7 +161,7 @@ def _merge(
     sources = []
     paths_by_name: dict[str, Path] = {}
     for (path, start, end), rows in groups.items():
-        # labels and reports are of UTF-8; it is never read under this name
+        # labels and reports are in UTF-8; the file is never opened by this name
         name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
         if paths_by_name.setdefault(name, path) != path:
             raise InputError(

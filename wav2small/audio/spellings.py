@@ -36,7 +36,7 @@ class SpellingError(InputError):
 
 
 def canonical(column: str, text: str) -> str:
-    """Return what a table says in a column of metadata, as this package writes it.
+    """Return the value of a metadata column in the spelling of this package.
 
     Args:
         column: one of :data:`wav2small.audio.METADATA`
@@ -60,7 +60,7 @@ def canonical(column: str, text: str) -> str:
     if column == "gender":
         return gender_name(text)
     if column == "speaker":
-        # a column of numbers with a gap is read as floating point by many tools
+        # many tools turn a column of integers with a gap into floating point
         number = re.fullmatch(r"(\d+)\.0+", text) if text.endswith("0") else None
         return number[1] if number else text
     return text.lower()

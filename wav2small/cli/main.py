@@ -123,7 +123,7 @@ def _run() -> None:
     except SystemExit as done:
         if not isinstance(done.__context__, BrokenPipeError):
             raise
-        # the reader went away, as with 'head'; nothing more can be said to it
+        # the reader has closed the pipe, as 'head' does, so nothing can be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except InputError as error:

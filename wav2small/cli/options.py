@@ -45,7 +45,7 @@ def split_order(labels: str | None) -> list[str] | None:
 
 
 def sources_and_output(paths: list[Path], output: str) -> tuple[list[Path], Path]:
-    """Take apart what is read and, last, what is written.
+    """Split paths into the sources that are read and, last, the output.
 
     Raises:
         typer.BadParameter: if one of them is missing

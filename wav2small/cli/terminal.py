@@ -95,7 +95,7 @@ def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> N
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, and the folders that it needs.
+    """Write a text file and make the folders that it needs.
 
     Raises:
         InputError: if the disk is full, or the file cannot be written
