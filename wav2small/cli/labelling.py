@@ -18,7 +18,7 @@ from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
 from .options import AudioAndLabels, Overwrite, Resume, Seed, sources_and_output
-from .terminal import check_outputs, extra, say, say_use, show
+from .terminal import check_outputs, extra, say, say_use, show, write_text
 
 if TYPE_CHECKING:
     import numpy as np
