@@ -19,7 +19,6 @@ import soundfile
 import torch
 from ears import Ear
 
-from wav2small.annotation import engines
 from wav2small.annotation import worker as workers
 from wav2small.annotation.engines import Processes, environment
 from wav2small.annotation.run import annotate
@@ -27,11 +26,12 @@ from wav2small.annotation.store import LabelStore
 from wav2small.annotation.worker import Limits, load_on
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
+from wav2small.models import ASSETS
 from wav2small.teachers.loading import load_teacher
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=4)
 LIMITS = Limits(seconds=60)
-STUDENT = Path(engines.__file__).parent / "assets" / "models" / "wav2small-rt-mini"
+STUDENT = ASSETS / "wav2small-rt-mini"
 
 
 def write(path: Path, seconds: float, frequency: float = 300) -> Path:
@@ -444,7 +444,7 @@ def test_a_disk_that_takes_no_more(tmp_path):
 def test_a_folder_that_cannot_be(tmp_path):
     write(tmp_path / "audio/a.wav", 0.5)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="labels must be a folder that can be written"):
+    with pytest.raises(InputError, match="output must be a folder that can be written"):
         annotate([tmp_path / "audio"], tmp_path / "file/labels", Ear())
 
 
