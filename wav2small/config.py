@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Gate = Literal["none", "bundled", "silero"]
-"""Who tells speech from other sounds, see :func:`wav2small.gate.load_gate`."""
+"""What tells speech from other sounds, see :func:`wav2small.gate.load_gate`."""
 
 Teaching = Literal["online", "cached"]
 """Where a crop's target comes from."""
