@@ -10,7 +10,7 @@ from wav2small.export.base.errors import ExportError
 from wav2small.export.checks import agreement, parity
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.config import QuantConfig
-from wav2small.export.quantise.scales import measure
+from wav2small.export.quantise.scales import measure, weight_limits
 from wav2small.export.quantise.steps import prepare
 from wav2small.export.quantise.tune import TuneConfig, _Trained, tune
 from wav2small.export.quantise.write import write
@@ -35,7 +35,7 @@ def tuned(student):
 def test_the_exported_file_computes_what_was_trained(student, tuned):
     _, plan, _, config = student
     model, scales = tuned
-    trained = _Trained(model, plan, scales, config)
+    trained = _Trained(model, plan, scales, weight_limits(model, plan, config))
     for name, scale in scales.items():  # weights start from trained steps, not anew
         trained.logarithms[name].data = torch.log(torch.tensor(scale.scale))
     signals = list(clips(24, 2))

@@ -172,7 +172,7 @@ def condense(
             optimizer.step()
             apart.append(distance.item())
             check_finite(apart[-1], turn)
-            # the network goes where the small set leads it
+            # train on the small set, so that the next gradients are compared further on
             follow.zero_grad()
             nn.functional.mse_loss(network(made.detach()), wanted).backward()
             follow.step()

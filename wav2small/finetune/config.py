@@ -26,7 +26,8 @@ Choose = Literal["first", "uniform"]
 WarmUp = Literal["none", "taught", "contrast"]
 """What comes before a fine-tuning."""
 
-# Human labels bear a change of speed and of colour, but not a second speaker.
+# What people say of a clip still holds when its speed or colour changes a little,
+# but not when a second speaker is mixed in.
 VARIED = AugmentConfig(
     mix_probability=0.0,
     band_probability=0.0,

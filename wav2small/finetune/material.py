@@ -116,7 +116,7 @@ def _rows(
     """Return the rows of training, of development, and those of the warm-up."""
     split = table.labels.metadata["split"]
     rated = table.rated & readable
-    # rows without a truth are in neither part
+    # rows without a truth are used neither for training nor for development
     parts = [
         part if known else "test" for part, known in zip(split, rated, strict=True)
     ]

@@ -88,7 +88,7 @@ class FinetuneNetwork(nn.Module):
         self.scores = nn.Linear(config.hidden, len(DIMENSIONS))
         self.tasks = nn.ModuleDict()
         for task in config.tasks:
-            # another task must not be told what it is asked for
+            # the conditions would tell a task the class that it has to find
             self.tasks[task] = nn.Linear(plain, len(self.classes(task)))
         self.exits = nn.ModuleList(
             Exit(backbone.width, config.hidden) for _ in config.exits

@@ -85,7 +85,7 @@ def ridge(
     a = ((features - mean) / deviation).astype(np.float64)
     b = ((others - mean) / deviation).astype(np.float64)
     middle = truth.mean(0)
-    # the smaller of the two forms of the same solution
+    # both forms give the same solution; this one solves the smaller system
     if a.shape[0] < a.shape[1]:
         gram = a @ a.T + strength * len(a) * np.eye(len(a))
         return b @ (a.T @ np.linalg.solve(gram, truth - middle)) + middle

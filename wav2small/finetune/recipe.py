@@ -44,7 +44,7 @@ def parameter_groups(
     fixed = set()
     if backbone.convolutions is not None and config.freeze_convolutions:
         fixed = {id(parameter) for parameter in backbone.convolutions.parameters()}
-        # those of transformers would else be followed back without need
+        # otherwise transformers computes gradients back to the signal, for nothing
         freeze = getattr(backbone.convolutions, "_freeze_parameters", None)
         if freeze:
             freeze()
@@ -115,7 +115,8 @@ class FinetuneRecipe(Recipe):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return what the network makes of this process's share of a batch."""
         seed, rank = self.batches.config.seed, self.batches.group.rank
-        # dropout and masks of each step and process: a resumed run needs no state
+        # dropout and masks depend on step and process alone,
+        # so that a resumed run needs no state of the generator
         torch.manual_seed((seed * 2**31 + step) * 64 + rank)
         return self.network(
             batch["signal"], gender=batch["gender"], text=batch.get("text")

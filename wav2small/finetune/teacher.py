@@ -57,7 +57,8 @@ class FinetunedTeacher:
         self.hears: tuple[str, ...] = ("gender",) if network.config.gender else ()
         if encoder is not None and network.config.text_width:
             self.hears += ("text",)
-            # alone, so that no text depends on another; said again for each window
+            # texts are embedded one by one, so that none depends on the others;
+            # windows of a recording share its text, so the vectors are cached
             self._vector = functools.lru_cache(4096)(lambda text: encoder([text])[0])
         self.info = info
         self.tolerance = tolerance
@@ -102,7 +103,7 @@ class FinetunedTeacher:
         saved = config["info"]
         revision = checkpoint.digest(place)
         if stated.tolerance is not None:
-            # other scores of the same weights
+            # with another tolerance the same weights give other scores
             stem = f"{revision} {stated.tolerance}"
             revision = hashlib.sha256(stem.encode()).hexdigest()
         info = TeacherInfo(

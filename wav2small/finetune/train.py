@@ -171,7 +171,7 @@ def _describe(recipe: FinetuneRecipe, text: Text | None) -> dict[str, Any]:
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
     if isinstance(text, SentenceEncoder):
-        # whoever annotates needs the same encoder for the texts
+        # annotation has to embed texts with the same encoder
         described["text_encoder"] = {"name": text.name, "sha256": text.sha256}
     return described
 
@@ -181,7 +181,7 @@ def _info(
 ) -> dict[str, str]:
     """Return what the teacher says of itself."""
     stated = licences.canonical(licence or origin.licence)
-    # a licence that one gives one's own weights does not free those of others
+    # the licence of new weights does not lift that of the backbone
     known = origin.licence not in ("", licences.UNKNOWN)
     data = [origin.training_data, training_data or ""]
     return {

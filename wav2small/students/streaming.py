@@ -123,7 +123,7 @@ class Streaming(nn.Module):
             padded = nn.functional.pad(values, (past - 1, 0))
             return nn.functional.avg_pool1d(padded, past, 1)
 
-        # of the first frames only as many as there are
+        # the first frames have fewer frames before them
         mean = average(level) / average(level * 0 + 1)
         return (x[:, None] - mean.transpose(1, 2)[:, None]) / 20
 

@@ -1,4 +1,4 @@
-"""Tests of what is no speech: silence and noise must not read as emotion."""
+"""Tests of sounds without speech: silence and noise must not read as emotion."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_non_speech(
         rows.skip(GROUP, "recordings", "no recordings of noise: --noise")
     parts = _sounds_and_thresholds(sounds, seed)
     gate = SpeechGate()
-    # a recording stands in the row of all and in that of its category
+    # a recording counts in two rows, but needs to be scored only once
     found: dict[int, tuple[np.ndarray, bool]] = {}
     total = len({id(s) for signals, _ in parts.values() for s in signals})
     for name, (signals, threshold) in parts.items():

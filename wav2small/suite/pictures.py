@@ -86,7 +86,7 @@ def draw_robustness(report: dict[str, Any]) -> bytes:
             panel.barh(
                 place, test["value"] or 0.0, color=PASSED if test["passed"] else FAILED
             )
-            # the threshold in black, with white beside it to show on any bar
+            # a black line with white edges can be seen on a bar of any colour
             for width, colour in ((4.0, "white"), (1.6, "black")):
                 panel.plot(
                     [test["threshold"]] * 2,
@@ -104,7 +104,7 @@ def draw_robustness(report: dict[str, Any]) -> bytes:
 
 
 def _figure(width: float, height: float) -> Figure:
-    # no pyplot: it would choose a window system and keep the figure
+    # pyplot would choose a window system and keep every figure in memory
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -112,6 +112,6 @@ def _figure(width: float, height: float) -> Figure:
 
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
-    # the version of the library is no part of the result
+    # without the version of matplotlib, so that the same report has the same bytes
     figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
     return file.getvalue()

@@ -62,21 +62,21 @@ def median_pitch(signal: np.ndarray) -> float:
             continue
         best = peaks[middle[peaks] > 0.9 * middle[peaks].max()][0]
         left, top, right = inside[best : best + 3]
-        # the parabola through three points: a lag between samples
+        # the top of a parabola through three points may lie between samples
         shift = 0.5 * (left - right) / (left - 2 * top + right)
         pitches.append(SAMPLING_RATE / (first + best + shift))
     return float(np.median(pitches)) if len(pitches) >= 3 else float("nan")
 
 
 def _autocorrelation(frames: np.ndarray) -> np.ndarray:
-    """Autocorrelation of each row over its value at lag 0."""
+    """Return the autocorrelation of each row, divided by its value at lag 0."""
     spectrum = np.abs(np.fft.rfft(frames, 2 * _FRAME)) ** 2
     result = np.fft.irfft(spectrum)[:, :_FRAME]
     return result / result[:, :1]
 
 
 def pitch_group(signal: np.ndarray) -> str | None:
-    """Say whether a voice is low, middle or high, None if it is not voiced.
+    """Say whether a voice is low, middle or high; None if nothing is voiced.
 
     The borders are 145 and 190 Hz.
     """

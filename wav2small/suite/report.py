@@ -167,7 +167,7 @@ def _cells(tests: list[dict[str, Any]]) -> list[_Cell]:
         if not test:
             cells.append(_Cell("n", "-"))
             continue
-        # a sign besides the colour, for who does not see colours
+        # a sign besides the colour, for people who cannot tell the colours apart
         kind, sign = {
             True: ("n passed", "✓ "),
             False: ("n failed", "✗ "),

@@ -81,7 +81,8 @@ def add_changes(
         else:
             todo.append(change)
     for number, change in enumerate(todo):
-        # a generator of its own: a test more or less leaves the others as they are
+        # each change has a generator of its own, so that adding or removing a test
+        # does not alter the noise that the others draw
         key = zlib.crc32(change.name.encode())
         after = np.zeros_like(before)
         for row, item in enumerate(chosen):
@@ -165,7 +166,7 @@ def all_changes() -> list[Change]:
 
 
 def _of_an_aid() -> list[Change]:
-    """Return the changes that an aid and its wearer's life bring.
+    """Return the changes that a hearing aid makes, or that its wearer meets.
 
     What colours or compresses is judged as rooms and tilts are,
     wind as a noise where it is light, a line and strong wind as the phone is.
@@ -244,5 +245,5 @@ def _mixed(function: Callable[..., np.ndarray], kind: str, snr: float) -> Apply:
 
 
 def _in_room(room: Room) -> Apply:
-    # the response takes a while to make, so not before it is wanted
+    # the response takes a while to compute, so it is made when it is first needed
     return lambda signal, rng, sounds: rooms.reverberate(signal, room_response(room))

@@ -23,7 +23,7 @@ class Threshold:
     """The worst figure that passes."""
 
     def passes(self, figure: float) -> bool:
-        """Tell whether a figure passes; one that is not defined does not."""
+        """Tell whether a figure passes; a figure that is NaN does not."""
         return figure >= self.value if self.sense == ">=" else figure <= self.value
 
 
@@ -67,7 +67,7 @@ class Rows:
     def add(
         self, heading: Heading, metric: Callable[..., float], *series: np.ndarray
     ) -> None:
-        """Add a figure, a function of series of one entry for each clip."""
+        """Add a figure: what a metric gives for series of one entry per clip."""
         count = len(series[0])
         value = metric(*series)
 
@@ -86,7 +86,7 @@ class Rows:
     def add_share(self, heading: Heading, hits: np.ndarray) -> None:
         """Add the share of clips that are hit."""
         count, value = len(hits), float(hits.mean())
-        # what resampling the clips would give, drawn at once
+        # the number of hits in a resample of the clips follows this distribution
         drawn = np.random.default_rng(self.seed).binomial(count, value, self.resamples)
         low, high = np.quantile(drawn / count, [0.025, 0.975])
         self._append(heading, value, (low, high), count)
@@ -120,5 +120,5 @@ class Rows:
 
 
 def _number(value: float) -> float | None:
-    """Round so that a report does not depend on the order of a sum."""
+    """Round, because the last digits depend on the order in which sums are taken."""
     return None if np.isnan(value) else round(float(value), 6)

@@ -108,7 +108,7 @@ def read_sounds(
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Choose at most so many of a number of items, evenly."""
+    """Return the numbers of at most ``most`` of ``count`` items, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
@@ -122,7 +122,7 @@ def _trim(signal: np.ndarray) -> np.ndarray:
 
 
 def _categories(place: Path) -> dict[Path, str]:
-    """Read the category of each file, as far as a table says it."""
+    """Read the category of each file from a table, if there is one."""
     table = place / "metadata.csv" if place.is_dir() else place
     if table.suffix.lower() != ".csv" or not table.is_file():
         return {}

@@ -64,7 +64,7 @@ class AttentiveStatistics(nn.Module):
             score = score.masked_fill(~valid[:, :, None], -torch.inf)
         weight = torch.softmax(score, dim=1)
         mean = (weight * hidden).sum(1)
-        # the mean of squares less the squared mean would lose what is small
+        # the mean of squares minus the squared mean would lose small variances
         variance = (weight * (hidden - mean[:, None]).square()).sum(1)
         return torch.cat([mean, variance.clamp(min=1e-5).sqrt()], dim=1)
 

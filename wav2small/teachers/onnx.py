@@ -50,7 +50,7 @@ class OnnxTeacher:
             provenance = {}
         name = description.name or str(provenance.get("student", self.model.name))
         licence = canonical(description.licence or metadata.get("licence"))
-        # a statement beside the file takes the place of what the file says
+        # a description beside the file overrides the metadata in it
         mark = ANY if description.licence else metadata.get("use", ANY)
         check(name, licence, policy, str(description.path), mark=mark)
         self.info = TeacherInfo(

@@ -81,7 +81,7 @@ class TransformersTeacher:
         self.outputs = outputs
         self.info = info
         self.mean, self.deviation, self.normalize = mean, deviation, normalize
-        # a batch norm before the positional convolution fills the padding
+        # a batch norm before the positional convolution makes padding non-zero
         self.padding = not any(
             name.endswith("pos_conv_embed.batch_norm")
             for name, _ in network.named_modules()
@@ -114,7 +114,7 @@ class TransformersTeacher:
         card = source.card()
         licence = canonical(description.licence or card["licence"])
         name = description.name or source.name
-        # before the weights: they are large
+        # checked before the weights are read, which are large
         check(name, licence, policy, str(description.path))
         outputs = description.outputs(labels, _labels(config), name)
         files = [source.find("config.json")]
@@ -196,7 +196,7 @@ class TransformersTeacher:
             return (signal - np.float32(self.mean)) / np.float32(self.deviation + 1e-6)
         if not self.normalize:
             return signal
-        # the mean in float64: a long signal's is not that of its last samples
+        # summed in float64, because float32 loses precision over a long signal
         mean = signal.mean(dtype=np.float64)
         variance = signal.var(dtype=np.float64)
         return ((signal - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
@@ -221,7 +221,7 @@ def _build(source: Source, config: dict[str, Any], outputs: int) -> Network:
             return OdysseyNetwork(backbone, width, layers, outputs)
     except InputError:
         raise
-    # transformers checks settings with exceptions that share no base class
+    # the exceptions of transformers have no common base class
     except Exception as error:
         raise InputError(
             f"config.json must describe a model that can be built: {path}: "
@@ -235,10 +235,10 @@ def _backbone(settings: Mapping[str, Any]) -> tuple[torch.nn.Module, int]:
 
     config_name, model_name = FAMILIES[settings["model_type"]]
     build = getattr(transformers, config_name)
-    # what is not a setting of the model could have other code loaded
+    # an unknown setting could make transformers load other code
     known = set(build().to_dict()) - {"dtype", "transformers_version", "architectures"}
     chosen = {k: v for k, v in settings.items() if k in known and v is not None}
-    # masks are for training, and their embedding is not used without them
+    # masks are for training; without them their embedding is not used
     chosen |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
     if chosen.get("add_adapter"):
         raise ValueError("add_adapter is not supported")

@@ -85,7 +85,7 @@ class Backbone(nn.Module):
         self._heard = []
         try:
             last, valid = self.last(signal, lengths)
-            # behind the last layer there may be a normalisation
+            # the last states are those behind a final normalisation, if there is one
             return States((*(h.float() for h in self._heard[:-1]), last.float()), valid)
         finally:
             self._heard = []

@@ -50,7 +50,7 @@ def build_backbone(settings: Mapping[str, Any]) -> Backbone:
             config_class = getattr(transformers, config_name)
             known = set(config_class().to_dict()) - {"dtype", "transformers_version"}
             chosen = {k: v for k, v in fields.items() if k in known and v is not None}
-            # dropped layers cannot be heard, and crops are varied elsewhere
+            # every layer must give its states, and masking is done elsewhere
             chosen |= {
                 "layerdrop": 0.0,
                 "mask_time_prob": 0.0,
@@ -65,7 +65,7 @@ def build_backbone(settings: Mapping[str, Any]) -> Backbone:
             )
     except InputError:
         raise
-    # transformers checks settings with exceptions that share no base class
+    # the exceptions of transformers have no common base class
     except Exception as error:
         raise InputError(
             f"backbone must have settings it can be built from, got "
@@ -157,7 +157,7 @@ def _published(name: str) -> tuple[Backbone, Origin]:
             local_files_only=True,
             dtype=torch.float32,
         )
-    # it fails with exceptions that share no base class
+    # the exceptions of transformers have no common base class
     except Exception as error:
         raise InputError(
             f"backbone must have weights that can be read: {source.folder}: "

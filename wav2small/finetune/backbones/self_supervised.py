@@ -45,7 +45,7 @@ class SelfSupervised(Backbone):
 
     @property
     def features(self) -> nn.Module:
-        """What the encoder of the waveform heard, as wide as the layers."""
+        """What the encoder of the waveform gives, projected to the layers' width."""
         return self.model.feature_projection
 
     @property
@@ -56,7 +56,7 @@ class SelfSupervised(Backbone):
     @property
     def padding(self) -> bool:
         """Whether padding changes nothing."""
-        # a batch norm before the positional convolution fills the padding
+        # a batch norm before the positional convolution makes padding non-zero
         return not any(
             name.endswith("pos_conv_embed.batch_norm")
             for name, _ in self.network.named_modules()

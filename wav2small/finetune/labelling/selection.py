@@ -100,7 +100,7 @@ def choose(
     points = (points - points.mean(0)) / (points.std(0) + 1e-6)
     distances = _distances(points, k_means(points, count, rng))
     chosen: list[int] = []
-    # the clearest centre first; no clip stands for two
+    # the centres nearest to a clip choose first, and no clip is chosen twice
     for centre in distances.min(0).argsort(kind="stable"):
         order = distances[:, centre].argsort(kind="stable")
         chosen.append(next(int(item) for item in order if item not in chosen))

@@ -192,7 +192,7 @@ class Program:
 
 
 def _listen(pipe: IO[bytes]) -> bytes:
-    """Return the beginning of what is said, and let the rest be said."""
+    """Return the beginning of an output, and read the rest so that it can end."""
     beginning = pipe.read(MOST_REPLY)
     while pipe.read(MOST_REPLY):
         pass

@@ -156,7 +156,7 @@ def exit_costs(network: FinetuneNetwork, samples: int) -> dict[int, float]:
 
 
 def _operations(run: Callable[[], object]) -> int:
-    # the fused attention is not counted
+    # the counter does not know fused attention, so the plain one is used
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         run()

@@ -88,7 +88,7 @@ class AttentiveMerging(nn.Module):
         """Merge the layers."""
         gates = self.gates(layers, valid)
         gated = [layer * gates[:, i, None, None] for i, layer in enumerate(layers)]
-        # padding is at the end, and the network reads from the beginning
+        # it reads from the beginning, so the padding at the end changes nothing before
         hidden, _ = self.read(torch.relu(self.join(torch.cat(gated, dim=2))))
         return hidden[:, None]
 

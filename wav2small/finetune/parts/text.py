@@ -36,7 +36,7 @@ class SentenceEncoder:
             model, loaded = AutoModel.from_pretrained(
                 name, trust_remote_code=False, output_loading_info=True
             )
-        # it fails with exceptions that share no base class
+        # the exceptions of transformers have no common base class
         except Exception as error:
             raise InputError(
                 "text encoder must be a folder or owner/name of transformers, got "

@@ -61,7 +61,7 @@ def warm_backbone(
         save_backbone(folder, backbone.cpu(), origin)
     group.wait()
     warm, _ = load_backbone(str(folder))
-    # what came before has used random numbers, or has not
+    # a resumed run skips the warm-up and has used fewer random numbers until here
     torch.manual_seed(config.seed)
     return warm
 
