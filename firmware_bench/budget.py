@@ -177,7 +177,7 @@ def _planned_ram(
     firmware: FirmwarePlan, target: Target | None, window_seconds: float
 ) -> tuple[int, str]:
     planned = firmware.on(target.core) if target else None
-    stack = planned.stack_bytes if planned else firmware.most_stack_bytes
+    stack = planned.stack_bytes if planned else firmware.max_stack_bytes
     held = firmware.held_bytes(window_seconds)
     state = firmware.memory.state
     return state + stack + held, f"planned: {describe_ram(state, stack, held)}"
@@ -186,7 +186,7 @@ def _planned_ram(
 def _planned_flash(firmware: FirmwarePlan, target: Target | None) -> tuple[int, str]:
     """Bytes, and what they consist of."""
     if target is None:
-        return firmware.most_flash_bytes, "planned: code and constants"
+        return firmware.max_flash_bytes, "planned: code and constants"
     planned = firmware.on(target.core)
     if planned is None:
         return firmware.constant_bytes, "planned: constants, no code"

@@ -1,4 +1,4 @@
-"""What there is on a chip: memory, clock and core, each with its source."""
+"""Chips: their memory, clock and core, each with the source of the figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wav2small.export.base.reading import read_json
 from .size import parse_size
 
 DEFAULT_TARGETS = ("generic-m4-64k", "generic-m33-128k", "generic-m55-256k")
-"""Targets of round numbers, for whoever has no chip in mind yet."""
+"""Targets with round numbers, for users who have not chosen a chip yet."""
 
 
 class Figure(NamedTuple):
@@ -27,8 +27,8 @@ class Figure(NamedTuple):
     """Where it can be looked up."""
 
     verified: bool
-    """Whether a primary source says so;
-    a figure that is not verified decides all the same, and is marked."""
+    """Whether a primary source states it;
+    if not, the figure decides all the same, and is marked."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Target:
     see :data:`wav2small.firmware_bench.cores.CORES`."""
 
     description: str = ""
-    """What else is to know, one line."""
+    """Further remarks, one line."""
 
     clock_hz: Figure | None = None
     """Clock of the core in Hz, None if not known."""
@@ -74,16 +74,16 @@ class Target:
         figure: Figure | None = getattr(self, name)
         if figure is None:
             return "-"
-        return f"{figure.value / unit:,.6g}{_mark(figure)}"
+        return f"{figure.value / unit:,.6g}{_question_mark(figure)}"
 
     @property
     def summary(self) -> str:
         """Core, clock, RAM and flash in one line; ``?`` marks what is unverified."""
         clock = "clock unknown"
         if self.clock_hz:
-            clock = f"{self.clock_hz.value / 1e6:g} MHz{_mark(self.clock_hz)}"
+            clock = f"{self.clock_hz.value / 1e6:g} MHz{_question_mark(self.clock_hz)}"
         memory = [
-            f"{figure.value / 1024:,.0f} KiB{_mark(figure)} {kind}"
+            f"{figure.value / 1024:,.0f} KiB{_question_mark(figure)} {kind}"
             if figure
             else f"{kind} unknown"
             for kind, figure in (("RAM", self.ram_bytes), ("flash", self.flash_bytes))
@@ -91,7 +91,7 @@ class Target:
         return ", ".join((f"{self.core} {clock}", *memory, self.description))
 
 
-def _mark(figure: Figure) -> str:
+def _question_mark(figure: Figure) -> str:
     return "" if figure.verified else "?"
 
 
@@ -102,7 +102,7 @@ def load_target(name_or_path: str | Path) -> Target:
     and any of ``description``, ``clock_hz``, ``ram_bytes`` and ``flash_bytes``.
     A figure is a number, a size such as ``"96KiB"``,
     or an object with ``value``, ``source`` and ``verified``.
-    What stands there plainly is taken as verified by who wrote it.
+    A plain number or size counts as verified by the author of the file.
 
     Args:
         name_or_path: name of :data:`TARGETS`, or path of the file
@@ -127,16 +127,16 @@ def load_target(name_or_path: str | Path) -> Target:
             f"target '{path.name}' must be a JSON file, got {one_line(error)}: "
             "check the path and the file"
         ) from error
-    return _target(entry, path.name)
+    return _parse_target(entry, path.name)
 
 
-def _target(entry: Any, where: str) -> Target:
+def _parse_target(entry: Any, where: str) -> Target:
     texts = ("name", "core", "description")
     figures = ("clock_hz", "ram_bytes", "flash_bytes")
     if not isinstance(entry, dict) or not {"name", "core"} <= set(entry):
         raise BenchError(
             f"target in '{where}' must be an object with 'name' and 'core', got "
-            f"{_short(entry)}: add them"
+            f"{_shortened(entry)}: add them"
         )
     unknown = sorted(set(entry) - {*texts, *figures})
     if unknown:
@@ -152,10 +152,12 @@ def _target(entry: Any, where: str) -> Target:
             or (key in ("name", "core") and not value)
         ):
             raise BenchError(
-                f"'{key}' in '{where}' must be one line of text, got {_short(value)}: "
-                "correct it"
+                f"'{key}' in '{where}' must be one line of text, got "
+                f"{_shortened(value)}: correct it"
             )
-    known = {key: _figure(entry[key], key, where) for key in figures if key in entry}
+    known = {
+        key: _parse_figure(entry[key], key, where) for key in figures if key in entry
+    }
     return Target(
         name=entry["name"],
         core=entry["core"],
@@ -166,7 +168,7 @@ def _target(entry: Any, where: str) -> Target:
     )
 
 
-def _figure(entry: Any, key: str, where: str) -> Figure:
+def _parse_figure(entry: Any, key: str, where: str) -> Figure:
     fields = {"value", "source", "verified"}
     if not isinstance(entry, dict):
         entry = {"value": entry, "source": where, "verified": True}
@@ -182,12 +184,12 @@ def _figure(entry: Any, key: str, where: str) -> Figure:
     ):
         raise BenchError(
             f"'{key}' in '{where}' must be a whole number above 0, or an object with "
-            f"value, source and verified, got {_short(entry)}: correct it"
+            f"value, source and verified, got {_shortened(entry)}: correct it"
         )
     return Figure(value, entry["source"], entry["verified"])
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = " ".join(json.dumps(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -195,7 +197,7 @@ def _short(value: Any) -> str:
 def _read_targets() -> dict[str, Target]:
     text = resources.files(__package__).joinpath("targets.json").read_text("utf-8")
     return {
-        name: _target({"name": name, **entry}, "targets.json")
+        name: _parse_target({"name": name, **entry}, "targets.json")
         for name, entry in json.loads(text).items()
     }
 

@@ -4,7 +4,7 @@ import pytest
 
 from wav2small.firmware_bench.plan.cost import count_cost
 from wav2small.firmware_bench.plan.onnx_graph import load_graph
-from wav2small.firmware_bench.plan.operations import lower
+from wav2small.firmware_bench.plan.operations import lower_window
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
 ARRAYS = {
@@ -37,7 +37,7 @@ def cost(tmp_path):
         )
         (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
         graph = load_graph(tmp_path / "model.onnx", 0.1)
-        return graph, count_cost(graph, lower(graph))
+        return graph, count_cost(graph, lower_window(graph))
 
     return make
 

@@ -12,7 +12,7 @@ from wav2small.firmware_bench.plan.liveness import (
     lower_bound,
 )
 from wav2small.firmware_bench.plan.onnx_graph import load_graph
-from wav2small.firmware_bench.plan.operations import lower
+from wav2small.firmware_bench.plan.operations import lower_window
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 
@@ -25,7 +25,7 @@ def program(tmp_path):
             f"{HEAD}\ng ({inputs}) => ({outputs}) {{ {body} }}"
         )
         (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-        return lower(load_graph(tmp_path / "model.onnx", 4 / 16000))
+        return lower_window(load_graph(tmp_path / "model.onnx", 4 / 16000))
 
     return make
 
@@ -122,7 +122,7 @@ def test_against_a_naive_count_and_another_planner(tmp_path):
         f"<{weights((4, 1, 3, 3), 'w1')}, {weights((4, 4, 3, 3), 'w2')}> {{{BODY}}}"
     )
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    program = lower(load_graph(tmp_path / "m.onnx", 1.0))
+    program = lower_window(load_graph(tmp_path / "m.onnx", 1.0))
     ranges = live_ranges(program)
     assert live_bytes(ranges) == naive(program)
     assert live_bytes(ranges) == [256 + 1024, 2048, 1280, 512, 1024, 544]
@@ -150,7 +150,7 @@ def test_random_graphs_against_a_naive_count(tmp_path_factory, body):
     )
     path = tmp_path_factory.mktemp("graph") / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    program = lower(load_graph(path))
+    program = lower_window(load_graph(path))
     assert live_bytes(live_ranges(program)) == naive(program)
 
 

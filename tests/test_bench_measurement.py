@@ -153,8 +153,8 @@ def test_the_linker_agrees_with_what_was_measured(code, measured, cache):
 
 
 def test_difference_in_bits():
-    assert module._differing((0, -1, 5), (0, -1, 5)) == 0
-    assert module._differing((1, -1, 4), (0, 0, 7)) == 1 + 32 + 2
+    assert module._count_differing_bits((0, -1, 5), (0, -1, 5)) == 0
+    assert module._count_differing_bits((1, -1, 4), (0, 0, 7)) == 1 + 32 + 2
 
 
 def test_models_without_code(tmp_path):

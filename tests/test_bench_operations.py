@@ -4,7 +4,7 @@ import pytest
 
 from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.plan.onnx_graph import TensorType, load_graph
-from wav2small.firmware_bench.plan.operations import lower
+from wav2small.firmware_bench.plan.operations import lower_window
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]>'
 ARRAYS = {
@@ -36,7 +36,7 @@ def program(tmp_path):
         )
         path = tmp_path / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        return lower(load_graph(path, 0.1))
+        return lower_window(load_graph(path, 0.1))
 
     return make
 
@@ -195,7 +195,7 @@ def test_int4_weights_are_half_a_byte(tmp_path):
     scale = onnx.numpy_helper.from_array(np.array(0.5, np.float32), "s")
     model.graph.initializer.extend([values, scale])
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    found = lower(load_graph(tmp_path / "m.onnx", 0.1))
+    found = lower_window(load_graph(tmp_path / "m.onnx", 0.1))
     assert found.constants["w4"].type == TensorType((10, 5), "int4")
     assert sum(constant.type.bytes for constant in found.constants.values()) == 25 + 4
 

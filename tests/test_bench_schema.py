@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jsonschema
 import pytest
 
-from wav2small.firmware_bench.report.model import Report
+from wav2small.firmware_bench.report.model import FirmwareReport
 from wav2small.firmware_bench.report.schema import make_schema, to_json
 
 REFRESH = """
 import json, pathlib
 from wav2small.firmware_bench.report import model, schema
 path = pathlib.Path(model.__file__).with_name("report.schema.json")
-path.write_text(json.dumps(schema.make_schema(model.Report), indent=1) + "\\n")
+path.write_text(json.dumps(schema.make_schema(model.FirmwareReport), indent=1) + "\\n")
 """
 
 
@@ -67,7 +67,7 @@ def test_the_committed_schema_is_the_generated_one():
     committed = resources.files("wav2small.firmware_bench.report").joinpath(
         "report.schema.json"
     )
-    made = json.dumps(make_schema(Report), indent=1) + "\n"
+    made = json.dumps(make_schema(FirmwareReport), indent=1) + "\n"
     assert committed.read_text() == made, f"run python -c '{REFRESH}'"
 
 

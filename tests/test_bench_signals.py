@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wav2small.firmware_bench.run.signals import loud, quiet, voice
+from wav2small.firmware_bench.run.signals import clipped_noise, near_silence, voice
 
 
-@pytest.mark.parametrize("make", [voice, loud, quiet])
+@pytest.mark.parametrize("make", [voice, clipped_noise, near_silence])
 def test_the_same_each_time(make):
     signal = make(5000)
     assert signal.shape == (5000,) and signal.dtype == np.int16
-    assert np.array_equal(make(6000)[:4999], signal[:4999]) or make is quiet
+    assert np.array_equal(make(6000)[:4999], signal[:4999]) or make is near_silence
 
 
 def test_voice_has_what_speech_has():
@@ -32,7 +32,7 @@ def test_voice_has_what_speech_has():
 
 
 def test_loud_is_clipped_and_quiet_is_not_heard():
-    extreme = np.isin(loud(20000), (-32768, 32767)).mean()
+    extreme = np.isin(clipped_noise(20000), (-32768, 32767)).mean()
     assert 0.45 < extreme < 0.55
-    assert set(np.unique(quiet(600))) == {-1, 0, 1}
-    assert not quiet(600)[:300].any()
+    assert set(np.unique(near_silence(600))) == {-1, 0, 1}
+    assert not near_silence(600)[:300].any()

@@ -5,7 +5,7 @@ import pytest
 from wav2small.firmware_bench.bench import bench
 from wav2small.firmware_bench.plan.cost import count_cost
 from wav2small.firmware_bench.plan.onnx_graph import load_graph
-from wav2small.firmware_bench.plan.operations import lower
+from wav2small.firmware_bench.plan.operations import lower_window
 from wav2small.firmware_bench.plan.transforms import find_transforms
 from wav2small.firmware_bench.report.text import to_text
 
@@ -66,7 +66,7 @@ def save(tmp_path):
 def found(save):
     def make(body=BODY, **changes):
         graph = load_graph(save(body, **changes), 0.1)
-        program = lower(graph)
+        program = lower_window(graph)
         return find_transforms(graph, program), count_cost(graph, program)
 
     return make

@@ -1,4 +1,4 @@
-"""Where each live range lies in one block of memory."""
+"""Where each tensor lies in one block of memory, the arena."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wav2small.export.base.errors import BenchError
 from .liveness import LiveRange, lower_bound
 
 ALIGNMENT = 16
-"""Multiple of bytes at which every block starts, as vector loads like it."""
+"""Multiple of bytes at which every block starts, as vector loads need it."""
 
 
 class Block(NamedTuple):
-    """A live range and its place."""
+    """A live range and where it lies in the arena."""
 
     live: LiveRange
-    """What lies there, and when."""
+    """The live range."""
 
     offset: int
     """Bytes from the start of the arena."""
@@ -26,10 +26,9 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """A place for every live range.
+    """Where every live range lies.
 
-    Not counted: the stack, scratch inside kernels
-    and the state of a runtime.
+    The stack, scratch inside kernels and the state of a runtime are not counted.
     """
 
     blocks: tuple[Block, ...]
@@ -61,10 +60,10 @@ _ORDERS: tuple[Callable[[LiveRange], tuple[int, ...]], ...] = (
 
 
 def plan_arena(ranges: Sequence[LiveRange], alignment: int = ALIGNMENT) -> ArenaPlan:
-    """Place live ranges so that none disturbs another.
+    """Place live ranges so that no two share memory at the same time.
 
-    Each is put at the lowest free offset,
-    in several orders of which the best result is kept:
+    Each range is put at the lowest free offset.
+    This is done in several orders, and the smallest arena is returned:
     by size, by size times duration, by duration, by begin and by end.
     The plan has passed :func:`verify`.
 
@@ -86,7 +85,7 @@ def plan_arena(ranges: Sequence[LiveRange], alignment: int = ALIGNMENT) -> Arena
     for key in _ORDERS:
         keys = [key(live) for live in ranges]
         order = sorted(range(len(ranges)), key=keys.__getitem__)
-        offsets = _place(ranges, order, alignment)
+        offsets = _lowest_offsets(ranges, order, alignment)
         ends = [o + live.bytes for o, live in zip(offsets, ranges, strict=True)]
         if best is None or max(ends, default=0) < size:
             best, size = offsets, max(ends, default=0)
@@ -103,7 +102,7 @@ def plan_arena(ranges: Sequence[LiveRange], alignment: int = ALIGNMENT) -> Arena
     return plan
 
 
-def _place(
+def _lowest_offsets(
     ranges: Sequence[LiveRange], order: Sequence[int], alignment: int
 ) -> list[int]:
     offsets = [0] * len(ranges)
@@ -112,12 +111,12 @@ def _place(
         live = ranges[index]
         offset = 0
         for other in sorted(placed, key=offsets.__getitem__):
-            there = ranges[other]
-            if there.last < live.first or live.last < there.first:
+            placed_range = ranges[other]
+            if placed_range.last < live.first or live.last < placed_range.first:
                 continue
             if offsets[other] - offset >= live.bytes:
                 break
-            end = offsets[other] + there.bytes
+            end = offsets[other] + placed_range.bytes
             offset = max(offset, -(-end // alignment) * alignment)
         offsets[index] = offset
         placed.append(index)
@@ -125,7 +124,7 @@ def _place(
 
 
 def verify(plan: ArenaPlan) -> None:
-    """Check a plan step by step, by none of the means that made it.
+    """Check a plan step by step, in another way than it was made.
 
     Raises:
         BenchError: if two blocks share a byte at any step,

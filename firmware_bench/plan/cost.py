@@ -13,7 +13,7 @@ from wav2small.export.integer.operators import TRAITS
 from wav2small.export.integer.operators.base import Shape
 
 from .onnx_graph import Graph, TensorType
-from .operations import ELEMENTWISE, Operation, Program
+from .operations import ELEMENTWISE, WindowOperation, WindowProgram
 from .transforms import find_transforms
 
 
@@ -22,7 +22,7 @@ class StepCost:
     """Cost of one operation."""
 
     macs: int | None
-    """Multiply-accumulates, None if nobody taught us to count them."""
+    """Multiply-accumulates, None if the operator has no count."""
 
     elements: int
     """Elements that it writes."""
@@ -33,10 +33,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Flash:
-    """Bytes that must be stored.
-
-    Not counted: code of kernels and runtime.
-    """
+    """Bytes that must be stored, without the code of kernels and runtime."""
 
     stored_bytes: int
     """Constants that operations read as the file stores them."""
@@ -51,7 +48,7 @@ class Flash:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all parts."""
         return self.stored_bytes + self.generated_bytes + self.structure_bytes
 
 
@@ -66,7 +63,7 @@ class Cost:
     """Multiply-accumulates on tensors of 8 bits or less, per execution."""
 
     float_macs: int
-    """The other ones."""
+    """Multiply-accumulates on all other tensors, per execution."""
 
     uncounted: tuple[str, ...]
     """Operations whose multiply-accumulates are not known."""
@@ -79,7 +76,7 @@ class Cost:
 
     @property
     def macs(self) -> int:
-        """All that are known, per execution."""
+        """All multiply-accumulates that are known, per execution."""
         return self.integer_macs + self.float_macs
 
 
@@ -88,7 +85,7 @@ _Count = Callable[[Sequence[Shape], Shape, Mapping[str, Any]], int]
 
 
 def _quantised(kind: str) -> _Count:
-    """Count of an operator whose second input stands behind scales."""
+    """Count of an operator whose second input comes after scales and zero points."""
     return lambda inputs, output, a: _KNOWN[kind]([inputs[0], *inputs[3:]], output, a)
 
 
@@ -169,7 +166,7 @@ _WITHOUT = (ELEMENTWISE | set(TRAITS) - set(_KNOWN)) | {
 """Operators with no sum of products, or with one that is small beside them."""
 
 
-def count_cost(graph: Graph, program: Program) -> Cost:
+def count_cost(graph: Graph, program: WindowProgram) -> Cost:
     """Count multiply-accumulates and the bytes to be stored.
 
     A multiply-accumulate is a product that is added to a sum;
@@ -228,7 +225,7 @@ def count_cost(graph: Graph, program: Program) -> Cost:
     )
 
 
-def _macs(operation: Operation, program: Program) -> int | None:
+def _macs(operation: WindowOperation, program: WindowProgram) -> int | None:
     node = operation.node
     if node.op_type in _WITHOUT:
         return 0
@@ -237,6 +234,6 @@ def _macs(operation: Operation, program: Program) -> int | None:
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     nothing = TensorType((), "float32")
     inputs = [program.tensors.get(name, nothing).shape for name in node.input]
-    # What it computes, before a view on the way to the buffer changed the shape.
+    # the shape that the operator computes, before views changed it
     output = program.tensors[next(name for name in node.output if name)].shape
     return _COUNTS[node.op_type](inputs, output, attributes)

@@ -33,7 +33,7 @@ from wav2small.export.integer.front_end.constants import FrontEnd
 from wav2small.export.integer.graph import IntegerGraph
 
 SAMPLE_BYTES = 2
-"""Bytes of a sample that whoever calls the C99 hands over."""
+"""Bytes of a sample that is handed to the C99."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StageWork:
     """Work of one stage of the stream."""
 
     name: str
-    """Kind of the operator and its place among that kind."""
+    """Kind of the operator, and its number among those of this kind."""
 
     kind: Annotated[str, ("enum", ("front end", "window", "row", "pool"))]
     """``front end``, ``window``, ``row`` or ``pool``."""
@@ -87,11 +87,11 @@ class FirmwarePlan:
     """Kinds of stages and of kernels that the code holds."""
 
     work: Mapping[str, float]
-    """Amount per second of audio of everything that has a price."""
+    """Amount per second of audio of each kind of work that has a price."""
 
     held_bytes_per_second: int
     """Bytes per second of window of the samples that the caller holds, 0 for a stream.
-    A model that normalises each signal hears it twice: first for its level."""
+    A model that normalises each signal reads it twice: first for its level."""
 
     stages: tuple[StageWork, ...]
     """Stages in the order of execution."""
@@ -110,7 +110,7 @@ class FirmwarePlan:
         return math.ceil(self.held_bytes_per_second * window_seconds)
 
     def on(self, core: str) -> CorePlan | None:
-        """What it will take on a core, None if the core has no prices."""
+        """What the C99 will take on a core, None if the core has no prices."""
         prices = PRICES["cores"].get(core)
         if prices is None:
             return None
@@ -133,7 +133,7 @@ class FirmwarePlan:
     def constant_bytes(self) -> int:
         """Tables and structs in flash memory.
 
-        Compilers fold a struct that stands alone into the code: it has no size.
+        A struct that exists only once has no size: compilers turn it into code.
         """
         sizes = PRICES["structs"]
         return self.tables_bytes + sum(
@@ -141,13 +141,13 @@ class FirmwarePlan:
         )
 
     @property
-    def most_flash_bytes(self) -> int:
+    def max_flash_bytes(self) -> int:
         """Flash memory on the core that takes the most of it."""
         planned = (self.on(core) for core in PRICES["cores"])
         return max((entry.flash_bytes for entry in planned if entry), default=0)
 
     @property
-    def most_stack_bytes(self) -> int:
+    def max_stack_bytes(self) -> int:
         """Stack on the core that takes the most of it, for cores without prices."""
         return max(prices["stack_bytes"] for prices in PRICES["cores"].values())
 
@@ -165,20 +165,20 @@ def plan_firmware(
         ExportError: if there can be no C99 of the model
 
     """
-    made = outline(model)
-    front = made.plan.front.constants
+    code = outline(model)
+    front = code.plan.front.constants
     frames = sampling_rate / front.hop_length
     work: dict[str, float] = {"push": frames}
-    for step in made.steps:
+    for step in code.steps:
         for name, amount in amounts(step, front).items():
             work[name] = work.get(name, 0) + amount * frames / step.pace.period
-    delay = max(pool.pace.delay for pool in made.plan.pools)
+    delay = max(pool.pace.delay for pool in code.plan.pools)
     return FirmwarePlan(
-        memory=made.memory,
-        tables_bytes=made.tables_bytes,
-        structs=dict(made.structs),
+        memory=code.memory,
+        tables_bytes=code.tables_bytes,
+        structs=dict(code.structs),
         parts=frozenset(
-            part for step in (*made.steps, *made.head) for part in _parts(step, front)
+            part for step in (*code.steps, *code.head) for part in _parts(step, front)
         ),
         work=work,
         held_bytes_per_second=(
@@ -191,7 +191,7 @@ def plan_firmware(
                 rows_per_second=frames / stage.pace.period,
                 macs_per_second=stage.macs * frames / stage.pace.period,
             )
-            for stage in (made.plan.front, *made.plan.stages, *made.plan.pools)
+            for stage in (code.plan.front, *code.plan.stages, *code.plan.pools)
         ),
         look_ahead_seconds=(delay * front.hop_length + front.window_length / 2)
         / sampling_rate,
@@ -199,7 +199,7 @@ def plan_firmware(
 
 
 def amounts(step: Step, front: FrontEnd) -> dict[str, float]:
-    """Amount of everything with a price that one row of a stage takes.
+    """Amount of each kind of work with a price that one row of a stage takes.
 
     Args:
         step: stage of the C99
@@ -261,7 +261,7 @@ def _dense(numbers: Mapping[str, Any], narrow: bool) -> dict[str, float]:
 
 
 def _parts(step: Step, front: FrontEnd) -> Iterator[str]:
-    """Kinds of code that a stage needs."""
+    """Names of the parts of the code that a stage needs."""
     yield step.kernel
     if step.kernel == "front":
         if front.power_floor is not None:

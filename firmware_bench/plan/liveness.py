@@ -1,11 +1,11 @@
-"""How long each buffer must be kept."""
+"""From which step to which each buffer is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .operations import Program
+from .operations import WindowProgram
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class LiveRange:
     """Last step that reads it, the last of all for an output."""
 
     buffers: tuple[str, ...] = ()
-    """Buffers that use it in turn, each written over the one before."""
+    """Buffers that use it one after the other, each written over the one before."""
 
 
-def live_ranges(program: Program) -> tuple[LiveRange, ...]:
+def live_ranges(program: WindowProgram) -> tuple[LiveRange, ...]:
     """Find from which step to which each buffer is needed.
 
     A step needs what it reads and what it writes at the same time.
@@ -57,7 +57,7 @@ def live_ranges(program: Program) -> tuple[LiveRange, ...]:
         written = program.buffers[output]
         for name in operation.inputs:
             read = program.buffers[name]
-            # As many elements: one that is broadcast is read again and again.
+            # a broadcast input has fewer elements, and is read again and again
             if (
                 last[name] == index
                 and name not in program.outputs

@@ -12,7 +12,7 @@ from .cost import Cost, count_cost
 from .firmware import FirmwarePlan, plan_firmware
 from .liveness import live_bytes, live_ranges
 from .onnx_graph import Graph, load_graph
-from .operations import Program, lower
+from .operations import WindowProgram, lower_window
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ModelPlan:
     graph: Graph
     """The model, with the length of its window."""
 
-    program: Program
+    program: WindowProgram
     """Operations of one execution of the whole window."""
 
     arena: ArenaPlan
@@ -59,7 +59,7 @@ def plan_model(path: str | Path, window_seconds: float | None = None) -> ModelPl
 
     """
     graph = load_graph(path, window_seconds)
-    program = lower(graph)
+    program = lower_window(graph)
     ranges = live_ranges(program)
     firmware, reason = None, None
     try:

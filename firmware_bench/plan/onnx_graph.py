@@ -1,4 +1,4 @@
-"""Load an ONNX model and know the shape and type of every tensor."""
+"""Load an ONNX model and find the shape and type of every tensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wav2small.export.base.errors import BenchError, one_line
 from wav2small.export.base.escape import line
 
 DEFAULT_WINDOW = 1.0
-"""Seconds of audio that are planned for if neither model nor user says."""
+"""Seconds of audio in a window if neither the model nor the user says."""
 
 DEFAULT_SAMPLING_RATE = 16000
 """Samples per second of a model that does not say, in Hz."""
@@ -79,7 +79,7 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model for one window, with nothing left open."""
+    """A model with an input of one window, so that all shapes are known."""
 
     model: ModelProto
     """The model, its input fixed to the window."""
@@ -97,7 +97,7 @@ class Graph:
     """Names of the outputs."""
 
     window_seconds: float
-    """Audio that one execution hears, in seconds."""
+    """Audio of one execution, in seconds."""
 
     sampling_rate: int
     """Samples per second of that audio, in Hz."""
@@ -112,7 +112,7 @@ class Graph:
     """Hash of the file, 64 hexadecimal digits."""
 
     metadata: dict[str, str]
-    """What the model says of itself."""
+    """Metadata of the model."""
 
 
 def load_graph(path: str | Path, window_seconds: float | None = None) -> Graph:

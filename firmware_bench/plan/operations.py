@@ -1,12 +1,12 @@
 """From ONNX nodes to what a firmware executes.
 
-Three things stand in a graph that no firmware does or stores:
+A graph holds three things that firmware neither executes nor stores:
 
-* **Constants that are computed.** What depends on stored tensors and static
-  shapes alone is done before the first run. An operation that reads the result
+* **Constants that are computed.** What depends only on stored tensors and static
+  shapes is computed before the first run. An operation that reads the result
   finds it in flash, as a *generated* table of its full size.
-* **Views.** Reshape and its kin, and a transposition that moves axes of length
-  one alone, give the same bytes another name.
+* **Views.** Reshape and similar operators, and a transposition that only moves axes
+  of length one, give the same bytes another name.
 * **DequantizeLinear and QuantizeLinear around an operation.** An operation that
   reads a dequantised tensor reads the integers, and one whose result is
   quantised at once writes integers. The floats between them never exist.
@@ -14,7 +14,7 @@ Three things stand in a graph that no firmware does or stores:
 
 What remains are operations that read and write buffers.
 
-Not counted: scratch inside a kernel, for instance for a row of a softmax.
+Scratch inside a kernel, for instance for a row of a softmax, is not counted.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ ELEMENTWISE = frozenset(
 ) | {name for name, traits in TRAITS.items() if traits.in_place}
 """Operators that may write over an input of the same size.
 
-Softmax is among them:
-each of its passes writes an element after its last reading.
+Softmax is one of them:
+each of its passes writes an element only after it has read it for the last time.
 """
 
 _ALIASES = {
@@ -91,7 +91,7 @@ _RANDOM = {
 }
 
 
-class Constant(NamedTuple):
+class WindowConstant(NamedTuple):
     """A table that operations read."""
 
     type: TensorType
@@ -103,14 +103,14 @@ class Constant(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Operation:
+class WindowOperation:
     """One step of the execution."""
 
     name: str
     """Operator and index, or the name that the model gives."""
 
     operators: tuple[str, ...]
-    """ONNX operators that it does at once, the main one first."""
+    """ONNX operators that it combines, the main one first."""
 
     node: NodeProto
     """Node of the main operator."""
@@ -132,16 +132,16 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Program:
+class WindowProgram:
     """Operations in the order of execution, and what they read and write."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[WindowOperation, ...]
     """The steps."""
 
     buffers: dict[str, TensorType]
     """Activations that exist in memory."""
 
-    constants: dict[str, Constant]
+    constants: dict[str, WindowConstant]
     """Tables that the operations read."""
 
     inputs: tuple[str, ...]
@@ -151,10 +151,10 @@ class Program:
     """Buffers that are read after the last step."""
 
     tensors: dict[str, TensorType]
-    """Every tensor of the graph, those that never exist included."""
+    """Every tensor of the graph, including those that never exist in memory."""
 
 
-def lower(graph: Graph) -> Program:
+def lower_window(graph: Graph) -> WindowProgram:
     """Turn the nodes of a graph into operations.
 
     Raises:
@@ -180,18 +180,18 @@ class _Lowering:
         # value -> the tables that stand for it
         self.roots: dict[str, tuple[str, ...]] = {n: (n,) for n in self.stored}
         self.constants = {
-            name: Constant(self.tensors[name], False) for name in self.stored
+            name: WindowConstant(self.tensors[name], False) for name in self.stored
         }
         self.views = {graph.input: _View(graph.input, None)}
         self.buffers = {graph.input: self._activation(graph.input)}
-        self.operations: list[Operation] = []
+        self.operations: list[WindowOperation] = []
         self.readers: dict[str, list[NodeProto]] = {}
         for node in graph.nodes:
             for name in dict.fromkeys(node.input):
                 self.readers.setdefault(name, []).append(node)
         self.fused: set[str] = set()  # outputs of nodes that are done already
 
-    def program(self) -> Program:
+    def program(self) -> WindowProgram:
         for node in self.graph.nodes:
             if self._is_constant(node):
                 self._fold(node)
@@ -211,7 +211,7 @@ class _Lowering:
                 "check its outputs"
             )
         used = {name for step in self.operations for name in step.constants}
-        return Program(
+        return WindowProgram(
             operations=tuple(self.operations),
             buffers=self.buffers,
             constants={n: c for n, c in self.constants.items() if n in used},
@@ -245,7 +245,7 @@ class _Lowering:
                 self.roots[name] = tuple(root for roots in parts for root in roots)
             else:
                 self.roots[name] = (name,)
-                self.constants[name] = Constant(
+                self.constants[name] = WindowConstant(
                     self.tensors[name], node.op_type != "Constant"
                 )
 
@@ -282,7 +282,7 @@ class _Lowering:
         return long == sorted(long)
 
     def _steps(self, node: NodeProto) -> tuple[str, ...] | None:
-        """Scale and zero point, such that equal ones compare equal.
+        """Scale and zero point as text, the same for the same values.
 
         None if they are computed from the input.
         """
@@ -294,7 +294,7 @@ class _Lowering:
             if value is not None and self.tensors[name].elements == 1:
                 steps[position] = repr(numpy_helper.to_array(value).item())
             elif name:
-                # Along an axis, which a view may have moved: equal to none.
+                # along an axis, which a view may have moved: unlike any other
                 steps[position] = f"{name} {node.output[0]}"
         return tuple(steps)
 
@@ -329,7 +329,7 @@ class _Lowering:
         constants: list[str],
     ) -> None:
         self.operations.append(
-            Operation(
+            WindowOperation(
                 name=node.name or f"{node.op_type}_{len(self.operations)}",
                 operators=tuple(dict.fromkeys(operators)),
                 node=node,
@@ -344,7 +344,7 @@ class _Lowering:
     def _epilogue(
         self, output: str, operators: list[str], nodes: list[NodeProto]
     ) -> list[str]:
-        """Follow a result to where it is stored; take in what is on the way."""
+        """Follow a result to where it is stored; combine the operators until there."""
         value = output
         while value not in self.graph.outputs:
             readers = self.readers.get(value, [])
@@ -375,14 +375,14 @@ class _Lowering:
         return [value]
 
     def _dequantize(self, name: str, view: _View) -> None:
-        """An output of the model has to exist as the float that it is."""
+        """Write an output of the model as the floats that it consists of."""
         node = onnx.helper.make_node("DequantizeLinear", [view.buffer], [name])
         self.views[name] = _View(name, None)
         self.buffers[name] = self._activation(name)
         self._append(node, [node.op_type], [view.buffer], [name], [])
 
     def _is_integer(self, node: NodeProto) -> bool:
-        # Integer operators have the scale of the first input in between.
+        # these operators have scale and zero point of the first input in between
         second = 3 if node.op_type.startswith("QLinear") else 1
         kinds = []
         for name in node.input[0:1] + node.input[second : second + 1]:

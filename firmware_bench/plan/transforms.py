@@ -1,11 +1,11 @@
-"""Find the Fourier transforms that a graph writes as convolutions.
+"""Find Fourier transforms that a graph computes as convolutions.
 
-ONNX has no Fourier transform of real signals that runtimes quantise around,
-so a log-mel front end is exported as two convolutions,
-with windowed cosines and with windowed sines, and one with the mel weights.
-Firmware multiplies by the window, runs a fast Fourier transform
-and skips the mel weights that are 0, see :mod:`wav2small.export.integer.front_end`:
-for a window of 512 samples an eightieth of the work and a five-hundredth of the tables.
+A log-mel front end is exported as convolutions, which all runtimes can quantise:
+one with windowed cosines, one with windowed sines, and one with the mel weights.
+Firmware multiplies by the window instead, runs a fast Fourier transform
+and skips the mel weights that are 0, see :mod:`wav2small.export.integer.front_end`.
+For a window of 512 samples that is an eightieth of the work
+and a five-hundredth of the tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wav2small.export.integer.front_end.fourier import LENGTHS, find_window
 from wav2small.export.model.constants import expand_constants
 
 from .onnx_graph import Graph
-from .operations import Operation, Program
+from .operations import WindowOperation, WindowProgram
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Transforms:
     """Multiplications by the first output of a convolution, per execution."""
 
     table_bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes of the tables that take the place of a constant."""
+    """Bytes of the tables that firmware stores instead of a constant."""
 
 
-def find_transforms(graph: Graph, program: Program) -> Transforms:
+def find_transforms(graph: Graph, program: WindowProgram) -> Transforms:
     """Find pairs of convolutions that are a Fourier transform.
 
-    The first of both gets the cost of window, transform and squares,
-    the second none,
-    and the convolution of the sum of the squares that of the mel weights.
+    The first of a pair gets the cost of window, transform and squares,
+    the second no cost,
+    and the convolution with the mel weights the cost of those that are not 0.
     """
     filters = [entry for entry in program.operations if _is_filter(entry, program)]
     pairs = [
@@ -62,7 +62,7 @@ def find_transforms(graph: Graph, program: Program) -> Transforms:
     found = Transforms()
     names: list[str] = []
     for pair in pairs:
-        first, second = (_values(graph, entry) for entry in pair)
+        first, second = (_kernel_values(graph, entry) for entry in pair)
         if first is None or second is None:
             continue
         recognised = find_window(first[:, 0], second[:, 0])
@@ -75,30 +75,30 @@ def find_transforms(graph: Graph, program: Program) -> Transforms:
         for entry, count, table in zip(
             pair, (multiplications, 0), (size, 0), strict=True
         ):
-            found.macs[entry.node.output[0]] = count * _frames(entry, program)
+            found.macs[entry.node.output[0]] = count * _count_frames(entry, program)
             found.table_bytes[entry.constants[0]] = table
-        for entry in _mel(graph, program, pair):
-            mel = _values(graph, entry)
+        for entry in _mel_operations(graph, program, pair):
+            mel = _kernel_values(graph, entry)
             if mel is None or not ((mel >= 0) & (mel < np.inf)).all():
                 continue
             mel, _ = integer_mel(mel[:, :, 0])
             weights = int(np.count_nonzero(mel))
-            frames = _frames(entry, program)
+            frames = _count_frames(entry, program)
             found.macs[entry.node.output[0]] = 2 * weights * frames
             found.table_bytes[entry.constants[0]] = mel_bytes(len(mel), weights)
     return Transforms(tuple(names), found.macs, found.table_bytes)
 
 
-def _is_filter(operation: Operation, program: Program) -> bool:
-    """Whether it filters a signal with constants that nothing else reads."""
+def _is_filter(operation: WindowOperation, program: WindowProgram) -> bool:
+    """Whether an operation filters a signal with constants that only it reads."""
     return (
         _is_plain(operation, program)
         and program.tensors[operation.node.input[1]].shape[1] == 1
     )
 
 
-def _is_plain(operation: Operation, program: Program) -> bool:
-    """Whether it convolves along time with float constants of its own, no bias."""
+def _is_plain(operation: WindowOperation, program: WindowProgram) -> bool:
+    """Whether it convolves along time with its own float constants, without bias."""
     node = operation.node
     if node.op_type != "Conv" or len(node.input) != 2 or not operation.constants:
         return False
@@ -114,10 +114,10 @@ def _is_plain(operation: Operation, program: Program) -> bool:
     )
 
 
-def _values(graph: Graph, operation: Operation) -> np.ndarray | None:
-    """Kernel of a convolution, which nodes may make of other constants.
+def _kernel_values(graph: Graph, operation: WindowOperation) -> np.ndarray | None:
+    """Kernel of a convolution, which nodes may compute from other constants.
 
-    None if they are such that no runtime may make them beforehand.
+    None if it cannot be computed before the model runs.
     """
     name = operation.node.input[1]
     wanted = {name}
@@ -151,15 +151,15 @@ def _values(graph: Graph, operation: Operation) -> np.ndarray | None:
     return None
 
 
-def _frames(operation: Operation, program: Program) -> int:
+def _count_frames(operation: WindowOperation, program: WindowProgram) -> int:
     batch, _, frames = program.tensors[operation.node.output[0]].shape
     return batch * frames
 
 
-def _mel(
-    graph: Graph, program: Program, pair: tuple[Operation, Operation]
-) -> Iterator[Operation]:
-    """Convolutions with mel weights of the power that a transform gives."""
+def _mel_operations(
+    graph: Graph, program: WindowProgram, pair: tuple[WindowOperation, WindowOperation]
+) -> Iterator[WindowOperation]:
+    """Convolutions of a transform's power with mel weights."""
     readers: dict[str, list[NodeProto]] = {}
     for node in graph.nodes:
         for name in dict.fromkeys(node.input):

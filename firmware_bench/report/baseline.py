@@ -1,4 +1,4 @@
-"""An earlier report, whose counts may not grow."""
+"""An earlier report, whose figures may not grow."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
     firmware = report.get("firmware") if isinstance(report, dict) else None
     try:
         assert isinstance(firmware, dict)
-        heard = firmware["counted_signal"]["sha256"]
-        found = {core["core"]: _figures(core["figures"]) for core in firmware["cores"]}
+        counted_on = firmware["counted_signal"]["sha256"]
+        figures = {
+            core["core"]: _figures(core["figures"]) for core in firmware["cores"]
+        }
     except ValueError as error:
         raise BenchError(
             f"baseline '{name}' must hold finite figures above 0, got {error}: "
@@ -50,12 +52,12 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
             f"baseline '{name}' must hold figures of emulated cores, got none: "
             "make it with --emulate --json"
         ) from error
-    if heard != signal:
+    if counted_on != signal:
         raise BenchError(
             f"baseline '{name}' must be counted on the same signal, got another one: "
             "make it again"
         )
-    return found
+    return figures
 
 
 def _figures(entry: Any) -> dict[str, float]:

@@ -43,7 +43,7 @@ def make_report(
     host: HostMeasurement | None,
     emulated: EmulatedCores | None,
     budgets: Sequence[BudgetReport],
-) -> model.Report:
+) -> model.FirmwareReport:
     """Put a report together.
 
     Args:
@@ -55,7 +55,7 @@ def make_report(
 
     """
     seconds = plan.window_seconds
-    return model.Report(
+    return model.FirmwareReport(
         schema_version=3,
         model=_model(plan, path),
         window=model.ReportedWindow(seconds, plan.graph.sampling_rate),

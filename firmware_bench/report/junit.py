@@ -14,7 +14,7 @@ def to_junit(report: dict[str, Any]) -> str:
     """Format the checks as JUnit XML, one suite for each target.
 
     A check that failed is a failure,
-    one that nobody asked for is skipped,
+    one that was not asked for is skipped,
     and one that was asked for and could not be made is an error.
     """
     root = ElementTree.Element("testsuites", name=escape.line(title(report)))

@@ -267,7 +267,7 @@ class ReportedBudget:
 
 
 @dataclass(frozen=True)
-class Report:
+class FirmwareReport:
     """Report of a firmware bench.
 
     ``fits`` is false if a check failed,

@@ -184,7 +184,7 @@ def check_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def verdict_of(check: dict[str, Any]) -> str:
-    """Verdict of a check, marked where nobody verified its limit."""
+    """Verdict of a check, marked if its limit is unverified."""
     verdict = VERDICTS[check["passed"]]
     marked = check["passed"] is not None and not check["verified"]
     return f"{verdict}, unverified" if marked else verdict

@@ -277,7 +277,7 @@ def selftest(firmware: Firmware) -> int:
 
     Raises:
         BenchError: if the emulator is not installed
-            or the firmware has no such test or goes astray
+            or the firmware has no such test or crashes
 
     """
     return start_machine(firmware, counts=False).call("selftest")

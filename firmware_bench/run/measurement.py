@@ -1,8 +1,8 @@
-"""Build a model's C code for a core, run it there and see what it takes.
+"""Build a model's C code for a core, run it there and measure what it takes.
 
-Everything is measured on the instructions that ship but the cycles:
-those are derived, see :mod:`wav2small.firmware_bench.run.timing`.
-Not measured: the stack of interrupts, and what calls the model.
+All but the cycles is measured on the instructions that will be shipped;
+cycles are derived, see :mod:`wav2small.firmware_bench.run.timing`.
+The stack of interrupts and of what calls the model is not measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FIGURES = {
 """What a later report is compared with, by name."""
 
 REST = "pooling, and samples that wait"
-"""Name of what comes behind the last layer that makes a row."""
+"""Name of what comes after the last layer that makes a row."""
 
 _ROOM = 1 << 28
 _COUNTED_SECONDS = 0.5
@@ -51,7 +51,7 @@ class Signal:
     """A signal that firmware is run on."""
 
     name: str
-    """What it is."""
+    """Name in reports."""
 
     samples: np.ndarray = field(repr=False)
     """Shape ``(samples,)``, int16."""
@@ -65,7 +65,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Code:
-    """C code of a model and what it shall compute."""
+    """C code of a model, and the results that it has to compute."""
 
     folder: Path
     """Folder of the C code."""
@@ -95,7 +95,7 @@ class Run:
     """A result on a core beside the reference's."""
 
     signal: Signal
-    """What was heard."""
+    """The signal."""
 
     differing_bits: int
     """Bits of the result that are not the reference's."""
@@ -112,7 +112,7 @@ class Measurement:
     """Compiler and its version."""
 
     flags: tuple[str, ...]
-    """What the compiler was told."""
+    """Flags of the compiler."""
 
     emulation: Emulation
     """Counts and sizes."""
@@ -166,7 +166,7 @@ def prepare_code(
     audio: Mapping[str, np.ndarray] | None = None,
     window_seconds: float = 1.0,
 ) -> Code:
-    """Write the C code of a model and compute what it shall give.
+    """Write the C code of a model and compute the results that it has to give.
 
     Args:
         model: exported int8 model
@@ -186,35 +186,41 @@ def prepare_code(
     metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
     rate = int(metadata.get("sampling_rate", "16000"))
     hop, least = plan.front.constants.hop_length, min_samples(plan)
-    # the second half is counted: from where on as much is done in each hop
-    full = 2 * hop * max(pool.pace.delay + pool.pace.period for pool in plan.pools)
-    length = max(round(_COUNTED_SECONDS * rate), _COUNTED_HOPS * hop, 4 * least, full)
+    # the second half is counted, in which each hop has the same work to do
+    settled = 2 * hop * max(pool.pace.delay + pool.pace.period for pool in plan.pools)
+    length = max(
+        round(_COUNTED_SECONDS * rate), _COUNTED_HOPS * hop, 4 * least, settled
+    )
     voice = signals.voice(length)
-    heard = [
+    candidates = [
         ("voice", voice, None),
         ("voice in pushes of 37 samples", voice, 37),
-        ("noise, half of it clipped, in one push", signals.loud(length), length),
-        ("silence", signals.quiet(length), None),
+        (
+            "noise, half of it clipped, in one push",
+            signals.clipped_noise(length),
+            length,
+        ),
+        ("silence", signals.near_silence(length), None),
     ]
-    heard += [(name, samples, None) for name, samples in (audio or {}).items()]
+    candidates += [(name, samples, None) for name, samples in (audio or {}).items()]
     reference = ReferenceModel(graph)
     known = tuple(
-        Signal(name, samples, push, _result(reference, graph, samples))
-        for name, samples, push in heard
+        Signal(name, samples, push, _reference_result(reference, graph, samples))
+        for name, samples, push in candidates
         if len(samples) >= least
     )
     return Code(
         folder=Path(folder),
         counted=known[0],
         signals=known,
-        left_out=tuple(name for name, samples, _ in heard if len(samples) < least),
+        left_out=tuple(name for name, samples, _ in candidates if len(samples) < least),
         layers=tuple(stage.step.label for stage in arrange(lower(plan).steps)),
         hop_seconds=hop / rate,
         held_bytes=planning.plan_firmware(graph, rate).held_bytes(window_seconds),
     )
 
 
-def _result(
+def _reference_result(
     reference: ReferenceModel, graph: IntegerGraph, samples: np.ndarray
 ) -> tuple[int, ...]:
     return tuple(reference.run(samples)[graph.output].ravel().tolist())
@@ -236,7 +242,7 @@ def measure(
         cache: folder for what was built before, by default one of the user's
 
     Raises:
-        BenchError: if there is no compiler or emulator, or the firmware goes astray
+        BenchError: if there is no compiler or emulator, or the firmware crashes
 
     """
 
@@ -253,13 +259,13 @@ def measure(
     plain = program()
     counted = code.counted
     found = emulate(plain, counted.samples, counted.push_samples)
-    runs = [Run(counted, _differing(found.integers, counted.wanted))]
+    runs = [Run(counted, _count_differing_bits(found.integers, counted.wanted))]
     stack = found.stack_bytes
     for signal in code.signals[1:]:
         integers, used = result_and_stack(plain, signal.samples, signal.push_samples)
-        runs.append(Run(signal, _differing(integers, signal.wanted)))
+        runs.append(Run(signal, _count_differing_bits(integers, signal.wanted)))
         stack = max(stack, used)
-    # shares settle sooner than counts
+    # a shorter signal will do: the shares of layers vary less than the counts
     part = counted.samples[: 3 * len(counted.samples) // 5]
     stages = profile(program(trace=True), part, counted.push_samples)
     layers: dict[str, float] = {}
@@ -280,7 +286,7 @@ def measure(
     )
 
 
-def _differing(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+def _count_differing_bits(found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
     pairs = zip(found, wanted, strict=True)
     return sum(((one ^ other) & _BITS).bit_count() for one, other in pairs)
 
@@ -294,9 +300,9 @@ def find_overflow(
     flash: int | None,
     cache: str | Path | None = None,
 ) -> dict[str, int]:
-    """Let the linker say whether the code fits a chip.
+    """Bytes by which the code is too large for a chip, as the linker says.
 
-    The stack that was measured is kept free, and what the caller holds.
+    Memory for the measured stack and for what the caller holds is kept free.
 
     Args:
         code: what :func:`prepare_code` made
@@ -329,7 +335,7 @@ def find_overflow(
 
 
 def why_not_emulated(core: str) -> str | None:
-    """Why a core cannot be emulated, None if it can."""
+    """Why a core cannot be emulated, as a clause; None if it can."""
     if core not in CORES:
         return f"{core} is not emulated"
     problem = qemu.missing() if CORES[core].board else None

@@ -1,4 +1,4 @@
-"""Signals that firmware is run on, the same on every machine."""
+"""Signals that firmware is run on, bit for bit the same on every machine."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _VOWELS = (
 )
 """Formants: frequency and bandwidth in Hz."""
 _LEVELS = (6, 3, 5, 2, 4, 1)
-"""Loudness of syllables: bits that are taken away."""
+"""Loudness of syllables: bits by which samples are shifted down."""
 
 
 def voice(length: int) -> np.ndarray:
     """Something like speech: pulses through formants, hiss and pauses.
 
-    Whole numbers alone, so that no machine rounds in its own way.
+    It is computed in whole numbers, so that all machines round in the same way.
 
     Args:
         length: samples at 16 kHz
@@ -41,24 +41,24 @@ def _voice(length: int) -> Iterator[int]:
     noise, wait, pitch, last = _noise(1), 0, 0, 0
     memory = [[0, 0] for _ in range(3)]
     for n in range(length):
-        syllable, place = divmod(n, _SYLLABLE)
+        syllable, position = divmod(n, _SYLLABLE)
         pulse, breath, hiss = 0, 0, next(noise)
-        if place < _VOICED:
+        if position < _VOICED:
             if not wait:
                 pulse = 1 << 14
                 pitch = _PITCHES[syllable % len(_PITCHES)]
-                wait = _RATE * 8 // (pitch * (8 + place * 2 // _VOICED))
+                wait = _RATE * 8 // (pitch * (8 + position * 2 // _VOICED))
             wait -= 1
             pulse += hiss >> 8
-        elif place < _HISS:
+        elif position < _HISS:
             breath = (hiss - last) >> 2
         last = hiss
         value = breath
         for at, (a, b) in enumerate(_filters(syllable)):
             old = memory[at]
-            made = pulse + ((a * old[0] - b * old[1]) >> 14)
-            memory[at] = [made, old[0]]
-            value += made >> at
+            filtered = pulse + ((a * old[0] - b * old[1]) >> 14)
+            memory[at] = [filtered, old[0]]
+            value += filtered >> at
         yield max(-32768, min(32767, value >> _LEVELS[syllable % len(_LEVELS)]))
 
 
@@ -79,7 +79,7 @@ def _noise(state: int) -> Iterator[int]:
         yield (state >> 16) - 32768
 
 
-def loud(length: int) -> np.ndarray:
+def clipped_noise(length: int) -> np.ndarray:
     """Noise of which half is clipped, int16, shape ``(length,)``."""
     noise = _noise(2)
     return np.fromiter(
@@ -89,7 +89,7 @@ def loud(length: int) -> np.ndarray:
     )
 
 
-def quiet(length: int) -> np.ndarray:
+def near_silence(length: int) -> np.ndarray:
     """Silence, then one step up and down, int16, shape ``(length,)``."""
     samples = np.zeros(length, np.int16)
     samples[length // 2 :: 3] = 1

@@ -77,7 +77,10 @@ def bench(
         typer.Option(help="Earlier report as JSON, whose figures may not grow."),
     ] = None,
     growth: Annotated[
-        float, typer.Option(help="Share by which they may.", min=0)
+        float,
+        typer.Option(
+            help="Share by which a figure may be above the baseline's.", min=0
+        ),
     ] = Limits.growth,
     sources: Annotated[
         list[Path] | None,
@@ -184,7 +187,7 @@ def bench(
 
 
 def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
-    """First seconds of clips as a microphone gives them, by name."""
+    """First seconds of clips as int16, by name."""
     import numpy as np
 
     from .. import audio
@@ -197,8 +200,8 @@ def _clips(sources: list[Path]) -> dict[str, np.ndarray]:
         except audio.AudioError as error:
             say(f"warning: {error}")
             continue
-        whole = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
-        clips[f"clip {number}"] = whole
+        samples = np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
+        clips[f"clip {number}"] = samples
     if not clips:
         raise InputError(
             f"audio must be clips that can be read, got none of {len(found)}: "

@@ -1,7 +1,7 @@
 /* Plugin of QEMU that counts how often each block of instructions runs.
  *
  * Its argument, counts=FILE, names a file of zeros that holds MOST blocks;
- * whoever maps it into memory sees the counts while the core stands still.
+ * a program that maps it into memory sees the counts while the core is stopped.
  * The few functions of QEMU that it calls are the same in all versions.
  */
 #include <fcntl.h>
