@@ -239,6 +239,13 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("mean CCC to the teacher, unseen speakers")
     panels[2].set_title("filled: streams; else half a second at a time", fontsize=9)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure of pyplot as PNG, and close it."""
+    import matplotlib.pyplot as plt
+
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -26,8 +26,8 @@ from torch import nn
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS, SAMPLING_RATE
-from wav2small.config import AugmentConfig
 from wav2small.data import degrade, read_noises, vary
+from wav2small.finetune.config import VARIED
 from wav2small.finetune.norms import CATEGORIES
 from wav2small.finetune.norms import norm_score as target
 from wav2small.losses import concordance_loss
@@ -85,17 +85,6 @@ class Corpus:
             np.array([row["split"] == "train" for row in rows]),
             read_noises(data / "esc10"),
         )
-
-
-# Human labels bear a change of speed and of colour, but not a second speaker.
-# Students learn to hear through rooms and lost bands by themselves.
-VARIED = AugmentConfig(
-    mix_probability=0.0,
-    band_probability=0.0,
-    room_probability=0.0,
-    noise_probability=0.6,
-    silence_probability=0.0,
-)
 
 
 def train(

@@ -56,7 +56,7 @@ from wav2small.teachers.loading import load_teacher
 # the scripts that this study builds on lie a folder above
 sys.path.append(str(Path(__file__).parent.parent))
 
-from real_speech import write_manifest
+from real_speech import save, write_manifest
 
 STUDENT = Student(StreamingConfig(), Streaming, "10 ms hop: trains fast")
 """The student of the study if no other is named."""
@@ -528,9 +528,7 @@ def draw_hours(out: Path, rows: list[Row], seeds: int, path: Path) -> None:
     axes.set_xlabel("hours of speech that the student trains with, before variation")
     axes.set_ylabel("mean CCC to the teacher, kept speakers")
     axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path)
 
 
 def main() -> None:
