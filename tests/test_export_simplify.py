@@ -48,7 +48,7 @@ def test_same_values_from_one_node():
 def test_invalid_model():
     whole = model()
     whole.graph.node[0].op_type = "Nonsense"
-    with pytest.raises(ExportError, match="must be a valid ONNX model"):
+    with pytest.raises(ExportError, match=r"must have operators .* got Nonsense"):
         simplify(whole)
 
 
