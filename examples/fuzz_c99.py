@@ -153,6 +153,11 @@ static void nothing(wav2small_state *state, int ready)
     SURE(wav2small_push(state, NULL, 1u) == early);
     SURE(wav2small_result(NULL, scores) == WAV2SMALL_NO_POINTER);
     SURE(wav2small_result(state, NULL) == early);
+    SURE(wav2small_latest(NULL, scores) == WAV2SMALL_NO_POINTER);
+    SURE(wav2small_latest(state, NULL) == early);
+    SURE(wav2small_latest_integers(NULL, integers) == WAV2SMALL_NO_POINTER);
+    SURE(wav2small_latest_integers(state, NULL) == early);
+    SURE(wav2small_forget(NULL, 1u) == WAV2SMALL_NO_POINTER);
     SURE(wav2small_integers(NULL, integers) == WAV2SMALL_NO_POINTER);
     SURE(wav2small_integers(state, NULL) == early);
 }
@@ -174,6 +179,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             free(new_ones);
             heard += ready ? count : 0u;
             ++pushes;
+        } else if (call < 243u) {
+            float scores[WAV2SMALL_SCORES];
+            const wav2small_status found = wav2small_latest(state, scores);
+            SURE((found == wanted) || (ready && (found == WAV2SMALL_TOO_SHORT)));
+            SURE(wav2small_forget(state, (uint32_t)bytes(&input, 4)) == wanted);
         } else if (call < 248u) {
             int32_t integers[WAV2SMALL_SCORES], again[WAV2SMALL_SCORES];
             float scores[WAV2SMALL_SCORES];
@@ -190,11 +200,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 SURE((scores[i] > -1e9f) && (scores[i] < 1e9f));
             }
         } else if (call == 248u) {
+#ifdef WAV2SMALL_MAX_SAMPLES
             const size_t most = (size_t)WAV2SMALL_MAX_SAMPLES - heard;
             const int16_t one = 0;
             wanted = ready ? WAV2SMALL_TOO_LONG : wanted;
             SURE(wav2small_push(state, &one, most + 1u + bytes(&input, 2)) == wanted);
             SURE(wav2small_push(state, &one, (size_t)-1) == wanted);
+#endif
         } else if (call == 249u) {
             SURE(wav2small_push(state, NULL, 0u) == wanted);
         } else if (call == 250u) {

@@ -402,16 +402,22 @@ def _mean(operator: Mean, sources: list[Tensor], target: Tensor, x: Array) -> Ar
 class Pool:
     """Softmax pooling of one place, frame by frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, decay: int = 0) -> None:
+        self.decay = decay
+        self.fallen = 0
         self.reference: int | None = None
         self.numerator = self.denominator = 0
         self.largest = 0
         """Largest absolute number that either sum had."""
 
     def push(self, value: int, logarithm: int) -> None:
+        self.fallen += self.decay
+        logarithm += self.fallen >> 8
         needed = -((-logarithm) >> 16)
         if self.reference is None:
             self.reference = needed
+        if self.denominator > 131070 * 2**16:
+            needed = max(needed, self.reference + 1)
         if needed > self.reference:
             drop = min(needed - self.reference, 62)
             self.numerator = round_shift(self.numerator, drop)
@@ -443,7 +449,7 @@ def _softmax_pool(
     score = np.moveaxis(score, operator.axis, -1)
     y = np.empty(value.shape[:-1], object)
     for place in np.ndindex(y.shape):
-        pool = Pool()
+        pool = Pool(operator.decay)
         for v, s in zip(value[place], score[place], strict=True):
             pool.push(v, rescale(s, operator.logarithm))
         y[place] = pool.result()

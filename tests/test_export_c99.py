@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
 from wav2small.export.base.errors import ExportError
-from wav2small.export.c99 import generate, outline
+from wav2small.export.c99 import arrangement, generate, outline
 from wav2small.export.c99.arrangement import arrange
 from wav2small.export.c99.dead import without_dead_channels
-from wav2small.export.c99.golden import MOST_SAMPLES, level_of, max_samples, min_samples
+from wav2small.export.c99.golden import level_of, min_samples
 from wav2small.export.c99.memory import Span, place
 from wav2small.export.c99.program import lower
+from wav2small.export.integer.forgetting import forgetting
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.operators._layer import packed_weight
 from wav2small.export.integer.operators.base import Operator
@@ -35,10 +36,10 @@ from wav2small.export.integer.operators.max_pool import MaxPool
 from wav2small.export.integer.operators.mean import Mean
 from wav2small.export.integer.operators.product import Product
 from wav2small.export.integer.operators.relu import Relu
-from wav2small.export.integer.operators.softmax_pool import MOST_FRAMES
 from wav2small.export.integer.operators.sum import Sum
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale
+from wav2small.export.integer.streaming.run import Stream
 from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.models import bundled
 
@@ -127,6 +128,11 @@ class Library:
 
     def so_far(self) -> list[int] | type[ExportError]:
         status = self.c.wav2small_integers(self.state, self.scores)
+        assert status in (OK, TOO_SHORT)
+        return list(self.scores) if status == OK else ExportError
+
+    def latest(self) -> list[int] | type[ExportError]:
+        status = self.c.wav2small_latest_integers(self.state, self.scores)
         assert status in (OK, TOO_SHORT)
         return list(self.scores) if status == OK else ExportError
 
@@ -261,6 +267,10 @@ def test_level_is_measured(tmp_path):
     assert measure(None, ctypes.c_size_t(64), level) == NO_POINTER
     assert measure(pointer, ctypes.c_size_t(3), level) == TOO_SHORT
     assert measure(pointer, ctypes.c_size_t(2**28 + 1), level) == TOO_LONG
+    push, most = library.c.wav2small_push, 2**28 - len(samples)
+    assert push(library.state, pointer, ctypes.c_size_t(len(samples))) == OK
+    assert push(library.state, pointer, ctypes.c_size_t(most + 1)) == TOO_LONG
+    assert push(library.state, pointer, ctypes.c_size_t(2**63)) == TOO_LONG
     assert library.c.wav2small_init(library.state, None) == NO_POINTER
     for mean, gain in (2**26 + 1, 0), (-(2**31), 0), (0, 2**31 - 1), (0, -(2**31)):
         impossible = (ctypes.c_int32 * 2)(mean, gain)
@@ -273,44 +283,140 @@ def test_bad_calls(built):
     c, state, scores = library.c, (ctypes.c_uint64 * (library.size // 8))(), None
     samples = signal(0, 100)
     pointer = samples.ctypes.data_as(ctypes.c_void_p)
-    some, huge = ctypes.c_size_t(100), ctypes.c_size_t(2**63)
+    some = ctypes.c_size_t(100)
     assert c.wav2small_push(state, pointer, some) == NOT_READY
     assert c.wav2small_reset(state) == NOT_READY
     assert c.wav2small_result(state, (ctypes.c_float * 3)()) == NOT_READY
     assert c.wav2small_integers(state, library.scores) == NOT_READY
+    assert c.wav2small_latest(state, (ctypes.c_float * 3)()) == NOT_READY
+    assert c.wav2small_latest_integers(state, library.scores) == NOT_READY
+    assert c.wav2small_forget(state, 4000) == NOT_READY
     for function in (c.wav2small_init, c.wav2small_reset):
         assert function(None) == NO_POINTER
     assert c.wav2small_push(None, pointer, some) == NO_POINTER
+    assert c.wav2small_forget(None, 4000) == NO_POINTER
     assert c.wav2small_init(state) == OK
     assert c.wav2small_push(state, None, some) == NO_POINTER
     assert c.wav2small_push(state, None, ctypes.c_size_t(0)) == OK
-    assert c.wav2small_push(state, pointer, huge) == TOO_LONG
-    assert c.wav2small_result(state, scores) == NO_POINTER
-    assert c.wav2small_integers(state, scores) == NO_POINTER
-    assert c.wav2small_result(None, scores) == NO_POINTER
+    for get in (c.wav2small_result, c.wav2small_latest):
+        assert get(state, scores) == NO_POINTER
+        assert get(None, scores) == NO_POINTER
+    for get in (c.wav2small_integers, c.wav2small_latest_integers):
+        assert get(state, scores) == NO_POINTER
 
 
-def test_longest_and_shortest_signals():
-    made = schedule(student("wav2small-rt-mini"))
-    front, pace = made.front.constants, made.pools[0].pace
+def test_shortest_signals():
+    assert min_samples(schedule(student("wav2small-rt-mini"))) == 1
+    assert min_samples(schedule(student("wav2small-17k"))) == 64
 
-    def frames(samples: int) -> int:
-        length = samples + sum(front.padding) - front.window_length
-        return length // front.hop_length + 1
 
-    most = max_samples(made)
-    assert pace.length(frames(most)) == MOST_FRAMES
-    assert pace.length(frames(most + 1)) == MOST_FRAMES + 1
-    assert min_samples(made) == 1
-    made = schedule(student("wav2small-17k"))
-    assert min_samples(made) == 64
-    # a mean takes any number of frames
+def test_signals_without_end():
+    assert outline(student("wav2small-rt")).plan.endless
+    # its level is that of the whole signal
+    assert not outline(student("wav2small")).plan.endless
+    # a mean needs the number of rows
     builder = Builder(1)
     mean = Rescale.of(2.0**-22, 2.0**30)
     source, pooled = builder.last, builder.tensor()
     builder.add(Mean, [source], pooled, (2, 3), True, 22, mean)
     builder.flat(1)
-    assert max_samples(schedule(builder.build())) == MOST_SAMPLES
+    assert not schedule(builder.build()).endless
+
+
+# -- forgetting --------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("seconds", [None, 0.001, 0.037, 2, 4, 60, 4294967])
+def test_forgets_as_the_reference(built, seconds):
+    model, library = built
+    forgetful = forgetting(model, seconds)
+    library.init()
+    for seed in range(2):
+        samples = signal(seed, 20000)
+        milliseconds = ctypes.c_uint32(round(1000 * (seconds or 0)))
+        assert library.c.wav2small_forget(library.state, milliseconds) == OK
+        for piece in pieces(seed, samples, 700):
+            assert library.push(piece) == OK
+        assert library.so_far() == whole(forgetful, samples)
+        # it holds for the next signal
+        assert library.c.wav2small_reset(library.state) == OK
+
+
+@compiled
+def test_model_that_forgets(built, tmp_path):
+    model = forgetting(built[0], 3)
+    library = Library(model, tmp_path)
+    library.init()
+    library.push(signal(1, 9000))
+    assert library.so_far() == whole(model, signal(1, 9000))
+    assert library.so_far() != whole(built[0], signal(1, 9000))
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(3))
+def test_time_constants_that_change(built, seed):
+    model, library = built
+    stream = Stream(model)
+    library.init()
+    generator = np.random.default_rng(seed)
+    for piece in pieces(seed, signal(seed, 30000), 3000):
+        seconds = generator.choice([None, 0.05, 0.5, 4])
+        stream.forget(seconds)
+        library.c.wav2small_forget(library.state, round(1000 * (seconds or 0)))
+        stream.push(piece)
+        library.push(piece)
+        if stream.schedule.pools[0].count:
+            assert library.latest() == stream.latest_integers().ravel().tolist()
+    assert library.so_far() == stream.integers().ravel().tolist()
+
+
+@compiled
+def test_latest_is_what_the_pools_hold(built):
+    model, library = built
+    made = schedule(model)
+    samples = signal(9, 20000)
+    values = ReferenceModel(model).run(samples)
+    library.init()
+    heard = 0
+    front = made.front.constants
+    for piece in pieces(9, samples, 900):
+        library.push(piece)
+        heard += len(piece)
+        frames = (front.padding[0] + heard - front.window_length) // front.hop_length
+        rows = made.pools[0].pace.rows(frames + 1)
+        if rows < 1:
+            assert library.latest() is ExportError
+            continue
+        known = dict(values)
+        for pool in made.pools:
+            for name in pool.operator.inputs:
+                axis = made.lines[name].axis
+                known[name] = values[name].take(range(rows), axis)
+        for operator in (*(pool.operator for pool in made.pools), *made.head):
+            known[operator.output] = made.reference.apply(operator, known)
+        assert library.latest() == known[model.output].ravel().tolist()
+    # it changes nothing
+    assert library.so_far() == values[model.output].ravel().tolist()
+
+
+@compiled
+def test_frames_are_counted_in_laps(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(arrangement, "_SHORTEST_LAP", 1)
+    model = built[0]
+    library = Library(model, tmp_path)
+    made = schedule(model)
+    lap = arrangement.Arrangement(lower(made), made.front.constants, True).lap
+    hop = made.front.constants.hop_length
+    samples = signal(4, int(3.3 * lap) * hop)
+    library.init()
+    for part in pieces(4, samples, 40000):
+        assert library.push(part) == OK
+    # frames stand in the third word of the state
+    assert lap <= np.frombuffer(library.state, np.uint32)[2] < 2 * lap
+    assert library.so_far() == whole(model, samples)
+    library.push(samples[:77])
+    assert library.so_far() == whole(model, np.concatenate([samples, samples[:77]]))
 
 
 # -- any geometry, any operator ----------------------------------------------
@@ -433,10 +539,10 @@ int main(int argc, char **argv)
         for (i = 0; i < count; ++i) {
             samples[i] = (int16_t)(((int32_t)draw() - 32768) / (1 << level));
         }
-        if (wav2small_push(state, samples, count) == WAV2SMALL_TOO_LONG ||
-            draw() % 64u == 0u) {
-            wav2small_reset(state);
-        }
+        if (wav2small_push(state, samples, count) != WAV2SMALL_OK) { return 1; }
+        if (draw() % 64u == 0u) { wav2small_reset(state); }
+        if (draw() % 64u == 0u) { FORGET(state, draw() << (draw() % 17u)); }
+        if (draw() % 16u == 0u) { (void)wav2small_latest(state, scores); }
         free(samples);
         if (draw() % 16u == 0u) { (void)wav2small_result(state, scores); }
     }
@@ -452,6 +558,9 @@ def test_sanitizers_find_nothing(name, tmp_path):
     generate(with_front_end(student(name), power_floor=None), tmp_path)
     (tmp_path / "fuzz.c").write_text(FUZZ)
     flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    forgets = "wav2small_forget(" in (tmp_path / "wav2small.h").read_text()
+    assert forgets == (name != "wav2small-17k")  # which has a mean
+    flags.append(f"-DFORGET={'wav2small_forget' if forgets else '(void)sizeof'}")
     sources = [tmp_path / "wav2small.c", tmp_path / "fuzz.c"]
     run(str(COMPILER), "-std=c99", *flags, *sources, "-o", tmp_path / "fuzz")
     run(tmp_path / "fuzz", "400")

@@ -31,14 +31,11 @@ from wav2small.export.integer.operators.mean import Mean
 from wav2small.export.integer.operators.product import Product
 from wav2small.export.integer.operators.relu import Relu
 from wav2small.export.integer.operators.reshape import Reshape
-from wav2small.export.integer.operators.softmax_pool import (
-    MOST_FRAMES,
-    PoolState,
-    SoftmaxPool,
-)
+from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
 from wav2small.export.integer.operators.sum import Sum
 from wav2small.export.integer.operators.table import Table
 from wav2small.export.integer.operators.transpose import Transpose
+from wav2small.export.integer.pooling import PoolState, decay_of
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.export.integer.rescale import Rescale, fixed_scale
@@ -380,24 +377,30 @@ def draw(pool: tuple[int, int, float]) -> tuple[np.ndarray, np.ndarray]:
     return values, logarithms.astype(np.int64)
 
 
-@given(pools)
-def test_pool_is_a_softmax(pool):
+decays = st.sampled_from([0, 1, 121_000, 2**24, 2**32 - 1]) | st.integers(0, 2**26)
+
+
+@given(pools, decays)
+def test_pool_is_a_softmax(pool, decay):
     values, logarithms = draw(pool)
-    state = PoolState((3,))
+    state = PoolState((3,), decay)
     state.push(values, logarithms)
+    ramp = np.arange(len(values))[:, None] * (decay / 2**8)
+    logarithms = logarithms + ramp
     weights = 2.0 ** ((logarithms - logarithms.max(axis=0)) / 2**16)
     expected = (weights * values).sum(axis=0) / weights.sum(axis=0)
-    # each weight is off by one step of the smallest reference, 2 ** -15
-    limit = 2.0**31 * len(values) * 2.0**-15
+    # each weight is off by one step of the smallest reference, 2 ** -15,
+    # and by what the fraction of a ramp leaves out
+    limit = 2.0**31 * len(values) * 2.0**-15 * 1.5
     assert np.abs(state.result() - expected).max() <= limit
     if len(values) == 1:
         assert np.array_equal(state.result(), values[0])
 
 
-@given(pools, st.lists(st.integers(1, 60), max_size=10))
-def test_pool_in_pieces_equals_all_at_once(pool, cuts):
+@given(pools, st.lists(st.integers(1, 60), max_size=10), decays)
+def test_pool_in_pieces_equals_all_at_once(pool, cuts, decay):
     values, logarithms = draw(pool)
-    whole, pieces, single = PoolState((3,)), PoolState((3,)), PoolState((3,))
+    whole, pieces, single = (PoolState((3,), decay) for _ in range(3))
     whole.push(values, logarithms)
     places = sorted({0, *(cut for cut in cuts if cut < len(values)), len(values)})
     for start, stop in itertools.pairwise(places):
@@ -408,7 +411,7 @@ def test_pool_in_pieces_equals_all_at_once(pool, cuts):
         for field in ("reference", "numerator", "denominator"):
             assert np.array_equal(getattr(whole, field), getattr(other, field))
     for place in range(3):
-        oracle = integers.Pool()
+        oracle = integers.Pool(decay)
         for value, logarithm in zip(
             values[:, place], logarithms[:, place], strict=True
         ):
@@ -418,14 +421,78 @@ def test_pool_in_pieces_equals_all_at_once(pool, cuts):
 
 
 @pytest.mark.parametrize("value", [-(2**30), 2**30])
-def test_longest_pool_does_not_overflow(value):
-    values = np.full((MOST_FRAMES, 1), value)
+def test_most_rows_before_sums_are_halved(value):
+    values = np.full((131072, 1), value)
     state = PoolState((1,))
-    state.push(values, np.zeros_like(values))
+    state.push(values[:131071], np.zeros_like(values[:131071]))
+    assert state.denominator == [131071 << 16]
+    assert state.numerator == [value * (131071 << 16)]
+    state.push(values[:1], np.zeros_like(values[:1]))
+    assert state.denominator == [(131071 << 15) + (1 << 15)]
     assert state.result() == [value]
-    # the last steps in integers without width: no frame more would fit
-    most = (MOST_FRAMES << 16) * 2**30 + (MOST_FRAMES << 15)
-    assert most < 2**63 <= ((MOST_FRAMES + 1) << 16) * 2**30
+
+
+@pytest.mark.parametrize("decay", [0, 3, 2**24])
+@pytest.mark.parametrize("value", [-(2**30), 2**30, None])
+def test_pool_for_ever_does_not_overflow(value, decay):
+    generator = np.random.default_rng(0)
+    values = generator.integers(-(2**30), 2**30, (400, 1), endpoint=True)
+    if value is not None:
+        values[:] = value
+    logarithms = generator.integers(-9, 1, (400, 1)) << 14
+    oracle, state = integers.Pool(decay), PoolState((1,), decay)
+    # as full as it can be, with as much as rounding can have added
+    sign = -1 if value and value < 0 else 1
+    oracle.reference, oracle.denominator = 0, 131070 << 16
+    oracle.numerator = sign * (2**30 * oracle.denominator + 2**30 + 1)
+    state.reference[:] = oracle.reference
+    state.denominator[:], state.numerator[:] = oracle.denominator, oracle.numerator
+    for start in range(0, 400, 40):
+        state.push(values[start : start + 40], logarithms[start : start + 40])
+        for row in range(start, start + 40):
+            oracle.push(int(values[row, 0]), int(logarithms[row, 0]))
+            oracle.result()
+        assert state.numerator == [oracle.numerator]
+        assert state.denominator == [oracle.denominator]
+    assert oracle.largest < 2**63 - 2**45
+
+
+@pytest.mark.parametrize("decay", [2**14, 2**17, 1_000_000])
+def test_what_was_long_ago_does_not_matter(decay):
+    generator = np.random.default_rng(decay)
+    rows = 100 * 2**24 // decay
+    rows += -rows % (2**24 // (decay & -decay))  # whole octaves
+    heard = [
+        (
+            generator.integers(-(2**30), 2**30, (count, 20)),
+            generator.integers(-10 << 16, 10 << 16, (count, 20)),
+        )
+        for count in (rows, rows)
+    ]
+    old, new = PoolState((20,), decay), PoolState((20,), decay)
+    for values, logarithms in heard:
+        old.push(values, logarithms)
+    new.push(*heard[1])
+    for name in ("age", "reference", "numerator", "denominator"):
+        assert np.array_equal(getattr(old, name), getattr(new, name)), name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "row", "decay"),
+    [(None, 320, 0), (4, 320, 121_018), (0.001, 320, 484_073_000), (3600, 320, 134)],
+)
+def test_decay_of_a_time_constant(seconds, row, decay):
+    found = decay_of(seconds, row, 16000)
+    assert found == pytest.approx(decay, rel=1e-3)
+    if seconds:  # a weight falls to 1 / e
+        rows = seconds * 16000 / row
+        assert found * rows / 2**24 == pytest.approx(np.log2(np.e), rel=4e-3)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0004, 4294968, float("nan")])
+def test_no_time_constant(seconds):
+    with pytest.raises(ExportError, match=r"must be .001 to 4,294,967 seconds, or No"):
+        decay_of(seconds, 320, 16000)
 
 
 # -- against onnxruntime -----------------------------------------------------
@@ -563,14 +630,6 @@ def test_shapes_that_do_not_fit():
     with pytest.raises(
         ExportError, match=r"shapes must fit, got .* for Reshape 1: give"
     ):
-        alone(operator, WIDE, target).apply(operator, values)
-
-
-def test_too_many_frames_to_pool():
-    operator = SoftmaxPool(("x", "x"), "y", (), 1, Rescale.of(1.0, 2.0**30))
-    target = Tensor("y", "int32", 2.0**-20, 0, (1, 4), 1024.0)
-    values = {"x": np.zeros((1, MOST_FRAMES + 1, 1), np.int64)}
-    with pytest.raises(ExportError, match="at most 131071 frames to pool, got 131072"):
         alone(operator, WIDE, target).apply(operator, values)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.integer.forgetting import forgetting
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.operators.base import Operator
 from wav2small.export.integer.operators.concat import Concat
@@ -22,7 +23,7 @@ from wav2small.export.integer.operators.max_pool import MaxPool
 from wav2small.export.integer.operators.mean import Mean
 from wav2small.export.integer.operators.product import Product
 from wav2small.export.integer.operators.reshape import Reshape
-from wav2small.export.integer.operators.softmax_pool import MOST_FRAMES, SoftmaxPool
+from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
 from wav2small.export.integer.operators.sum import Sum
 from wav2small.export.integer.operators.table import Table
 from wav2small.export.integer.operators.transpose import Transpose
@@ -471,7 +472,7 @@ def test_scores_for_each_frame():
         schedule(builder.build())
 
 
-def test_signals_too_short_or_too_long():
+def test_signals_too_short():
     builder = Builder(0, padding=(0, 100))
     builder.convolution(time=3)
     builder.pool()
@@ -481,7 +482,25 @@ def test_signals_too_short_or_too_long():
     stream.push(signal(0, 412))
     with pytest.raises(ExportError, match="got 1 rows for Convolution 1, which needs"):
         stream.result()
-    stream = Stream(student("wav2small-rt-mini"))
-    stream.schedule.pools[0].sums.frames = MOST_FRAMES - 1
-    with pytest.raises(ExportError, match=f"at most {MOST_FRAMES} frames to pool, got"):
-        stream.push(signal(0, 90 * 256))
+    with pytest.raises(ExportError, match="got no row for Mean 1 yet: push more sam"):
+        stream.latest()
+
+
+def test_mean_cannot_forget():
+    stream = Stream(with_front_end(student("wav2small-17k"), power_floor=None))
+    stream.forget(None)
+    with pytest.raises(ExportError, match="model must pool by a softmax alone to forg"):
+        stream.forget(4)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1, 4, None])
+def test_forgets_as_the_whole_clip(seconds):
+    model = student("wav2small-rt-mini")
+    stream = Stream(model)
+    stream.forget(seconds)
+    for seed in range(2):
+        samples = signal(seed, 20000)
+        for piece in pieces(seed, samples, 2000):
+            stream.push(piece)
+        assert so_far(stream) == whole(forgetting(model, seconds), samples)
+        stream.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from .memory import Span, aligned, place
 from .program import KEEP, Program
 
 _FOREVER = 2**30
+_SHORTEST_LAP, _LONGEST_LAP = 2**12, 2**29
 _LEVEL_BYTES = 8
 
 
@@ -58,7 +60,7 @@ class Arrangement:
 
     """
 
-    def __init__(self, program: Program, front: FrontEnd) -> None:
+    def __init__(self, program: Program, front: FrontEnd, endless: bool) -> None:
         self.program, self.front = program, front
         self.normalised = front.power_floor is not None
         self.stages = tuple(arrange(program.steps))
@@ -74,13 +76,19 @@ class Arrangement:
         self.past_bytes = 4 if len(front.mel) * abs(front.log_floor) < 2**31 else 8
         self.rings, lines = self._ring_places()
         self.pools = [step for step in program.steps if step.pools]
+        self.forgets = all(step.references for step in self.pools)
+        """Whether all pools can."""
         self.sum_count = sum(step.sums for step in self.pools)
         self.reference_count = sum(step.references for step in self.pools)
+        self.lap = self._lap() if endless else 0
+        """Frames after which their count starts again, 0 where signals end."""
         self.push_places, push = place(self._push_spans())
         self.result_places, result = place(self._result_spans())
         self.memory = Memory(
             lines=aligned(lines),
-            pools=8 * self.sum_count + 4 * self.reference_count,
+            pools=8 * self.sum_count
+            + 4 * self.reference_count
+            + (4 * len(self.pools) if self.reference_count else 0),
             front_end=2 * front.window_length
             + (self.past_bytes * past + 8 if past else 0)
             + (_LEVEL_BYTES if self.normalised else 0)
@@ -94,6 +102,18 @@ class Arrangement:
                     f"{name} must have less than 64 KiB in C code, got {size} bytes: "
                     "choose a smaller student"
                 )
+
+    def _lap(self) -> int:
+        """Frames after which rings and strides are where they were."""
+        past = self.front.past_frames or 1
+        rings = [rows.pace.period * max(1, rows.keep) for rows in self.rows]
+        lap = math.lcm(past, *rings)
+        # by the first one all that is ever looked back at lies behind
+        back = max(
+            rows.pace.delay + ring for rows, ring in zip(self.rows, rings, strict=True)
+        )
+        lap *= -(-max(_SHORTEST_LAP, 2 * past, 4 * back) // lap)
+        return lap if lap <= _LONGEST_LAP else 0
 
     def _ring_places(self) -> tuple[dict[int, int], int]:
         """Where the rows of lines are kept, those of int32 first."""

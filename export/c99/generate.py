@@ -63,7 +63,7 @@ def generate(
         "wav2small.h": write_header(graph, plan, placed),
         "wav2small.c": write_source(steps, known_conditions(placed)),
         "wav2small_config.h": _joined(definitions(placed)),
-        "wav2small_model.h": _joined(model_tables(placed)),
+        "wav2small_model.h": _joined(model_tables(placed, graph.sampling_rate)),
         "wav2small_golden.h": _joined(golden_vectors(graph, plan)),
         "wav2small_selftest.c": template("wav2small_selftest.c"),
         "main.c": template("main_level.c" if placed.normalised else "main.c"),
@@ -147,7 +147,7 @@ def _prepare(
             f"{front.power_floor / 2**38:.3g}: choose a student that streams, like "
             "wav2small-rt"
         )
-    return graph, plan, Arrangement(lower(plan), front)
+    return graph, plan, Arrangement(lower(plan), front, plan.endless)
 
 
 def _joined(lines: Iterable[str]) -> str:

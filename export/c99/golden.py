@@ -13,7 +13,7 @@ from ..integer.reference import ReferenceModel
 from ..integer.streaming.schedule import Schedule
 
 MOST_SAMPLES = 2**28
-"""Samples that a signal may have where pooling does not allow fewer."""
+"""Samples that a signal may have where a stream cannot go on for ever."""
 
 _GOLDEN = (0, 1, 777, 8000, 20000)
 """Samples of the golden vectors, beyond the fewest that give a result."""
@@ -86,17 +86,3 @@ def min_samples(plan: Schedule) -> int:
         frames += 1
     needed = front.window_length + (frames - 1) * front.hop_length
     return max(1, needed - sum(front.padding))
-
-
-def max_samples(plan: Schedule) -> int:
-    """Most samples that a signal may have."""
-    front = plan.front.constants
-    most = MOST_SAMPLES
-    for pool in plan.pools:
-        if pool.operator.MOST_ROWS is None:
-            continue
-        pace = pool.pace
-        frames = pool.operator.MOST_ROWS * pace.period + pace.period - 1 - pace.extra
-        samples = frames * front.hop_length + front.window_length - 1
-        most = min(most, samples - sum(front.padding))
-    return most

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 import numpy as np
 
 from ..base import escape
-from ..base.errors import ExportError
 from ..integer.graph import IntegerGraph
 from ..integer.streaming.schedule import Schedule
 from .arrangement import Arrangement
-from .golden import max_samples, min_samples
+from .golden import MOST_SAMPLES, min_samples
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,6 +25,14 @@ typedef struct {
 /* Measure the level of a whole signal. */
 wav2small_status wav2small_measure(const int16_t *samples, size_t count,
                                    wav2small_level *level);
+"""
+_FORGET = """
+/* Let what was heard weigh less with time, from now on and in signals to come: after so
+ * many milliseconds it weighs 1 / e (37 %) of what is heard then. 0 forgets nothing. */
+wav2small_status wav2small_forget(wav2small_state *state, uint32_t milliseconds);
+"""
+_LIMIT = f"""/* Samples that a signal may have. */
+#define WAV2SMALL_MAX_SAMPLES {MOST_SAMPLES}
 """
 _SAMPLE_BYTES = 2
 _HELD = """, about 600 bytes of stack, and the whole signal, which
@@ -46,13 +51,14 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     front = placed.front
     output = graph.tensors[graph.output]
     metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
-    rate = _sampling_rate(metadata)
+    rate = graph.sampling_rate
     state = "    wav2small_level level;\n" if placed.normalised else ""
     if front.past_frames:
         state += "    int64_t past_total;\n"
     state += f"    int64_t sums[{max(1, placed.sum_count)}];\n"
     if placed.reference_count:
         state += f"    int32_t references[{placed.reference_count}];\n"
+        state += f"    uint32_t decays[{len(placed.pools)}];\n"
     if front.past_frames:
         state += f"    int{8 * placed.past_bytes}_t past[{front.past_frames}];\n"
     values = {
@@ -67,10 +73,11 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "scores": placed.program.output.count,
         "hop_length": front.hop_length,
         "min_samples": min_samples(plan),
-        "max_samples": max_samples(plan),
+        "limit": "" if placed.lap else _LIMIT,
         "step": f"{np.float32(output.scale):.9e}f",
         "zero_point": output.zero_point,
         "state": state,
+        "forget": _FORGET if placed.forgets else "",
         "example_level": ", &level" if placed.normalised else "",
         "level_type": _LEVEL if placed.normalised else "",
         "level_argument": (
@@ -84,14 +91,3 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "scratch_longs": placed.memory.scratch // 8,
     }
     return Template(template("wav2small.h")).substitute(values)
-
-
-def _sampling_rate(metadata: Mapping[str, str]) -> int:
-    """Return the rate that a model states, in Hz."""
-    stated = metadata.get("sampling_rate", "16000")
-    if not re.fullmatch("[1-9][0-9]{2,5}", stated):
-        raise ExportError(
-            "metadata entry 'sampling_rate' must be a whole number of Hz, got "
-            f"'{escape.line(stated)[:40]}': export the model again"
-        )
-    return int(stated)

@@ -119,7 +119,10 @@ class Step:
     """Sums of 64 bits that a pool keeps."""
 
     references: int = 0
-    """Numbers of 32 bits that a pool keeps beside them."""
+    """Numbers of 32 bits that a pool keeps beside them, if it can forget."""
+
+    decay: int = 0
+    """How far weights in a pool fall from row to row, in ``2 ** -24`` octaves."""
 
     @property
     def pools(self) -> bool:

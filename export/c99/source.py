@@ -160,14 +160,15 @@ def _add_row(pools: Sequence[str]) -> str:
     for name in pools:
         cases += [
             f"    case {name.upper()}:",
-            f"        {name}_add(&{name}_layers[layer], sums, references, from, row);",
+            f"        {name}_add(&{name}_layers[layer], sums, references, from,",
+            "                   decay);",
             "        break;",
         ]
     return _switch(
         "/* Adds a row to the sums of a pool. */\n"
         "static void add_row(uint32_t kind, uint32_t layer, int64_t *sums,\n"
         "                    int32_t *references, const void *const from[],\n"
-        "                    uint32_t row)",
+        "                    uint32_t decay)",
         cases,
         (),
     )

@@ -10,6 +10,7 @@ from ..base import escape
 from ..integer.front_end.constants import FrontEnd
 from ..integer.front_end.fourier import twiddles
 from ..integer.front_end.log_mel import LOG_TABLE
+from ..integer.pooling import decay_per_millisecond
 from .arrangement import Arrangement, Placed
 from .lowering import Rows, Step
 from .program import FRONT
@@ -27,6 +28,8 @@ def known_conditions(arrangement: Arrangement) -> dict[str, int]:
         "USES_KEEP": int(kept),
         "HEAD_STAGES": len(program.head),
         "REFERENCES": arrangement.reference_count,
+        "FORGETS": int(arrangement.forgets),
+        "LAP": arrangement.lap,
         "SCORES_WIDE": int(program.output.wide),
         "WINDOW_LENGTH": front.window_length,
         "WINDOW_SYMMETRIC": int(_symmetric(front.window)),
@@ -51,11 +54,14 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         "MOST_TAPS": max(step.taps + len(step.inputs) for step in steps),
         "MOST_INPUTS": max(1, *(len(step.inputs) for step in steps)),
         "SUMS": arrangement.sum_count,
+        "REFERENCES": arrangement.reference_count,
+        "POOL_COUNT": len(arrangement.pools),
+        "LAP": arrangement.lap,
         "SCORES_PLACE": scores,
         "WINDOW_LENGTH": front.window_length,
         "HOP_LENGTH": front.hop_length,
         "PADDING_BEFORE": front.padding[0],
-        "PADDING": sum(front.padding),
+        "PADDING_AFTER": front.padding[1],
         "FOURIER_LENGTH": front.length,
         "FOURIER_TWO_ROOTS": f"({2 * round(2**31 * 0.5**0.5) - 2**32})",
         "FOURIER_UNUSED_BITS": 33 - front.length.bit_length(),
@@ -78,7 +84,7 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         yield f"typedef int{8 * arrangement.past_bytes}_t past_t;"
 
 
-def model_tables(arrangement: Arrangement) -> Iterator[str]:
+def model_tables(arrangement: Arrangement, sampling_rate: int) -> Iterator[str]:
     """Lines of the header of tables."""
     program = arrangement.program
     yield "/* Tables of one model, for wav2small.c alone. */"
@@ -87,7 +93,7 @@ def model_tables(arrangement: Arrangement) -> Iterator[str]:
     layers: dict[int, int] = {}  # number of each stage's struct among its kind
     yield from _layers((*program.steps, *program.head), layers)
     yield ""
-    yield from _pools(arrangement, layers)
+    yield from _pools(arrangement, layers, sampling_rate)
     yield f"static const line_t lines[{len(arrangement.rows)}] = {{"
     for rows in arrangement.rows:
         yield f"    {_line(arrangement, rows)}, /* {escape.c_comment(rows.name)} */"
@@ -160,11 +166,18 @@ def _layers(steps: tuple[Step, ...], numbered: dict[int, int]) -> Iterator[str]:
         yield "};"
 
 
-def _pools(arrangement: Arrangement, layers: Mapping[int, int]) -> Iterator[str]:
+def _pools(
+    arrangement: Arrangement, layers: Mapping[int, int], sampling_rate: int
+) -> Iterator[str]:
     yield f"static const pool_t pools[{len(arrangement.pools)}] = {{"
     sums = references = 0
     for step in arrangement.pools:
-        numbers = (sums, step.sums, references, step.references, layers[id(step)])
+        numbers = [sums, step.sums, references, step.references, layers[id(step)]]
+        per_millisecond = 0
+        if step.references:
+            row_samples = step.pace.period * arrangement.front.hop_length
+            per_millisecond = decay_per_millisecond(row_samples, sampling_rate)
+        numbers += [step.decay, per_millisecond]
         label = escape.c_comment(step.label)
         yield f"    {{{', '.join(map(str, numbers))}}}, /* {label} */"
         sums += step.sums

@@ -18,10 +18,13 @@ Two kinds of tensors exist:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from ..base.errors import ExportError
+from ..base.escape import line
 from .operators.base import Operator
 from .tensor import Tensor
 
@@ -41,6 +44,23 @@ class IntegerGraph:
 
     model: ModelProto
     """The ONNX that it was read from, constants expanded."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second, as the model states them.
+
+        Raises:
+            ExportError: if it states none that can be
+
+        """
+        metadata = {entry.key: entry.value for entry in self.model.metadata_props}
+        stated = metadata.get("sampling_rate", "16000")
+        if not re.fullmatch("[1-9][0-9]{2,5}", stated):
+            raise ExportError(
+                "metadata entry 'sampling_rate' must be a whole number of Hz, got "
+                f"'{line(stated)[:40]}': export the model again"
+            )
+        return int(stated)
 
     def label(self, operator: Operator) -> str:
         """Name an operator by its kind and its place among that kind."""

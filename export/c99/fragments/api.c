@@ -24,6 +24,23 @@ static void begin(wav2small_state *state)
     for (i = 0; i < (uint32_t)SUMS; ++i) {
         state->sums[i] = 0;
     }
+#if REFERENCES
+    for (i = 0; i < (uint32_t)REFERENCES; ++i) {
+        state->references[i] = -(1 << 30); /* below that of any row */
+    }
+#endif
+}
+
+static void begin_first(wav2small_state *state)
+{
+#if REFERENCES
+    uint32_t i;
+    for (i = 0; i < (uint32_t)POOL_COUNT; ++i) {
+        state->decays[i] = pools[i].decay;
+    }
+#endif
+    state->ready = READY;
+    begin(state);
 }
 
 #if NORMALISED
@@ -94,8 +111,7 @@ wav2small_status wav2small_init(wav2small_state *state, const wav2small_level *l
         return WAV2SMALL_NO_LEVEL;
     }
     state->level = *level;
-    state->ready = READY;
-    begin(state);
+    begin_first(state);
     return WAV2SMALL_OK;
 }
 #else
@@ -104,8 +120,7 @@ wav2small_status wav2small_init(wav2small_state *state)
     if (state == NULL) {
         return WAV2SMALL_NO_POINTER;
     }
-    state->ready = READY;
-    begin(state);
+    begin_first(state);
     return WAV2SMALL_OK;
 }
 #endif
@@ -119,6 +134,26 @@ wav2small_status wav2small_reset(wav2small_state *state)
     return status;
 }
 
+#if FORGETS
+wav2small_status wav2small_forget(wav2small_state *state, uint32_t milliseconds)
+{
+    const wav2small_status status = check(state);
+    uint32_t i;
+    if (status == WAV2SMALL_OK) {
+        for (i = 0; i < (uint32_t)POOL_COUNT; ++i) {
+            const uint32_t whole = pools[i].per_millisecond;
+            state->decays[i] = 0;
+            if (milliseconds != 0u) {
+                state->decays[i] = whole / milliseconds +
+                                   ((whole % milliseconds >=
+                                     milliseconds - milliseconds / 2u) ? 1u : 0u);
+            }
+        }
+    }
+    return status;
+}
+#endif
+
 wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                                 size_t count)
 {
@@ -129,10 +164,18 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
     if ((samples == NULL) && (count != 0u)) {
         return WAV2SMALL_NO_POINTER;
     }
+#if LAP
+    /* no more are counted than a result needs */
+    {
+        const uint32_t room = (uint32_t)WAV2SMALL_MIN_SAMPLES - state->count;
+        state->count += (count < room) ? (uint32_t)count : room;
+    }
+#else
     if (count > (size_t)WAV2SMALL_MAX_SAMPLES - state->count) {
         return WAV2SMALL_TOO_LONG;
     }
     state->count += (uint32_t)count;
+#endif
     while (count != 0u) {
         size_t taken;
         if (state->skip != 0u) {
@@ -161,6 +204,21 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
     return WAV2SMALL_OK;
 }
 
+/* Scores of what the pools hold, for their results are there. */
+static void give(wav2small_state *state, int32_t *integers)
+{
+    uint32_t i;
+    run_head(state);
+    for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
+#if SCORES_WIDE
+        integers[i] = ((const int32_t *)(const void *)(state->scratch.bytes +
+                                                       SCORES_PLACE))[i];
+#else
+        integers[i] = state->scratch.bytes[SCORES_PLACE + i];
+#endif
+    }
+}
+
 wav2small_status wav2small_integers(wav2small_state *state,
                                     int32_t integers[WAV2SMALL_SCORES])
 {
@@ -179,9 +237,11 @@ wav2small_status wav2small_integers(wav2small_state *state,
     }
     now.frame = state->frames;
     now.heard = state->frames;
-    now.frames = ((uint32_t)PADDING + state->count - (uint32_t)WINDOW_LENGTH) /
-                     (uint32_t)HOP_LENGTH +
-                 1u;
+    now.frames = state->frames;
+    if ((uint32_t)state->fill + PADDING_AFTER >= (uint32_t)WINDOW_LENGTH + state->skip) {
+        now.frames += ((uint32_t)state->fill + PADDING_AFTER - WINDOW_LENGTH -
+                       state->skip) / (uint32_t)HOP_LENGTH + 1u;
+    }
 #if PAST_FRAMES
     now.past = state->past_total;
 #endif
@@ -191,16 +251,59 @@ wav2small_status wav2small_integers(wav2small_state *state,
             start = i;
         }
     }
-    run_head(state);
-    for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
-#if SCORES_WIDE
-        integers[i] = ((const int32_t *)(const void *)(state->scratch.bytes +
-                                                       SCORES_PLACE))[i];
-#else
-        integers[i] = state->scratch.bytes[SCORES_PLACE + i];
-#endif
-    }
+    give(state, integers);
     return WAV2SMALL_OK;
+}
+
+wav2small_status wav2small_latest_integers(wav2small_state *state,
+                                           int32_t integers[WAV2SMALL_SCORES])
+{
+    const wav2small_status status = check(state);
+    uint32_t i;
+    if (status != WAV2SMALL_OK) {
+        return status;
+    }
+    if (integers == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    for (i = 0; i < (uint32_t)STAGES; ++i) {
+        const stage_t *stage = &stages[i];
+        if (stage->kind >= (uint32_t)POOLS) {
+            const pool_t *pool = &pools[stage->layer];
+            if (state->frames <= stage->delay) {
+                return WAV2SMALL_TOO_SHORT;
+            }
+            make_result(stage->kind, pool->layer, state->sums + pool->sums,
+                        (state->frames - stage->delay - 1u) / stage->period + 1u,
+                        state->scratch.bytes + lines[stage->output].result_place);
+        }
+    }
+    give(state, integers);
+    return WAV2SMALL_OK;
+}
+
+static void to_scores(const int32_t *integers, float *scores)
+{
+    uint32_t i;
+    for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
+        scores[i] = (float)(integers[i] - WAV2SMALL_ZERO_POINT) * WAV2SMALL_STEP;
+    }
+}
+
+wav2small_status wav2small_latest(wav2small_state *state, float scores[WAV2SMALL_SCORES])
+{
+    int32_t integers[WAV2SMALL_SCORES];
+    wav2small_status status = check(state);
+    if ((status == WAV2SMALL_OK) && (scores == NULL)) {
+        status = WAV2SMALL_NO_POINTER;
+    }
+    if (status == WAV2SMALL_OK) {
+        status = wav2small_latest_integers(state, integers);
+    }
+    if (status == WAV2SMALL_OK) {
+        to_scores(integers, scores);
+    }
+    return status;
 }
 
 wav2small_status wav2small_result(wav2small_state *state,
@@ -208,7 +311,6 @@ wav2small_status wav2small_result(wav2small_state *state,
 {
     int32_t integers[WAV2SMALL_SCORES];
     wav2small_status status = check(state);
-    uint32_t i;
     if ((status == WAV2SMALL_OK) && (scores == NULL)) {
         status = WAV2SMALL_NO_POINTER;
     }
@@ -216,9 +318,7 @@ wav2small_status wav2small_result(wav2small_state *state,
         status = wav2small_integers(state, integers);
     }
     if (status == WAV2SMALL_OK) {
-        for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
-            scores[i] = (float)(integers[i] - WAV2SMALL_ZERO_POINT) * WAV2SMALL_STEP;
-        }
+        to_scores(integers, scores);
     }
     return status;
 }

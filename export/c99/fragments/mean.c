@@ -14,14 +14,14 @@ typedef struct {
 } mean_t;
 
 static void mean_add(const mean_t *pool, int64_t *sums, int32_t *references,
-                     const void *const from[], uint32_t row)
+                     const void *const from[], uint32_t decay)
 {
     uint32_t i;
     for (i = 0; i < pool->numbers; ++i) {
         sums[pool->target[i]] += fetch(from[0], pool->wide_in, i) - pool->zero_in;
     }
     (void)references;
-    (void)row;
+    (void)decay;
 }
 
 static void mean_result(const mean_t *pool, const int64_t *sums, uint32_t rows,

@@ -36,7 +36,7 @@ static const void *row_at(const wav2small_state *state, const line_t *line,
 
 /* Adds a row to a pool: to its sums in the state, or to the copy of a result. */
 static void run_pool(wav2small_state *state, const stage_t *stage,
-                     const void *const from[], uint32_t row, const moment_t *now)
+                     const void *const from[], const moment_t *now)
 {
     const pool_t *pool = &pools[stage->layer];
     int64_t *sums = state->sums + pool->sums;
@@ -51,7 +51,12 @@ static void run_pool(wav2small_state *state, const stage_t *stage,
         references = (int32_t *)(void *)(sums + pool->sum_count);
 #endif
     }
-    add_row(stage->kind, pool->layer, sums, references, from, row);
+#if REFERENCES
+    add_row(stage->kind, pool->layer, sums, references, from,
+            state->decays[stage->layer]);
+#else
+    add_row(stage->kind, pool->layer, sums, references, from, 0);
+#endif
 }
 
 /* Makes a row. */
@@ -73,7 +78,7 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
         from[stage->taps + i] = row_at(state, &lines[stage->input[1u + i]], row, now);
     }
     if (stage->kind >= (uint32_t)POOLS) {
-        run_pool(state, stage, from, row, now);
+        run_pool(state, stage, from, now);
         return;
     }
     if (now->frames != 0u) {
@@ -134,6 +139,12 @@ static void advance(wav2small_state *state)
     state->past_total = now.past;
 #endif
     state->frames += 1u;
+#if LAP
+    /* a lap is a multiple of all that rows are counted by, and longer than any past */
+    if (state->frames == 2u * (uint32_t)LAP) {
+        state->frames = LAP;
+    }
+#endif
 }
 
 /* Begins the pool of a part of a result with what it has so far. */

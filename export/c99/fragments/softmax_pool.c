@@ -7,44 +7,55 @@ typedef struct {
     uint8_t last; /* shift of upper words, 0 if they are not enough */
 } softmax_pool_t;
 
-/* Adds a row to sums: numerators, then denominators, and their references. */
+/* Sums are halved before a row is added to a denominator above it. */
+#define FULL ((int64_t)131070 << 16)
+
+/* Adds a row to sums: numerators, denominators, and how far older rows have fallen.
+ * References are octaves; that and they wrap, their differences are small. */
 APART static void softmax_pool_add(const softmax_pool_t *pool, int64_t *sums,
                                    int32_t *references, const void *const from[],
-                                   uint32_t row)
+                                   uint32_t decay)
 {
     const int32_t *value = (const int32_t *)from[0];
     const int32_t *score = (const int32_t *)from[1];
     const uint32_t count = pool->count;
     const uint32_t last = pool->last;
+    const uint64_t fallen =
+        ((uint64_t)sums[2u * count] + decay) & (((uint64_t)1 << 56) - 1u);
+    const uint32_t octaves = (uint32_t)(fallen >> 24);
+    const int32_t part = (int32_t)(((uint32_t)fallen >> 8) & 0xffffu);
     uint32_t i;
+    sums[2u * count] = (int64_t)fallen;
     for (i = 0; i < count; ++i) {
         int64_t logarithm;
-        int32_t needed;
+        int32_t reference = (int32_t)((uint32_t)references[i] - octaves);
+        int32_t rise;
         uint32_t below;
         uint32_t place;
         uint32_t weight;
         if (last != 0u) {
             const int32_t half = (int32_t)(((uint32_t)1 << last) >> 1);
-            logarithm = (upper(score[i], pool->multiplier) + half) >> last;
-            needed = -((-(int32_t)logarithm) >> 16);
+            logarithm = ((upper(score[i], pool->multiplier) + half) >> last) + part;
+            rise = -((-(int32_t)logarithm) >> 16) - reference;
         } else {
-            logarithm = rescale(score[i], pool->multiplier, pool->shift, pool->before);
-            needed = (int32_t)(-((-logarithm) >> 16));
+            logarithm =
+                rescale(score[i], pool->multiplier, pool->shift, pool->before) + part;
+            rise = (int32_t)(-((-logarithm) >> 16)) - reference;
         }
-        if (row == 0u) {
-            references[i] = needed;
+        if ((rise < 1) && (sums[count + i] > FULL)) {
+            rise = 1;
         }
-        if (needed > references[i]) {
-            const uint32_t rise = (uint32_t)(needed - references[i]);
-            const uint32_t drop = (rise < 62u) ? rise : 62u;
+        if (rise > 0) {
+            const uint32_t drop = (rise < 62) ? (uint32_t)rise : 62u;
             sums[i] = round_shift(sums[i], drop);
             sums[count + i] = round_shift(sums[count + i], drop);
-            references[i] = needed;
+            reference += rise;
+            references[i] = (int32_t)((uint32_t)reference + octaves);
         }
         if (last != 0u) {
-            below = (uint32_t)(references[i] * 65536 - (int32_t)logarithm);
+            below = ((uint32_t)reference << 16) - (uint32_t)(int32_t)logarithm;
         } else {
-            const uint64_t far = (uint64_t)((int64_t)references[i] * 65536 - logarithm);
+            const uint64_t far = (uint64_t)((int64_t)reference * 65536 - logarithm);
             /* there is nothing left that far below */
             below = (far < 0x7fffffffu) ? (uint32_t)far : 0x7fffffffu;
         }

@@ -38,4 +38,6 @@ typedef struct {
     uint16_t references;      /* where its references begin */
     uint16_t reference_count;
     uint16_t layer;           /* of its kind of constants */
+    uint32_t decay;           /* of the model, in steps of 2^-24 octaves from row to row */
+    uint32_t per_millisecond; /* decay of a time constant of 1 ms; 0 cannot forget */
 } pool_t;

@@ -34,9 +34,7 @@ extern "C" {
 #define WAV2SMALL_HOP_LENGTH $hop_length
 /* Samples before which there is no result. */
 #define WAV2SMALL_MIN_SAMPLES $min_samples
-/* Samples that a signal may have. */
-#define WAV2SMALL_MAX_SAMPLES $max_samples
-/* Bytes of samples that the caller has to hold for each second of a signal. */
+$limit/* Bytes of samples that the caller has to hold for each second of a signal. */
 #define WAV2SMALL_HELD_BYTES_PER_SECOND $held_bytes
 /* A score is (integer - zero point) * step. */
 #define WAV2SMALL_STEP $step
@@ -49,9 +47,9 @@ typedef enum {
     WAV2SMALL_NO_POINTER = 1,
     /* the state was not initialised; nothing was done */
     WAV2SMALL_NOT_READY = 2,
-    /* fewer than WAV2SMALL_MIN_SAMPLES samples so far; scores are as before */
+    /* not enough was heard so far; scores are as before */
     WAV2SMALL_TOO_SHORT = 3,
-    /* more than WAV2SMALL_MAX_SAMPLES samples with these, none of which was heard */
+    /* more samples with these than a signal may have, none of which was heard */
     WAV2SMALL_TOO_LONG = 4,
     /* a level that no signal has; nothing was done */
     WAV2SMALL_NO_LEVEL = 5
@@ -64,7 +62,7 @@ $level_type
 typedef struct {
     uint32_t ready;
     uint32_t count;    /* samples so far */
-    uint32_t frames;   /* frames so far */
+    uint32_t frames;   /* frames so far; a lap less after each lap */
     uint16_t fill;     /* samples that wait */
     uint16_t skip;     /* samples to leave out */
 $state    int16_t samples[$window_length];
@@ -98,6 +96,14 @@ wav2small_status wav2small_result(wav2small_state *state,
 wav2small_status wav2small_integers(wav2small_state *state,
                                     int32_t integers[WAV2SMALL_SCORES]);
 
+/* Scores of what has been heard completely, so that they do not change with the next
+ * sound: a little behind those of a signal that ends here, for a small part of the
+ * work. As float and as integers. */
+wav2small_status wav2small_latest(wav2small_state *state,
+                                  float scores[WAV2SMALL_SCORES]);
+wav2small_status wav2small_latest_integers(wav2small_state *state,
+                                           int32_t integers[WAV2SMALL_SCORES]);
+$forget
 #ifdef __cplusplus
 }
 #endif

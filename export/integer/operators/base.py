@@ -89,6 +89,9 @@ class Sums(Protocol):
     def result(self) -> np.ndarray:
         """Integers of the output for the rows so far."""
 
+    def forget(self, decay: int) -> None:
+        """Let older rows weigh less from now on, see :class:`SoftmaxPool`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Operator(ABC):
@@ -100,8 +103,9 @@ class Operator(ABC):
     TRAITS: ClassVar[Mapping[str, Traits]] = {}
     """Traits of each of them, unless another operator states them."""
 
-    MOST_ROWS: ClassVar[int | None] = None
-    """Rows that a pooling over time can add up, None if any number."""
+    COUNTS_ROWS: ClassVar[bool] = False
+    """Whether a pooling over time needs the number of its rows,
+    so that it cannot go on for ever."""
 
     inputs: tuple[str, ...]
     """Names of the tensors that it reads."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ...base.errors import ExportError
 from ..rescale import Rescale
 from ..scales import Scales
 from .base import Operator, Sums, Traits, reduction_axes
@@ -37,6 +38,7 @@ class Mean(Operator):
         ),
         "ReduceMean": Traits("averages", _mean),
     }
+    COUNTS_ROWS = True
 
     axes: tuple[int, ...]
     """Axes that the mean is taken over, ascending."""
@@ -137,3 +139,10 @@ class _MeanSums:
         shifted = self.total << self.operator.fraction
         mean = (shifted + self.count // 2) // self.count
         return self.scales.finish(mean, self.operator.rescale)
+
+    def forget(self, decay: int) -> None:
+        if decay:
+            raise ExportError(
+                "model must pool by a softmax alone to forget, got a mean over time: "
+                "choose a student that does, like wav2small-rt"
+            )

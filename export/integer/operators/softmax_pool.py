@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ...base.errors import ExportError
-from ..rescale import Rescale, shift_right
+from ..pooling import EXP_TABLE, PoolState
+from ..rescale import Rescale
 from ..scales import Scales
 from ..tensor import Tensor
 from .base import Operator, Sums, Traits, reduction_axes
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 
     from ...c99.lowering import Lowering, View
     from ..reading import Reading
-
-EXP_TABLE = np.rint(2.0 ** (16 - np.arange(257) / 256)).astype(np.int64)
-"""``2 ** (-i / 256)`` in steps of ``2 ** -16``."""
-
-MOST_FRAMES = 2**17 - 1
-"""Frames that softmax pooling can add up in 64 bits."""
 
 _LARGEST_SCORE_STEP = 2.0**-8
 """Above it the weights of a softmax are off by more than two of a thousand."""
@@ -68,13 +61,15 @@ class SoftmaxPool(Operator):
         ),
     }
 
-    MOST_ROWS = MOST_FRAMES
-
     axis: int
     """Axis of time, which goes."""
 
     logarithm: Rescale
     """From the step of the scores to ``2 ** -16`` in powers of two."""
+
+    decay: int = 0
+    """How far weights fall from row to row, in ``2 ** -24`` octaves; 0 to forget
+    nothing."""
 
     @classmethod
     def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:
@@ -180,65 +175,14 @@ class SoftmaxPool(Operator):
             views,
             rows,
             numbers,
-            work=20 * rows.count,
-            sums=2 * rows.count,
+            work=20 * rows.count + 8,
+            # and how far older rows have fallen
+            sums=2 * rows.count + 1,
             references=rows.count,
+            decay=self.decay,
             # what is missing to 65,536, which 16 bits do not hold
             shared={"exp_table": (2**16 - EXP_TABLE).astype(np.uint16)},
         )
-
-
-class PoolState:
-    """Softmax pooling as frames come in.
-
-    The running reference of the weights is a whole power of two,
-    so that a new one is a shift.
-    """
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.started = False
-        self.reference = np.zeros(shape, np.int64)
-        self.numerator = np.zeros(shape, np.int64)
-        self.denominator = np.zeros(shape, np.int64)
-
-    def push(self, values: np.ndarray, logarithms: np.ndarray) -> None:
-        """Add frames; one at a time or all at once, the result is the same.
-
-        Args:
-            values: integers to be averaged, ``(frames, ...)``
-            logarithms: logarithm to base 2 of their weights,
-                in steps of ``2 ** -16``, same shape
-
-        """
-        needed = -((-logarithms) >> 16)
-        if self.started:
-            needed[0] = np.maximum(needed[0], self.reference)
-        else:
-            self.reference = needed[0].copy()
-            self.started = True
-        needed = np.maximum.accumulate(needed, axis=0)
-        below = (needed << 16) - logarithms
-        place, part = (below >> 8) & 0xFF, below & 0xFF
-        high, low = EXP_TABLE[place], EXP_TABLE[place + 1]
-        weights = high - (((high - low) * part + 2**7) >> 8)
-        weights = shift_right(weights, np.minimum(below >> 16, 62))
-        # frames from one new reference to the next are added up together
-        steps = np.diff(needed, axis=0, prepend=self.reference[None])
-        changes = np.flatnonzero(steps.reshape(len(steps), -1).any(axis=1))
-        bounds = sorted({0, *changes.tolist(), len(steps)})
-        for start, stop in itertools.pairwise(bounds):
-            drop = np.minimum(steps[start], 62)
-            self.numerator = shift_right(self.numerator, drop)
-            self.denominator = shift_right(self.denominator, drop)
-            weight = weights[start:stop]
-            self.numerator += (weight * values[start:stop]).sum(axis=0)
-            self.denominator += weight.sum(axis=0)
-        self.reference = needed[-1]
-
-    def result(self) -> np.ndarray:
-        """Weighted mean of the frames so far."""
-        half = self.denominator // 2
-        return (self.numerator + half) // self.denominator
 
 
 class _SoftmaxSums:
@@ -249,20 +193,16 @@ class _SoftmaxSums:
 
     def __init__(self, operator: SoftmaxPool, shape: tuple[int, ...]) -> None:
         self.operator = operator
-        self.frames = 0
-        self.pool = PoolState(shape)
+        self.pool = PoolState(shape, operator.decay)
 
     def push(self, *rows: np.ndarray) -> None:
         value, score = rows
         axis = self.operator.axis
-        self.frames += score.shape[axis]
-        if self.frames > MOST_FRAMES:
-            raise ExportError(
-                f"signal must have at most {MOST_FRAMES} frames to pool, got "
-                f"{self.frames}: cut it or reset the stream before"
-            )
         logarithm = self.operator.logarithm(score)
         self.pool.push(np.moveaxis(value, axis, 0), np.moveaxis(logarithm, axis, 0))
+
+    def forget(self, decay: int) -> None:
+        self.pool.decay = decay
 
     def result(self) -> np.ndarray:
         return self.pool.result()

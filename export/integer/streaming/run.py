@@ -55,13 +55,23 @@ class Stream:
         for pool in self.schedule.pools:
             pool.reset()
 
-    def push(self, samples: np.ndarray) -> None:
-        """Hear samples, any number of them.
+    def forget(self, seconds: float | None) -> None:
+        """Let what is heard weigh less with time, from now on and after a reset.
+
+        Args:
+            seconds: time in which a weight falls to 1 / e, in whole milliseconds;
+                None to forget nothing
 
         Raises:
-            ExportError: if the signal has more frames than pooling can add up
+            ExportError: if the time has less than 1 ms or more than 2 ** 32 - 1 ms,
+                or the model has a pooling that cannot forget
 
         """
+        for pool in self.schedule.pools:
+            pool.forget(seconds, self.graph.sampling_rate)
+
+    def push(self, samples: np.ndarray) -> None:
+        """Hear samples, any number of them."""
         signal = log_mel.samples(samples)
         step = _HOPS * self.schedule.front.constants.hop_length
         for start in range(0, len(signal), step):
@@ -84,29 +94,56 @@ class Stream:
         """Integers of the scores if the signal ended here; changes nothing.
 
         Raises:
-            ExportError: if the signal is too short or too long
+            ExportError: if the signal is too short
 
         """
         plan = self.schedule
         rows = {plan.front.operator.output: plan.front.flush()}
         for stage in plan.stages:
             rows[stage.operator.output] = stage.flush(_of(stage, rows))
-        values = {
-            pool.operator.output: pool.flush(_of(pool, rows)) for pool in plan.pools
-        }
-        for operator in plan.head:
-            values[operator.output] = plan.reference.apply(operator, values)
-        return values[self.graph.output]
+        return self._head(
+            {pool.operator.output: pool.flush(_of(pool, rows)) for pool in plan.pools}
+        )
+
+    def latest_integers(self) -> np.ndarray:
+        """Integers of the scores of what has been heard with its look-ahead.
+
+        Raises:
+            ExportError: if that is nothing yet
+
+        """
+        pools = self.schedule.pools
+        return self._head({pool.operator.output: pool.latest() for pool in pools})
 
     def result(self) -> np.ndarray:
         """Scores if the signal ended here; changes nothing.
 
         Raises:
-            ExportError: if the signal is too short or too long
+            ExportError: if the signal is too short
 
         """
+        return self._scores(self.integers())
+
+    def latest(self) -> np.ndarray:
+        """Scores of what has been heard with its look-ahead; changes nothing.
+
+        They are those of :meth:`result` but for the last moment,
+        for a small part of its work.
+
+        Raises:
+            ExportError: if that is nothing yet
+
+        """
+        return self._scores(self.latest_integers())
+
+    def _head(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        for operator in self.schedule.head:
+            values[operator.output] = self.schedule.reference.apply(operator, values)
+        return values[self.graph.output]
+
+    def _scores(self, integers: np.ndarray) -> np.ndarray:
         output = self.graph.tensors[self.graph.output]
-        centred = self.integers() - np.int64(output.zero_point)
+        centred = integers - np.int64(output.zero_point)
         return (centred * output.scale).reshape(-1).astype(np.float32)
 
 

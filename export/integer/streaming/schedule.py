@@ -67,6 +67,12 @@ class Schedule:
             "which are not known before it ends"
         )
 
+    @property
+    def endless(self) -> bool:
+        """Whether a stream may go on for ever."""
+        counting = any(pool.operator.COUNTS_ROWS for pool in self.pools)
+        return self.obstacle is None and not counting
+
 
 def schedule(model: IntegerGraph) -> Schedule:
     """Turn an integer graph into stages.
@@ -93,6 +99,7 @@ class _Scheduler:
         assert isinstance(first, LogMel)
         name = self.model.label(first)
         front = FrontEndStage(name, first, self.model.tensors[first.output])
+        self.hop_length = front.constants.hop_length
         self.lines[first.output] = front.output
         for operator in rest:
             self._add(operator)
@@ -133,7 +140,8 @@ class _Scheduler:
                 self._fail(name, f"with time on axis {time} of its map and not 2")
             stage = WindowStage(name, operator, window, lines[0], self.reference)
         elif operator.pools(time):
-            self.pools.append(PoolStage(name, operator, lines, self.reference))
+            pool = PoolStage(name, operator, lines, self.reference, self.hop_length)
+            self.pools.append(pool)
             self.whole[operator.output] = name
             return
         else:

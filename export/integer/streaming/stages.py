@@ -13,6 +13,7 @@ from ..front_end import log_mel
 from ..front_end.constants import CENTRED, FrontEnd
 from ..operators.base import Operator, Sums, Window
 from ..operators.log_mel import LogMel
+from ..pooling import decay_of
 from ..reference import ReferenceModel
 from ..tensor import BYTES, Tensor
 from .line import Line, pace_together, rows_together
@@ -245,9 +246,12 @@ class PoolStage(Stage):
         operator: Operator,
         inputs: Sequence[Line],
         reference: ReferenceModel,
+        hop_length: int,
     ) -> None:
         self.name, self.operator = name, operator
         self.pace, back = pace_together(name, inputs)
+        self.row_samples = self.pace.period * hop_length
+        """Samples from row to row."""
         self._read(inputs, back)
         row = _computation(reference, operator)([line.filled(1) for line in inputs])
         target = reference.graph.tensors[operator.output]
@@ -264,9 +268,29 @@ class PoolStage(Stage):
         self.count = 0
         self.sums = copy.deepcopy(self._empty)
 
+    def forget(self, seconds: float | None, sampling_rate: int) -> None:
+        """Let older rows weigh less from now on, in the next signal as well."""
+        decay = decay_of(seconds, self.row_samples, sampling_rate)
+        self.sums.forget(decay)
+        self._empty.forget(decay)
+
     def push(self, new: Sequence[np.ndarray]) -> None:
         """Add the rows for which all inputs are there."""
         self.count += self._add(self.sums, new)
+
+    def latest(self) -> np.ndarray:
+        """Result of the rows so far.
+
+        Raises:
+            ExportError: if there are none
+
+        """
+        if not self.count:
+            raise ExportError(
+                f"signal must be longer, got no row for {self.name} yet: push more "
+                "samples"
+            )
+        return self.sums.result()
 
     def flush(self, new: Sequence[np.ndarray]) -> np.ndarray:
         """Result of all rows and the new ones; changes nothing."""
