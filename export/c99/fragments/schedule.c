@@ -213,7 +213,7 @@ static void end_part(wav2small_state *state, uint32_t start, uint32_t stop,
 }
 
 /* Computes what follows the pooling. */
-static void run_head(wav2small_state *state)
+APART static void run_head(wav2small_state *state)
 {
 #if HEAD_STAGES
     uint32_t i;

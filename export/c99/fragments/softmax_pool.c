@@ -72,7 +72,7 @@ APART static void softmax_pool_add(const softmax_pool_t *pool, int64_t *sums,
     }
 }
 
-static void softmax_pool_result(const softmax_pool_t *pool, const int64_t *sums,
+APART static void softmax_pool_result(const softmax_pool_t *pool, const int64_t *sums,
                                 uint32_t rows, void *values)
 {
     uint32_t i;
