@@ -30,8 +30,8 @@ import numpy as np
 from firmware_sweep import real_clips
 
 from wav2small.export.c99 import generate
-from wav2small.export.integer.operators.softmax_pool import SoftmaxPool
 from wav2small.export.integer.reader import read
+from wav2small.export.integer.streaming.schedule import schedule
 from wav2small.models import find_onnx
 
 COMPARED_SECONDS = 60
@@ -177,8 +177,8 @@ def build(model: str, folder: Path) -> Path:
     if compiler is None:
         sys.exit("a C compiler must be there, got none: install gcc or clang")
     graph = read(find_onnx(model))
-    if not any(isinstance(operator, SoftmaxPool) for operator in graph.operators):
-        sys.exit(f"model must have softmax pooling to forget, got {model}")
+    if not schedule(graph).endless:
+        sys.exit(f"model must stream without end, got {model}: choose wav2small-rt")
     generate(graph, folder)
     (folder / "harness.c").write_text(HARNESS)
     program = folder / "harness"

@@ -541,7 +541,9 @@ int main(int argc, char **argv)
         }
         if (wav2small_push(state, samples, count) != WAV2SMALL_OK) { return 1; }
         if (draw() % 64u == 0u) { wav2small_reset(state); }
-        if (draw() % 64u == 0u) { (void)wav2small_forget(state, draw() << (draw() % 17u)); }
+        if (draw() % 64u == 0u) {
+            (void)wav2small_forget(state, draw() << (level % 16u));
+        }
         if (draw() % 16u == 0u) { (void)wav2small_latest(state, scores); }
         free(samples);
         if (draw() % 16u == 0u) { (void)wav2small_result(state, scores); }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..adv import SAMPLING_RATE
 from ..features import LogMel, frame_mask
 
 
@@ -45,6 +46,17 @@ class StreamingConfig:
 
     kernel: int = 3
     """Taps of the convolutions over time, odd."""
+
+    forget_seconds: float | None = None
+    """Seconds in which the weight of what was heard falls to 1 / e,
+    None if all of a signal weighs the same."""
+
+    def __post_init__(self) -> None:
+        if self.forget_seconds is not None and not self.forget_seconds > 0:
+            raise ValueError(
+                "forget_seconds must be above 0 or None, got "
+                f"{self.forget_seconds}: None forgets nothing"
+            )
 
 
 class _Block(nn.Module):
@@ -127,6 +139,17 @@ class Streaming(nn.Module):
         mean = average(level) / average(level * 0 + 1)
         return (x[:, None] - mean.transpose(1, 2)[:, None]) / 20
 
+    def ramp(self, score: Tensor) -> Tensor:
+        """What is added to scores so that older frames weigh less.
+
+        Weights are relative: where those of newer frames rise, older ones fall.
+        """
+        assert self.config.forget_seconds is not None
+        row_seconds = 2 * self.config.hop_length / SAMPLING_RATE
+        # counted by adding ones: exact, and of any length in an ONNX as well
+        count = torch.cumsum(torch.ones_like(score[:1, :1]), dim=2)
+        return count * (row_seconds / self.config.forget_seconds)
+
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Score signals."""
         frames = None
@@ -149,6 +172,8 @@ class Streaming(nn.Module):
         for block in self.blocks:
             x = block(masked(x, frames))
         score = self.score(x)
+        if self.config.forget_seconds is not None:
+            score = score + self.ramp(score)
         if frames is not None:
             valid = frame_mask(frames, score.shape[2])[:, None, :, None]
             score = score.masked_fill(~valid, -torch.inf)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from ...base.errors import ExportError
 from ..scales import Scales
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Sums(Protocol):
         """Integers of the output for the rows so far."""
 
     def forget(self, decay: int) -> None:
-        """Let older rows weigh less from now on, see :class:`SoftmaxPool`."""
+        """Let older rows weigh less from now on, see :meth:`Operator.forgetting`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +172,25 @@ class Operator(ABC):
 
         """
         raise TypeError(f"{type(self).__name__} must pool over time to have sums")
+
+    def forgetting(self, decay: int) -> Operator:
+        """Make the same pooling over time, with older rows weighing less.
+
+        Args:
+            decay: how far weights fall from row to row, in ``2 ** -24`` octaves,
+                0 to forget nothing
+
+        Raises:
+            ExportError: if it cannot forget
+
+        """
+        if decay:
+            raise ExportError(
+                "model must pool by a softmax alone to forget, got a "
+                f"{type(self).__name__} over time: choose a student that does, "
+                "like wav2small-rt"
+            )
+        return self
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
         """Axis of time of the output, None if it joins frames.

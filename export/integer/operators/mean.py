@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...base.errors import ExportError
 from ..rescale import Rescale
 from ..scales import Scales
 from .base import Operator, Sums, Traits, reduction_axes
@@ -141,8 +140,4 @@ class _MeanSums:
         return self.scales.finish(mean, self.operator.rescale)
 
     def forget(self, decay: int) -> None:
-        if decay:
-            raise ExportError(
-                "model must pool by a softmax alone to forget, got a mean over time: "
-                "choose a student that does, like wav2small-rt"
-            )
+        self.operator.forgetting(decay)

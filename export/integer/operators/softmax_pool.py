@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from ..pooling import EXP_TABLE, PoolState
 from ..rescale import Rescale
 from ..scales import Scales
 from ..tensor import Tensor
+from ._ramp import ONNX as RAMP
+from ._ramp import Forgetting, ones, read_ramp
 from .base import Operator, Sums, Traits, reduction_axes
 
 if TYPE_CHECKING:
@@ -53,8 +55,10 @@ class _Begun(NamedTuple):
 class SoftmaxPool(Operator):
     """Mean of the first input weighted by the softmax of the second."""
 
-    ONNX = ("Mul", "ReduceSum", "Softmax")
+    ONNX = (*RAMP, "ReduceSum", "Softmax")
     TRAITS: ClassVar[Mapping[str, Traits]] = {
+        "ConstantOfShape": Traits("float", ones),
+        "CumSum": Traits("float", lambda a, x, axis: x.cumsum(int(axis))),
         "ReduceSum": Traits("float", _sum),
         "Softmax": Traits(
             "float", lambda a, x: x.softmax(dim=a.get("axis", -1)), in_place=True
@@ -73,7 +77,7 @@ class SoftmaxPool(Operator):
 
     @classmethod
     def read(cls, reading: Reading, index: int) -> Sequence[Operator] | None:
-        """Read Softmax, Mul and the ReduceSum that ends them."""
+        """Read a ramp, Softmax, Mul and the ReduceSum that ends them."""
         node = reading.nodes[index]
         if node.op_type == "Softmax":
             reading.tensor(index)
@@ -86,7 +90,8 @@ class SoftmaxPool(Operator):
                     product = begun._replace(product=index, value=value)
                     reading.begun[node.output[0]] = product
                     return []
-            return None
+        if node.op_type in RAMP:
+            return [] if read_ramp(reading, index) else None
         return [cls._read_sum(reading, index)]
 
     @classmethod
@@ -111,6 +116,12 @@ class SoftmaxPool(Operator):
             or not _same_shape(value, score)
         ):
             reading.fail(index, "the sum over the softmax's axis that ends a pooling")
+        forgetting = reading.begun.get(reading.nodes[begun.softmax].input[0])
+        decay = 0
+        if isinstance(forgetting, Forgetting):
+            decay = forgetting.decay
+            if forgetting.axis != axis:
+                reading.fail(begun.softmax, "over the axis that a ramp rises along")
         covered = [index, begun.product, begun.softmax]
         tensor, nodes = reading.target(node.output[0], value.bound, covered)
         if not tensor.wide:
@@ -122,7 +133,8 @@ class SoftmaxPool(Operator):
             )
         factor = score.scale * math.log2(math.e) * 2**16
         logarithm = reading.rescale(begun.softmax, factor, score.bound / score.scale)
-        return cls((value.name, score.name), tensor.name, nodes, axis, logarithm)
+        inputs = value.name, score.name
+        return cls(inputs, tensor.name, nodes, axis, logarithm, decay)
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
         """Add up all frames."""
@@ -143,6 +155,10 @@ class SoftmaxPool(Operator):
     def sums(self, scales: Scales, shape: tuple[int, ...]) -> Sums:
         """Begin a pooling over time."""
         return _SoftmaxSums(self, shape)
+
+    def forgetting(self, decay: int) -> SoftmaxPool:
+        """Make the same pooling with another decay."""
+        return replace(self, decay=decay)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
         """Moves to the front where the axis goes."""
