@@ -240,6 +240,7 @@ def emulation(**changes):
         "push_samples": 8000,
         "pushes": (3_000_000, 2_000_000),
         "result": 900,
+        "latest": 90,
         "begin": 4,
         "functions": {},
         "classes": {},

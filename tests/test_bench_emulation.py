@@ -25,6 +25,7 @@ from wav2small.firmware_bench.run.emulation import (
 )
 from wav2small.firmware_bench.run.toolchain import Firmware, build
 from wav2small.firmware_bench.run.unicorn import UnicornMachine
+from wav2small.models import find_onnx
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
@@ -54,6 +55,8 @@ __attribute__((naked)) int wav2small_init(wav2small_state *state)
 }
 int wav2small_integers(wav2small_state *state, int32_t *integers)
 { integers[0] = kept++; integers[1] = --cleared; return 0; }
+int wav2small_latest_integers(wav2small_state *state, int32_t *integers)
+{ return 3; }
 """
 
 
@@ -87,6 +90,14 @@ def test_a_student_on_a_core(core, mini, cache):
     assert found.integers == whole(student("wav2small-rt-mini"), samples)
     assert found.core == core
     assert (found.samples, found.push_samples, len(found.pushes)) == (8000, 256, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wav2small-rt", "wav2small-rt-mini"])
+def test_latest_costs_at_most_30000_instructions(name, tmp_path, cache):
+    generate(find_onnx(name), tmp_path)
+    found = emulate(build(tmp_path, "cortex-m4", cache=cache), signal(1, 9000))
+    assert 0 < found.latest <= 30_000
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ int wav2small_push(wav2small_state *state, const int16_t *samples, size_t count)
 { state->sum += samples[0] * table[count]; return 0; }
 int wav2small_integers(wav2small_state *state, int32_t *integers)
 { integers[0] = state->sum; return 0; }
+int wav2small_latest_integers(wav2small_state *state, int32_t *integers)
+{ integers[0] = state->sum; return 0; }
 """
 
 

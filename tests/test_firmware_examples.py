@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import bench_firmware
 import firmware_sweep
 import fuzz_c99
+import latency_of_change
+import long_stream
 
 from wav2small.export.c99 import generate
 from wav2small.export.integer.reader import read
@@ -95,6 +97,53 @@ def test_table_of_the_sweep():
     row = firmware_sweep.Row("one", "GCC", "-O3", 4, 7.6, 3)
     assert firmware_sweep.line(row) == "| one | GCC | -O3 | 4 | 8 | 3 |"
     assert firmware_sweep.HEADER.count("|") == 2 * 7
+
+
+# -- long streams ------------------------------------------------------------
+
+
+@with_gcc
+def test_long_streams_hear_as_fresh_ones(tmp_path):
+    program = long_stream.build("wav2small-rt-mini", tmp_path)
+    audio = np.concatenate(firmware_sweep.real_clips(None, 40))
+    (tmp_path / "audio").write_bytes(audio.astype("<i2").tobytes())
+
+    def run(*numbers: int) -> str:
+        arguments = [program, tmp_path / "audio", *map(str, numbers)]
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout
+
+    # a minute, then a warm-up that is long enough, and one that is not
+    assert "0 of 5 results differ, 0 sums and references" in run(60, 200, 14, 5)
+    assert "5 of 5 results differ" in run(60, 2000, 1, 5)
+
+
+@pytest.mark.slow
+@with_gcc
+def test_more_rows_than_sums_can_hold_unhalved(tmp_path):
+    program = long_stream.build("wav2small-rt-mini", tmp_path)
+    audio = np.concatenate(firmware_sweep.real_clips(None, 40))
+    (tmp_path / "audio").write_bytes(audio.astype("<i2").tobytes())
+    arguments = [program, tmp_path / "audio", "4300", "0", "0", "0"]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("    4300 s, in the end:")
+    hour, end = (np.array(line.split(":")[1].split(), float) for line in lines)
+    # the same clips again and again: their mean stays
+    assert np.abs(end - hour).max() < 0.01
+
+
+# -- latency -----------------------------------------------------------------
+
+
+def test_times_of_a_change():
+    said = np.full(900, 0.2)
+    said[600:] = 0.2 + np.arange(300) / 100 * 0.6
+    # between two readings, of which the later one tells
+    assert latency_of_change.times(said, 0.2, 0.8, 0.1) == pytest.approx(
+        [6.4, 9.1], abs=0.11
+    )
+    assert np.isnan(latency_of_change.times(said, 0.2, 9, 0.1)).all()
 
 
 # -- fuzzing -----------------------------------------------------------------

@@ -53,6 +53,10 @@ class Emulation:
     result: int
     """Instructions of the result at the end."""
 
+    latest: int | None
+    """Instructions of the scores of what was heard completely,
+    None if that was nothing yet."""
+
     begin: int
     """Instructions of beginning a signal, its level included if it needs one."""
 
@@ -174,7 +178,7 @@ def emulate(
         total.update(machine.visits)
     facts = machine.facts()
     integers = machine.result(facts.scores)
-    result_cycles = machine.cycles()
+    result, result_cycles = machine.instructions(), machine.cycles()
     functions, classes = machine.image.shares(total)
     text, constants, data, cleared = machine.image.sizes()
     return Emulation(
@@ -184,7 +188,8 @@ def emulate(
         sampling_rate=facts.sampling_rate,
         push_samples=step,
         pushes=tuple(pushes),
-        result=machine.instructions(),
+        result=result,
+        latest=machine.latest_instructions(),
         begin=begin,
         functions=functions,
         classes=classes,

@@ -175,6 +175,12 @@ class Machine(ABC):
         integers = self.read(self.spare, 4 * scores)
         return struct.unpack(f"<{scores}i", integers)
 
+    def latest_instructions(self) -> int | None:
+        """Instructions of the scores of what was heard completely, None if of nothing."""
+        state = self.image.symbol("bench_state").address
+        status = self.call("latest_integers", state, self.spare)
+        return None if status == _TOO_SHORT else self.instructions()
+
     # -- what was found ------------------------------------------------------
 
     def facts(self) -> Facts:
