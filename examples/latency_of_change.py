@@ -158,7 +158,9 @@ def main() -> None:
                 "not in 30" if np.isinf(value) else f"{value:.{digits}f}"
                 for value in (ends.min(), np.median(ends), ends.max())
             )
-            cells.append(f"{middle}{unit} ({low} to {high})")
+            same = low == high == "not in 30"
+            spread = "" if same else f" ({low} to {high})"
+            cells.append(f"{middle}{unit}{spread}")
         print(f"| {name} | {' | '.join(cells)} |")
 
 
