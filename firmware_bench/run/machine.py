@@ -176,7 +176,7 @@ class Machine(ABC):
         return struct.unpack(f"<{scores}i", integers)
 
     def latest_instructions(self) -> int | None:
-        """Instructions of the scores of what was heard completely, None if of nothing."""
+        """Instructions of the scores of what was heard completely."""
         state = self.image.symbol("bench_state").address
         status = self.call("latest_integers", state, self.spare)
         return None if status == _TOO_SHORT else self.instructions()
