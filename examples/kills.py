@@ -121,6 +121,15 @@ def finish(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+def wait(process: int, seconds: float) -> None:
+    """Wait for a time, or until a process has ended, which stays to be waited for."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            return
+        time.sleep(0.005)
+
+
 def undisturbed(work: Work, folder: Path, log: Path) -> tuple[int, float]:
     """Run without a kill; returns the calls it made and the seconds it took."""
     begun = time.monotonic()
@@ -386,7 +395,7 @@ def kill(name: str, work: Work, folder: Path, count: int, seed: int) -> None:
         fatal = int(rng.integers(1, calls + 1)) if killed % 2 else 0
         process = start(work, victim, log, fatal)
         if not fatal:
-            time.sleep(rng.uniform(0, seconds))
+            wait(process, rng.uniform(0, seconds))
             os.kill(process, signal.SIGKILL)
         code = finish(process)
         if code > 0:
