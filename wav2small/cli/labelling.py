@@ -13,7 +13,6 @@ import typer
 from wav2small.export.base import escape
 from wav2small.export.base.files import claim
 
-from .. import audio
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
@@ -22,6 +21,8 @@ from .terminal import check_outputs, extra, say, say_use, show, write_text
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..audio import Source
 
 _AT_ONCE = 256
 """Clips of a pool that are held in memory."""
@@ -74,9 +75,11 @@ def _chosen(
     labelled: Path | None,
     passes: int,
     seed: int,
-) -> list[audio.Source]:
+) -> list[Source]:
     """Choose clips of a pool that are not labelled yet."""
     import numpy as np
+
+    from .. import audio
 
     with extra("train"):
         from ..finetune.backbones import load_backbone
@@ -110,9 +113,11 @@ def _chosen(
 
 
 def _read_in_parts(
-    sources: list[audio.Source],
-) -> Iterator[tuple[list[audio.Source], list[np.ndarray]]]:
+    sources: list[Source],
+) -> Iterator[tuple[list[Source], list[np.ndarray]]]:
     """Read the beginnings of clips; a pool may be larger than the memory."""
+    from .. import audio
+
     with ProgressBar() as progress:
         for begin in range(0, len(sources), _AT_ONCE):
             readable, signals = [], []
@@ -128,13 +133,15 @@ def _read_in_parts(
                 yield readable, signals
 
 
-def _to_table(sources: Iterable[audio.Source]) -> str:
+def _to_table(sources: Iterable[Source]) -> str:
     """Write clips as a table whose scores are to be filled in."""
+    from ..audio import METADATA
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start", "end", *audio.METADATA, *DIMENSIONS])
+    writer.writerow(["file", "start", "end", *METADATA, *DIMENSIONS])
     for source in sources:
-        about = [escape.csv_cell(source.metadata.get(key)) for key in audio.METADATA]
+        about = [escape.csv_cell(source.metadata.get(key)) for key in METADATA]
         name = escape.csv_path(str(source.path))
         writer.writerow([name, source.start, source.end, *about, *[""] * 3])
     return text.getvalue()
