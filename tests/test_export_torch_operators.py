@@ -43,6 +43,9 @@ CASES = {
         ({}, [floats(9), np.float32(0)]),
     ],
     "Concat": [({"axis": 1}, [floats(2, 3), floats(2, 1)])],
+    "ConstantOfShape": [
+        ({"value": numpy_helper.from_array(np.ones(1, "f4"))}, [integers(2, 3)]),
+    ],
     "Conv": [
         (
             {"pads": [1, 2, 0, 1], "strides": [2, 1], "group": 2},
@@ -50,6 +53,7 @@ CASES = {
         ),
         ({"dilations": [2]}, [floats(1, 2, 20), floats(3, 2, 4)]),
     ],
+    "CumSum": [({}, [floats(2, 5), np.int64(1)])],
     "Div": [({}, [floats(2, 3), floats(3)])],
     "Exp": [({}, [floats(4)])],
     "Flatten": [({"axis": 2}, [floats(1, 2, 3, 4)]), ({}, [floats(2, 3, 4)])],
@@ -114,7 +118,13 @@ def test_same_as_onnxruntime(operator, attributes, inputs):
         helper.make_graph(
             [node],
             "g",
-            [helper.make_tensor_value_info("x0", TensorProto.FLOAT, inputs[0].shape)],
+            [
+                helper.make_tensor_value_info(
+                    "x0",
+                    helper.np_dtype_to_tensor_dtype(inputs[0].dtype),
+                    inputs[0].shape,
+                )
+            ],
             [onnx.ValueInfoProto(name="y")],
             [
                 numpy_helper.from_array(value, name)
