@@ -21,9 +21,9 @@ import torch
 
 from wav2small import audio
 from wav2small.bundled import DEMO
+from wav2small.clips import Clips
 from wav2small.config import DistillConfig
-from wav2small.data import Clips
-from wav2small.distillation import Crops
+from wav2small.crops import Crops
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.config import QuantConfig
 from wav2small.export.quantise.steps import quantize

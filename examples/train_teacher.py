@@ -26,7 +26,8 @@ from torch import nn
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS, SAMPLING_RATE
-from wav2small.data import degrade, read_noises, vary
+from wav2small.augment import degrade, vary
+from wav2small.clips import read_noises
 from wav2small.finetune.config import VARIED
 from wav2small.finetune.norms import CATEGORIES
 from wav2small.finetune.norms import norm_score as target
@@ -38,7 +39,7 @@ from wav2small.teachers.bundled import (
     TeacherConfig,
     TeacherNetwork,
 )
-from wav2small.training import move_average
+from wav2small.training_schedule import move_average
 
 
 def mask_features(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

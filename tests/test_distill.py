@@ -20,12 +20,15 @@ import soundfile
 from wav2small import checkpoint
 from wav2small.adv import DIMENSIONS
 from wav2small.annotation.store import LabelStore
+from wav2small.clips import Clips
 from wav2small.config import AugmentConfig, DistillConfig
-from wav2small.data import Clips
-from wav2small.distillation import Crops, distill, epoch_batch, split_dev, step_rng
+from wav2small.crops import Crops, step_rng
+from wav2small.distillation import distill
 from wav2small.errors import InputError
 from wav2small.export.base.files import claim
+from wav2small.splits import split_dev
 from wav2small.teachers.base import TeacherInfo
+from wav2small.training_schedule import epoch_batch
 
 
 class Brightness:
@@ -460,7 +463,7 @@ def test_steps_have_generators_of_their_own():
 
 
 def test_an_undefined_score_is_never_the_best(labels, tmp_path, monkeypatch):
-    import wav2small.training as module
+    import wav2small.training_schedule as module
 
     scores = iter([float("nan")] * 3 + [0.5] * 3 + [float("nan")] * 3)
     monkeypatch.setattr(module, "concordance_cc", lambda *_: next(scores))

@@ -16,7 +16,7 @@ from ears import Ear
 
 from wav2small import checkpoint
 from wav2small.annotation.run import AnnotateConfig, annotate
-from wav2small.data import Clips
+from wav2small.clips import Clips
 from wav2small.export import package
 from wav2small.export.base.files import (
     atomic_folder,

@@ -16,8 +16,9 @@ from finetune_corpus import clip, corpus, fast, write_encoder, write_mel
 from wav2small.annotation.engines import Engine, Processes, ThisProcess
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
-from wav2small.data import Clips
-from wav2small.distillation import Crops, DistillConfig
+from wav2small.clips import Clips
+from wav2small.crops import Crops
+from wav2small.distillation import DistillConfig
 from wav2small.errors import InputError
 from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.parts.text import SentenceEncoder

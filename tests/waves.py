@@ -13,6 +13,11 @@ def wave(frequency: float, samples: int = 2 * RATE) -> np.ndarray:
     return np.sin(2 * np.pi * frequency * np.arange(samples) / RATE)
 
 
+def tone(seconds: float, frequency: float = 440.0, level: float = 0.3) -> np.ndarray:
+    samples = round(RATE * seconds)
+    return (level * wave(frequency, samples)).astype(np.float32)
+
+
 def decibels(part: np.ndarray, whole: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(np.square(part)) / np.mean(np.square(whole))))
 

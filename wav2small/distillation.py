@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,171 +17,22 @@ from wav2small.export.base.files import claim, remove_folder
 from wav2small.export.base.progress import Progress
 
 from . import __version__, checkpoint
-from .adv import DIMENSIONS, NEUTRAL, SAMPLING_RATE
+from .adv import DIMENSIONS, SAMPLING_RATE
 from .annotation.labels import Labels
 from .annotation.store import LabelStore
-from .audio.spellings import split_name
+from .clips import Clips, decode_labels, identity, read_noises
 from .config import DistillConfig
-from .data import (
-    Clips,
-    decode_labels,
-    degrade,
-    identity,
-    read_noises,
-    vary,
-    without_speech,
-)
+from .crops import Crops
 from .errors import InputError
 from .losses import check_finite, score_losses
+from .splits import split_dev
 from .students import student
 from .teachers import licence
-from .teachers.base import Teacher, Told, move, predict_told
+from .teachers.base import Teacher, move
 from .teachers.loading import load_teacher
-from .training import (
-    BEST,
-    Batch,
-    Recipe,
-    Schedule,
-    begin,
-    concordance_row,
-    epoch_batch,
-    train,
-)
+from .training import BEST, Batch, Recipe, begin, train
+from .training_schedule import TrainingSchedule, concordance_row
 from .weights import to_arrays
-
-
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one training step.
-
-    Each step has its own,
-    so a resumed run needs no generator state.
-    """
-    return np.random.default_rng([seed, step])
-
-
-class Crops:
-    """The signals that the student gets in each step, and the scores it should give.
-
-    The teacher scores a crop before noise and rooms are added to it,
-    so that the student learns to ignore them.
-    """
-
-    def __init__(
-        self,
-        clips: Clips,
-        scores: np.ndarray,
-        items: np.ndarray,
-        noises: list[np.ndarray],
-        config: DistillConfig,
-        teacher: Teacher | None,
-        told: Sequence[Told] | None = None,
-    ) -> None:
-        self.told = told or [{}] * len(clips)
-        self.clips, self.scores, self.items = clips, scores, items
-        self.noises, self.config, self.teacher = noises, config, teacher
-        self.samples = round(config.crop_seconds * SAMPLING_RATE)
-        self.steps_per_epoch = max(1, len(items) // config.batch_size)
-        # scores of crops (clips, variations, 3), NaN where none was given yet
-        self.crop_scores = np.empty((0, 0, 0), np.float32)
-        self.content = config.augment
-        if teacher is None:  # the score of a clip holds for what it was given for
-            self.content = replace(config.augment, speed=0.0, mix_probability=0.0)
-
-    def make_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return signals ``(batch, time)`` and scores ``(batch, 3)`` of a step."""
-        config = self.config
-        items = epoch_batch(self.items, config.batch_size, config.seed, step)
-        turn = step // self.steps_per_epoch
-        if self.teacher:
-            turn %= config.variations
-        signals = [
-            # each crop has its own generator, so that it can be made again
-            vary(
-                self.clips,
-                int(item),
-                self.samples,
-                np.random.default_rng([config.seed, int(item), turn]),
-                self.content,
-                self.noises,
-            )
-            for item in items
-        ]
-        if self.teacher:
-            scores = self._scores_of(self.teacher, signals, items, turn)
-        else:
-            scores = self.scores[items].astype(np.float32)
-        rng = step_rng(config.seed, step)
-        silent = rng.random(len(items)) < config.non_speech
-        scores[silent] = NEUTRAL
-        signals = [
-            without_speech(self.samples, rng, self.noises)
-            if without
-            else degrade(signal, rng, config.augment, self.noises)
-            for signal, without in zip(signals, silent, strict=True)
-        ]
-        return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
-
-    def _scores_of(
-        self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int
-    ) -> np.ndarray:
-        missing = np.arange(len(items))
-        if self.crop_scores.size:
-            missing = np.flatnonzero(np.isnan(self.crop_scores[items, turn, 0]))
-        if len(missing):
-            scores = predict_told(
-                teacher,
-                [signals[row] for row in missing],
-                [self.told[items[row]] for row in missing],
-            )
-            if not self.crop_scores.size:
-                shape = (len(self.clips), self.config.variations, scores.shape[1])
-                self.crop_scores = np.full(shape, np.nan, np.float32)
-            self.crop_scores[items[missing], turn] = scores
-        return self.crop_scores[items, turn]
-
-
-def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows into training and development, by speaker where it is known.
-
-    Rows whose split is ``test`` are in neither.
-    Those whose split is ``dev`` are the development rows, if there are any;
-    else some speakers' are, as many as it takes to have two rows.
-
-    Args:
-        labels: the rows
-        share: share of the groups that goes to development, in 0..1
-        seed: seed of the choice
-
-    Returns:
-        row indices of training and of development, each sorted
-
-    Raises:
-        InputError: if either would be empty, or a split is not understood
-
-    """
-    names = labels.metadata["split"]
-    split = np.array([split_name(name) if name else "" for name in names])
-    usable = split != "test"
-    dev = split == "dev"
-    if not dev.any():
-        speakers = labels.metadata["speaker"]
-        groups = np.array(
-            [who or name for who, name in zip(speakers, labels.names, strict=True)]
-        )
-        unique, rows = np.unique(groups[usable], return_counts=True)
-        order = np.random.default_rng([seed, 2**61]).permutation(len(unique))
-        # concordance needs two rows, but a group must be left to train on
-        enough = int(np.searchsorted(rows[order].cumsum(), 2)) + 1
-        count = min(max(round(share * len(unique)), enough), len(unique) - 1)
-        dev = np.isin(groups, unique[order[: max(1, count)]]) & usable
-    train = usable & ~dev
-    if not train.any() or dev.sum() < 2:
-        raise InputError(
-            "labels must hold rows of at least 2 speakers or files that are not "
-            f"test, got {train.sum()} for training and {dev.sum()} for development: "
-            "annotate more audio"
-        )
-    return np.flatnonzero(train), np.flatnonzero(dev)
 
 
 def predict_clips(module: nn.Module, clips: Clips, items: np.ndarray) -> np.ndarray:
@@ -247,26 +98,36 @@ def distill(
             raise InputError("device must be cpu, got cuda: no CUDA device is here")
         store = LabelStore.open(labels_folder)
         labels = store.read()
-        root = audio_root or store.root
         teacher = _teacher(store, config, teacher)
         if teacher:
             move(teacher, device)  # a teacher that cannot be moved stays where it is
-        clips, unreadable = decode_labels(
-            labels, root, run / "clips", progress=progress
+        crops, dev, unreadable = _read_crops(
+            labels, audio_root or store.root, run, config, teacher, noise, progress
         )
-        rows = _rows(labels, unreadable, root, config)
-        noises = read_noises(noise)
-        told = labels.metadata_rows
-        crops = Crops(clips, labels.scores, rows[0], noises, config, teacher, told)
         logs = run / "logs" if tensorboard else None
-        recipe = _Distillation(crops, labels, rows[1], losses, device, logs)
-        described = _describe(store, labels, clips, config) | {
-            "noise": identity(noises)
-        }
+        recipe = _Distillation(crops, labels, dev, losses, device, logs)
+        described = _describe(store, labels, crops)
         _train(run, recipe, described, device, progress, resume=resume)
         recipe.close()
         remove_folder(run / "clips")
-        return checkpoint.load(run / BEST)[1] | {"unreadable": len(unreadable)}
+        return checkpoint.load(run / BEST)[1] | {"unreadable": unreadable}
+
+
+def _read_crops(
+    labels: Labels,
+    root: Path,
+    run: Path,
+    config: DistillConfig,
+    teacher: Teacher | None,
+    noise: Path | None,
+    progress: Progress | None,
+) -> tuple[Crops, np.ndarray, int]:
+    """Return crops to train on, rows of development, and how many rows are unread."""
+    clips, unreadable = decode_labels(labels, root, run / "clips", progress=progress)
+    train, dev = _rows(labels, unreadable, root, config)
+    noises, told = read_noises(noise), labels.metadata_rows
+    crops = Crops(clips, labels.scores, train, noises, config, teacher, told)
+    return crops, dev, len(unreadable)
 
 
 def _train(
@@ -283,7 +144,7 @@ def _train(
     train(
         run,
         recipe,
-        Schedule(
+        TrainingSchedule(
             steps=config.epochs * recipe.crops.steps_per_epoch,
             rise=config.warmup,
             average=config.average,
@@ -339,10 +200,9 @@ def _rows(
     return train, dev
 
 
-def _describe(
-    store: LabelStore, labels: Labels, clips: Clips, config: DistillConfig
-) -> dict[str, Any]:
+def _describe(store: LabelStore, labels: Labels, crops: Crops) -> dict[str, Any]:
     """Return what a checkpoint says of itself before it is trained."""
+    config, clips = crops.config, crops.clips
     return {
         "format": 1,
         "student": config.student,
@@ -359,6 +219,7 @@ def _describe(
             "sha256": _identity(labels),
         },
         "versions": {"wav2small": __version__, "torch": torch.__version__},
+        "noise": identity(crops.noises),
     }
 
 

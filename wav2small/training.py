@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -25,11 +24,10 @@ from wav2small.export.base.files import recover_folder, remove_folder
 from wav2small.export.base.progress import Progress
 
 from . import checkpoint
-from .adv import DIMENSIONS
 from .errors import InputError
 from .finetune.parallel import Group
 from .losses import check_finite
-from .metrics import concordance_cc
+from .training_schedule import TrainingSchedule, move_average, quality
 from .weights import load_weights, to_arrays
 
 Batch = dict[str, Tensor]
@@ -37,53 +35,6 @@ Batch = dict[str, Tensor]
 
 LAST, BEST = "last", "best"
 """Checkpoints of a run: the one to resume from, and its result."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a training lasts, and what happens when."""
-
-    steps: int
-    """Steps at most."""
-
-    rise: float
-    """Share of the steps in which the rates rise, in 0..1."""
-
-    average: float
-    """Decay per step of the moving average of the weights, in 0..1."""
-
-    evaluations: int
-    """How often it is evaluated and saved, evenly spread."""
-
-    patience: int | None = None
-    """Evaluations without a better one after which it stops; None for never."""
-
-    def rate(self, step: int) -> float:
-        """Rate of a step relative to the peak: a linear rise, then a cosine."""
-        rising = max(1, round(self.rise * self.steps))
-        if step < rising:
-            return (step + 1) / rising
-        left = (step - rising) / max(1, self.steps - rising)
-        return 0.5 * (1 + math.cos(math.pi * left))
-
-    def decay(self, step: int) -> float:
-        """Decay of the average: it forgets its random start quickly."""
-        return min(self.average, (1 + step) / (10 + step))
-
-    @property
-    def marks(self) -> set[int]:
-        """Numbers of steps after which it is evaluated."""
-        return {
-            round(self.steps * (item + 1) / self.evaluations)
-            for item in range(self.evaluations)
-        }
-
-    def done(self, history: Sequence[Mapping[str, float]]) -> bool:
-        """Tell whether the last evaluations were no better than one before them."""
-        if self.patience is None or not history:
-            return False
-        qualities = [quality(row) for row in history]
-        return len(qualities) - 1 - int(np.argmax(qualities)) >= self.patience
 
 
 class Recipe:
@@ -167,7 +118,7 @@ def begin(
 def train(
     run: Path,
     recipe: Recipe,
-    schedule: Schedule,
+    schedule: TrainingSchedule,
     described: dict[str, Any],
     *,
     same: Mapping[str, str],
@@ -206,10 +157,9 @@ def train(
         history, start = saved["history"], saved["step"]
     stop = start if schedule.done(history) else schedule.steps
     for step, batch in enumerate(ahead(recipe.make_batch, start, stop), start):
-        share = schedule.rate(step)
-        loss, figures = optimiser.step(batch, step, share)
+        loss, figures = optimiser.step(batch, step, schedule.rate(step))
         move_average(average, recipe.module, schedule.decay(step))
-        recipe.stepped(step, share, loss, figures)
+        recipe.stepped(step, schedule.rate(step), loss, figures)
         if progress:
             progress("train", step + 1, schedule.steps, figures)
         if step + 1 not in schedule.marks:
@@ -217,8 +167,8 @@ def train(
         figures = recipe.evaluate(average, step)
         history.append(figures | {"step": step + 1})
         if group.rank == 0:
-            described |= {"step": step + 1, "history": history, "metrics": history[-1]}
-            described |= recipe.describe()
+            so_far = {"step": step + 1, "history": history, "metrics": history[-1]}
+            described |= so_far | recipe.describe()
             _save(run, recipe, optimiser, average, described)
         recipe.evaluated(step, history[-1])
         if progress:
@@ -367,42 +317,6 @@ def ahead(make: Callable[[int], Item], start: int, stop: int) -> Iterator[Item]:
             if step + 1 < stop:
                 coming = pool.submit(make, step + 1)
             yield ready
-
-
-def concordance_row(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Concordance by dimension, and the ``mean`` of those that are defined."""
-    row = {
-        name: concordance_cc(truth[:, axis], scores[:, axis])
-        for axis, name in enumerate(DIMENSIONS)
-    }
-    defined = [value for value in row.values() if not math.isnan(value)]
-    return row | {"mean": float(np.mean(defined)) if defined else math.nan}
-
-
-def quality(row: Mapping[str, float]) -> float:
-    """Mean concordance; below every other where it is not defined."""
-    return -1.0 if math.isnan(row["mean"]) else row["mean"]
-
-
-@torch.no_grad()
-def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move the average towards a module's weights and statistics, in place."""
-    for mean, latest in zip(
-        average.state_dict().values(), module.state_dict().values(), strict=True
-    ):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(latest, 1 - decay)
-        else:
-            mean.copy_(latest)
-
-
-def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Return the clips of one step: each clip once per epoch, in random order."""
-    steps = max(1, len(items) // batch_size)
-    epoch, position = divmod(step, steps)
-    # a stream of its own: step generators have non-negative second words below 2**62
-    order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
-    return np.resize(order[position * batch_size :], batch_size)
 
 
 def _check_same(

@@ -32,8 +32,8 @@ from rich.progress import track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
+from wav2small.clips import read_noises
 from wav2small.config import AugmentConfig
-from wav2small.data import read_noises
 from wav2small.export.base.files import atomic_write
 from wav2small.finetune.backbones import (
     Backbone,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from hearing_data import TESTED, Speech, change
 
-from wav2small.data import Clips, read_noises
+from wav2small.clips import Clips, read_noises
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.suite.robustness import UNCHANGED, all_changes
 from wav2small.suite.sounds import Sounds

@@ -4,7 +4,7 @@
 
 DATA holds ``emodb``, ``crema_d``, ``librispeech_subset``, ``esc10`` and ``ambience``.
 The map of every clip is computed once, as it is, on a way to a microphone
-(:func:`wav2small.data.degrade`) and on one to the output of a hearing aid
+(:func:`wav2small.clips.degrade`) and on one to the output of a hearing aid
 (:mod:`wav2small.acoustics`), and some clips through changes of the suite.
 A run that was cut short goes on where it stopped.
 """
@@ -23,8 +23,9 @@ from rich.progress import track
 
 from wav2small.acoustics.way import to_the_ear
 from wav2small.adv import SAMPLING_RATE
+from wav2small.augment import degrade
+from wav2small.clips import Clips, read_noises
 from wav2small.config import AugmentConfig
-from wav2small.data import Clips, degrade, read_noises
 from wav2small.features import LogMel, mel_basis, normalize
 from wav2small.finetune.norms import CATEGORIES, norm_score
 from wav2small.suite.robustness import all_changes

@@ -25,7 +25,7 @@ from hearing_patches import Head, Pooled, Row, score, train
 
 from wav2small import checkpoint
 from wav2small.adv import DIMENSIONS
-from wav2small.data import Clips, read_noises
+from wav2small.clips import Clips, read_noises
 from wav2small.metrics import bootstrap_interval, concordance_cc, pearson_cc
 from wav2small.suite.robustness import UNCHANGED, all_changes
 from wav2small.suite.sounds import Sounds

@@ -36,18 +36,20 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from wav2small import cli, data, distillation
+from wav2small import cli, distillation
 from wav2small.adv import DIMENSIONS, NEUTRAL
 from wav2small.annotation.labels import Labels
 from wav2small.annotation.store import LabelStore
+from wav2small.augment import degrade, vary
 from wav2small.bundled import DEMO
+from wav2small.clips import Clips, read_noises
 from wav2small.config import AugmentConfig, DistillConfig
-from wav2small.data import Clips, degrade
 from wav2small.distillation import predict_clips
 from wav2small.export.pipeline import ExportConfig, export
 from wav2small.losses import score_losses
 from wav2small.metrics import concordance_cc
 from wav2small.models import OnnxModel
+from wav2small.splits import split_dev
 from wav2small.students import STUDENTS, Student, student
 from wav2small.students.streaming import Streaming, StreamingConfig
 from wav2small.teachers.bundled import BundledTeacher
@@ -305,7 +307,7 @@ def run(
         augment=AugmentConfig(**row.augment),
     )
     config = replace(config, **row.config)
-    train, dev = distillation.split_dev(read, config.dev_share, seed)
+    train, dev = split_dev(read, config.dev_share, seed)
     train = choose(row, read, train)
     per_epoch = max(1, len(train) // config.batch_size)
     config = replace(config, epochs=math.ceil(row.steps * steps / per_epoch))
@@ -324,7 +326,7 @@ def run(
             augment: AugmentConfig,
             noises: Sequence[np.ndarray],
         ) -> np.ndarray:
-            signal = data.vary(clips, item, samples, rng, augment, noises)
+            signal = vary(clips, item, samples, rng, augment, noises)
             return degrade(signal, rng, augment, noises)
 
         patches |= {"vary": vary_and_degrade, "degrade": lambda signal, *_: signal}
@@ -366,7 +368,7 @@ def measure(
     module = entry.build()
     module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     clips = Clips(folder.parents[1] / "clips")
-    noises = data.read_noises(noise)
+    noises = read_noises(noise)
     hard = AugmentConfig()
     channel = [
         degrade(clips[int(item)], np.random.default_rng([1, int(item)]), hard, noises)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..adv import SAMPLING_RATE
-from ..data import degrade, vary
+from ..augment import degrade, vary
 from ..errors import InputError
 from ..features import normalize
-from ..training import epoch_batch
+from ..training_schedule import epoch_batch
 from .config import FinetuneConfig, NetworkConfig
 from .material import Material
 from .parallel import Group

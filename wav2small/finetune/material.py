@@ -13,9 +13,9 @@ import numpy as np
 
 from wav2small.export.base.progress import Progress
 
-from ..data import Clips, decode_labels, identity, read_noises
-from ..distillation import split_dev
+from ..clips import Clips, decode_labels, identity, read_noises
 from ..errors import InputError
+from ..splits import split_dev
 from .config import FinetuneConfig
 from .parallel import Group
 from .table import Table

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import check_finite
-from ..training import Batch, Recipe, concordance_row
+from ..training import Batch, Recipe
+from ..training_schedule import concordance_row
 from .backbones import Backbone, Origin
 from .batches import Batches
 from .config import FinetuneConfig

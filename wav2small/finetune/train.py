@@ -17,7 +17,8 @@ from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..errors import InputError
 from ..teachers import licence as licences
-from ..training import BEST, Schedule, begin, train
+from ..training import BEST, begin, train
+from ..training_schedule import TrainingSchedule
 from .backbones import Origin, load_backbone
 from .batches import Batches
 from .config import FinetuneConfig
@@ -138,7 +139,7 @@ def _train(
     train(
         run,
         recipe,
-        Schedule(
+        TrainingSchedule(
             steps=config.steps,
             rise=config.rise,
             average=config.average,

@@ -1,4 +1,4 @@
-"""Clips and their augmentation."""
+"""What may happen to a signal on its way."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waves import tone
 
+from wav2small.augment import background, band, degrade, room, vary, without_speech
 from wav2small.config import AugmentConfig
-from wav2small.data import (
-    Clips,
-    background,
-    band,
-    degrade,
-    read_noises,
-    room,
-    vary,
-    without_speech,
-)
-from wav2small.errors import InputError
-from wav2small.export.base.files import sha256
 
 NOTHING = AugmentConfig(
     speed=0.0,
@@ -34,73 +23,6 @@ NOTHING = AugmentConfig(
     silence_probability=0.0,
     gain=0.0,
 )
-
-
-def tone(seconds: float, frequency: float = 440.0, level: float = 0.3) -> np.ndarray:
-    time = np.arange(round(16000 * seconds)) / 16000
-    return (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
-
-
-@pytest.fixture
-def files(tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(1.0), 16000)
-    soundfile.write(tmp_path / "b.flac", tone(0.5), 16000)
-    (tmp_path / "c.wav").write_text("not audio")
-    return [(tmp_path / name, 0.0, None) for name in ("a.wav", "b.flac", "c.wav")]
-
-
-def test_clips_are_what_the_files_hold(files, tmp_path):
-    done = []
-    clips, errors = Clips.decode(
-        files, tmp_path / "clips", progress=lambda *state: done.append(state)
-    )
-    assert done == [("decode", number, 3, {}) for number in (1, 2, 3)]
-    assert [len(clip) for clip in clips] == [16000, 8000, 0]
-    np.testing.assert_allclose(clips[0], tone(1.0), atol=1 / 32768)
-    assert clips[1].dtype == np.float32
-    assert clips.seconds == 1.5
-    ((item, message),) = errors
-    assert item == 2
-    assert "c.wav" in message
-
-
-def test_clips_are_decoded_once(files, tmp_path):
-    Clips.decode(files, tmp_path / "clips")
-    for path, *_ in files:
-        path.unlink()
-    clips, errors = Clips.decode(files, tmp_path / "clips")
-    assert len(clips[0]) == 16000
-    assert [item for item, _ in errors] == [2]
-
-
-def test_clips_of_other_sources_are_decoded_again(files, tmp_path):
-    Clips.decode(files, tmp_path / "clips")
-    # as many sources, but not the same ones
-    clips, _ = Clips.decode(files[::-1], tmp_path / "clips")
-    assert [len(clip) for clip in clips] == [0, 8000, 16000]
-    clips, _ = Clips.decode([(files[0][0], 0.0, 0.5)] * 3, tmp_path / "clips")
-    assert [len(clip) for clip in clips] == [8000] * 3
-
-
-def test_clips_of_other_audio_at_the_same_path_are_decoded_again(files, tmp_path):
-    Clips.decode(files, tmp_path / "clips")
-    soundfile.write(files[1][0], tone(0.25), 16000)
-    clips, _ = Clips.decode(files, tmp_path / "clips")
-    assert [len(clip) for clip in clips] == [16000, 4000, 0]
-
-
-def test_audio_must_be_what_was_labelled(files, tmp_path):
-    clips, _ = Clips.decode(files, tmp_path / "clips")
-    digests = [sha256(files[0][0]), sha256(files[1][0]), ""]
-    clips.check_same("abc", digests)
-    with pytest.raises(InputError, match="got 1 files with other bytes, as b"):
-        clips.check_same("abc", [digests[0], "0" * 64, ""])
-
-
-def test_a_part_of_a_file(files, tmp_path):
-    path = files[0][0]
-    clips, _ = Clips.decode([(path, 0.25, 0.5)], tmp_path / "clips")
-    np.testing.assert_allclose(clips[0], tone(1.0)[4000:8000], atol=1 / 32768)
 
 
 @settings(deadline=None, max_examples=60)
@@ -267,44 +189,3 @@ def test_pink_noise_falls_by_three_decibels_per_octave():
     pink = [slope for slope in slopes if slope <= -1.5]
     assert np.mean(white) == pytest.approx(0, abs=0.3)
     assert np.mean(pink) == pytest.approx(-3, abs=0.3)
-
-
-def test_noises_skip_what_cannot_be_read(files, tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(800), 16000)
-    assert len(read_noises(tmp_path)) == 2
-    assert read_noises(None) == []
-
-
-def test_noise_that_cannot_be_used_is_no_noise(tmp_path):
-    (tmp_path / "a.wav").write_text("<html>")
-    with pytest.raises(InputError, match=r"must be recordings .* got none of 1 in"):
-        read_noises(tmp_path)
-    soundfile.write(tmp_path / "a.wav", np.zeros(800), 16000)
-    with pytest.raises(InputError, match="it is silent"):
-        read_noises(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("clips.json", b"[" * 100_000),
-        ("clips.json", b"[]"),
-        ("clips.json", b"\xff"),
-        ("clips.json", b'{"sources": [[1]], "places": [[0, 1]]}'),
-        ("clips.json", b'{"sources": [[1, 2, 3, 4]], "places": [[0, 99999]]}'),
-        ("clips.int16", b""),
-        ("clips.int16", b"\0\0"),
-    ],
-)
-def test_damaged_clips_are_decoded_again(tmp_path, name, content):
-    soundfile.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 1000), 16000)
-    sources = [(tmp_path / "a.wav", 0.0, None)]
-    good, _ = Clips.decode(sources, tmp_path / "clips")
-    signal = good[0].copy()
-    (tmp_path / "clips" / name).unlink()
-    (tmp_path / "clips" / name).write_bytes(content)
-    with pytest.raises(InputError, match="clips must be a folder of decoded audio"):
-        Clips(tmp_path / "clips")
-    again, errors = Clips.decode(sources, tmp_path / "clips")
-    assert not errors
-    np.testing.assert_array_equal(again[0], signal)
