@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import hashlib
 import re
 import shutil
 import subprocess
@@ -712,6 +713,7 @@ HOSTILE = (
 def test_no_text_of_a_file_becomes_code(text, tmp_path):
     asset = bundled()["wav2small-rt-mini"] / "model.onnx"
     generate(asset, tmp_path / "plain")
+    digest = hashlib.sha256(asset.read_bytes()).hexdigest()
     marked = onnx.load(asset)
     keys = ("licence", "use", "labels", "provenance", "range", "window", text)
     onnx.helper.set_model_props(marked, dict.fromkeys(keys, text))
@@ -729,6 +731,8 @@ def test_no_text_of_a_file_becomes_code(text, tmp_path):
             re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL)
             for file in (path, tmp_path / "hostile" / path.name)
         )
+        # another file is another model
+        found = re.sub(r'(?<=_SHA256 ").*?(?=")', digest, found)
         assert found == plain, path.name
 
 
@@ -759,6 +763,41 @@ def test_the_header_states_licence_and_use(tmp_path):
     generate(dataclasses.replace(model, model=marked), tmp_path / "bare")
     header = (tmp_path / "bare" / "wav2small.h").read_text()
     assert " * Weights: licence unknown, use as it says.\n" in header
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("INT_MAX 32767", "an int must have 32 bits"),
+        ("CHAR_BIT 16", "must have 8 bits"),
+    ],
+)
+def test_other_sizes_of_numbers_are_refused(limit, said, tmp_path):
+    generate(student("wav2small-rt-mini"), tmp_path)
+    name = limit.partition(" ")[0]
+    header = f"#include <limits.h>\n#undef {name}\n#define {limit}\n"
+    (tmp_path / "other.h").write_text(header)
+    include = ["-include", tmp_path / "other.h"]
+    compile_only = [*include, "-fsyntax-only", tmp_path / "wav2small.c"]
+    done = subprocess.run(
+        [str(COMPILER), *compile_only], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("avr-gcc") is None, reason="no avr-gcc: not tried")
+def test_a_core_of_16_bits_is_refused(tmp_path):
+    generate(student("wav2small-rt-mini"), tmp_path)
+    done = subprocess.run(
+        ["avr-gcc", "-std=c99", "-fsyntax-only", str(tmp_path / "wav2small.c")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "an int must have 32 bits" in done.stderr
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 
@@ -34,6 +35,9 @@ wav2small_status wav2small_forget(wav2small_state *state, uint32_t milliseconds)
 _LIMIT = f"""/* Samples that a signal may have. */
 #define WAV2SMALL_MAX_SAMPLES {MOST_SAMPLES}
 """
+LAYOUT = 1
+"""Version of the state, the tables and what functions are called with."""
+
 _SAMPLE_BYTES = 2
 _HELD = """, about 600 bytes of stack, and the whole signal, which
  * the caller holds: the model hears it twice, first to measure its level"""
@@ -62,6 +66,9 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     if front.past_frames:
         state += f"    int{8 * placed.past_bytes}_t past[{front.past_frames}];\n"
     values = {
+        "sha256": graph.digest,
+        "layout": LAYOUT,
+        "version": _project_version(),
         "licence": escape.c_comment(metadata.get("licence", "unknown")),
         "use": escape.c_comment(metadata.get("use", "as it says")),
         "held": _HELD if placed.normalised else _NOT_HELD,
@@ -91,3 +98,10 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "scratch_longs": placed.memory.scratch // 8,
     }
     return Template(template("wav2small.h")).substitute(values)
+
+
+def _project_version() -> str:
+    try:
+        return version("wav2small")
+    except PackageNotFoundError:
+        return "unknown"

@@ -45,6 +45,10 @@ class IntegerGraph:
     model: ModelProto
     """The ONNX that it was read from, constants expanded."""
 
+    digest: str = ""
+    """SHA-256 of the ONNX file as this project writes it, 64 hexadecimal digits;
+    empty for a graph that was not read."""
+
     @property
     def sampling_rate(self) -> int:
         """Samples per second, as the model states them.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +47,10 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
             f"model must have opset {_OLDEST_OPSET} or later, got "
             f"{topology.opset(model)}: export it again"
         )
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     # what overflows in the constants is refused where it is used
     with np.errstate(all="ignore"):
-        return _read_graph(expand_constants(model))
+        return replace(_read_graph(expand_constants(model)), digest=digest)
 
 
 def _read_graph(model: ModelProto) -> IntegerGraph:

@@ -17,6 +17,7 @@ from .. import __version__
 from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
 from .benchmark import bench
+from .code import c99
 from .comparison import compare
 from .distillation import distill
 from .evaluation import evaluate
@@ -53,6 +54,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     distill,
     evaluate,
     export,
+    c99,
     compare,
     bench,
     predict,

@@ -1,4 +1,4 @@
-/* The arithmetic and the schedule of a wav2small model.
+/* The arithmetic and the schedule of the model of wav2small.h.
  *
  * wav2small_config.h and wav2small_model.h have its numbers and tables; this file has
  * what they need and nothing else.
@@ -10,6 +10,15 @@
  */
 #include "wav2small.h"
 #include "wav2small_config.h"
+
+#include <limits.h>
+
+#if CHAR_BIT != 8
+#error "a byte must have 8 bits"
+#endif
+#if INT_MAX < 2147483647
+#error "an int must have 32 bits: products and shifts are computed in it"
+#endif
 
 #if defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_SAT)
 #include <arm_acle.h>

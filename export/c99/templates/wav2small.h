@@ -26,6 +26,12 @@
 extern "C" {
 #endif
 
+/* The model, as sha256sum says of its ONNX file, and the version of wav2small that
+ * wrote this. */
+#define WAV2SMALL_MODEL_SHA256 "$sha256"
+#define WAV2SMALL_PROJECT_VERSION "$version"
+/* Version of the state, the tables and what functions are called with. */
+#define WAV2SMALL_LAYOUT $layout
 /* Samples per second. */
 #define WAV2SMALL_SAMPLING_RATE $sampling_rate
 /* Number of scores: $labels. */

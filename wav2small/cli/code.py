@@ -1,0 +1,42 @@
+"""The command that writes the C of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal import check_outputs, say, say_use, show
+
+
+def c99(
+    model: Annotated[
+        str, typer.Argument(help="Bundled name, ONNX file or its folder.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write the C into.")],
+    prefix: Annotated[
+        str,
+        typer.Option(
+            help="What names of files, functions and types begin with, so that several "
+            "models fit one firmware."
+        ),
+    ] = "wav2small",
+) -> None:
+    """Write the C of an int8 model as it is; nothing is quantised again."""
+    check_outputs(folders=[out])
+    from wav2small.export.base.files import claim
+    from wav2small.export.c99 import generate
+    from wav2small.export.integer.reader import read
+    from wav2small.firmware_bench.plan.firmware import plan_firmware
+
+    from ..models import find_onnx
+
+    graph = read(find_onnx(model))
+    with claim(out):
+        state = generate(graph, out, prefix).state
+    say_use({entry.key: entry.value for entry in graph.model.metadata_props}, "model")
+    held = plan_firmware(graph, graph.sampling_rate).held_bytes_per_second
+    also = f", and the caller holds {held:,} bytes for each second" * bool(held)
+    say(f"C99 with {state:,} bytes of state{also}")
+    show(out / f"{prefix}.h")
