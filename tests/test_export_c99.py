@@ -826,6 +826,8 @@ def test_same_model_same_bytes(tmp_path):
         "wav2small.c",
         "wav2small.h",
         "wav2small_config.h",
+        "wav2small_decide.c",
+        "wav2small_decide.h",
         "wav2small_golden.h",
         "wav2small_model.h",
         "wav2small_selftest.c",

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wav2small.export.integer.decisions import Decisions, Rule
     from wav2small.export.integer.streaming.run import Stream
     from wav2small.export.pipeline import ExportConfig
 
@@ -32,9 +33,11 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "AnnotateConfig": "wav2small.config",
+    "Decisions": "wav2small.export.integer.decisions",
     "DistillConfig": "wav2small.config",
     "ExportConfig": "wav2small.export.pipeline",
     "InputError": "wav2small.errors",
+    "Rule": "wav2small.export.integer.decisions",
     "Stream": "wav2small.export.integer.streaming.run",
     "annotate": "wav2small.api.steps",
     "bench": "wav2small.api.steps",
@@ -48,9 +51,11 @@ _PLACES = {
 
 __all__ = [
     "AnnotateConfig",
+    "Decisions",
     "DistillConfig",
     "ExportConfig",
     "InputError",
+    "Rule",
     "Stream",
     "__version__",
     "annotate",

@@ -17,6 +17,7 @@ from ..integer.reader import read
 from ..integer.streaming.schedule import Schedule, schedule
 from .arrangement import Arrangement, Memory
 from .dead import without_dead_channels
+from .decide import decision_files
 from .golden import golden_vectors
 from .header import template, write_header
 from .lowering import Step
@@ -69,6 +70,7 @@ def generate(
         "main.c": template("main_level.c" if placed.normalised else "main.c"),
         "Makefile": template("Makefile"),
         "CMakeLists.txt": template("CMakeLists.txt"),
+        **decision_files(graph),
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

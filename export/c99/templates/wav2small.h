@@ -58,7 +58,9 @@ typedef enum {
     /* more samples with these than a signal may have, none of which was heard */
     WAV2SMALL_TOO_LONG = 4,
     /* a level that no signal has; nothing was done */
-    WAV2SMALL_NO_LEVEL = 5
+    WAV2SMALL_NO_LEVEL = 5,
+    /* another value that cannot be; nothing was done */
+    WAV2SMALL_NO_VALUE = 6
 } wav2small_status;
 $level_type
 /* Everything that is remembered, and the memory to work in.
