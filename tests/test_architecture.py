@@ -132,6 +132,18 @@ def test_the_bench_needs_no_torch(file: str) -> None:
     assert not tops & {"torch", "librosa", "onnxsim"}
 
 
+def test_telemetry_is_off_wherever_a_session_is_opened() -> None:
+    opening = [
+        (file, text)
+        for file in files()
+        if "onnxruntime.InferenceSession(" in (text := (ROOT / file).read_text())
+    ]
+    assert len(opening) >= 2
+    for file, text in opening:
+        before = text.partition("onnxruntime.InferenceSession(\n")[0]
+        assert "onnxruntime.disable_telemetry_events()" in before, file
+
+
 def test_no_modules_import_each_other() -> None:
     assert find_cycle({file: (ROOT / file).read_text() for file in files()}) is None
 

@@ -78,6 +78,7 @@ def test_parameter_count(name: str, module: nn.Module) -> None:
     count = sum(p.numel() for p in parameters)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     assert (count, trainable) == COUNTS[name]
+    assert STUDENTS[name].parameters == count
 
 
 def test_configuration_is_frozen(name: str, module: nn.Module) -> None:

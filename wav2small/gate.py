@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from wav2small.export.base import onnx_file
+from wav2small.export.base.errors import missing
 
 from .adv import SAMPLING_RATE
 from .errors import InputError
@@ -154,9 +155,8 @@ class SileroGate(SpeechGate):
         # the package itself is not run: it would import torch
         package = importlib.util.find_spec("silero_vad")
         if package is None or package.origin is None:
-            raise InputError(
-                "package silero_vad is missing: pip install 'wav2small[vad]'"
-            )
+            absent = ModuleNotFoundError(name="silero_vad")
+            raise missing(absent) or absent
         path = Path(package.origin).parent / "data" / "silero_vad_16k_sequence.onnx"
         try:
             self._session = onnx_file.session(

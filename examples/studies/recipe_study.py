@@ -51,7 +51,6 @@ from wav2small.metrics import concordance_cc
 from wav2small.models import OnnxModel
 from wav2small.splits import split_dev
 from wav2small.students import STUDENTS, Student, student
-from wav2small.students.streaming import Streaming, StreamingConfig
 from wav2small.teachers.bundled import BundledTeacher
 from wav2small.teachers.loading import load_teacher
 
@@ -60,7 +59,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from real_speech import save, write_manifest
 
-STUDENT = Student(StreamingConfig(), Streaming, "10 ms hop: trains fast")
+STUDENT = Student("streaming:Streaming", 0, "10 ms hop: trains fast")
 """The student of the study if no other is named."""
 
 DEV = ("emodb_08", "emodb_11")

@@ -1,5 +1,8 @@
 """The errors that a user can mend, and how another library's are said in one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .escape import line
 
 
@@ -39,6 +42,47 @@ class BenchToolError(BenchError, ToolError):
     """The compiler or the emulator of the bench is missing or fails."""
 
     exit_code = 3
+
+
+EXTRAS = {
+    "train": ("torch", "onnxsim", "pyarrow"),
+    "teachers": ("transformers", "peft"),
+    "report": ("matplotlib",),
+    "scale": ("distributed", "dask"),
+    "vad": ("silero_vad",),
+    "tflite": ("tflite", "flatbuffers"),
+    "logs": ("tensorboard",),
+    "firmware": ("unicorn", "capstone", "elftools", "ziglang"),
+}
+"""What each extra of ``pyproject.toml`` installs, by the names that are imported."""
+
+
+def missing(error: ImportError) -> ToolError | None:
+    """Say which extra brings a package that is not there; None for any other module."""
+    name = (error.name or "").partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if name in packages:
+            return ToolError(
+                f"package {name} is missing: pip install 'wav2small[{extra}]'"
+            )
+    return None
+
+
+@contextmanager
+def from_extra() -> Iterator[None]:
+    """Import what an extra installs.
+
+    Raises:
+        ToolError: if it is not installed; it names the extra
+
+    """
+    try:
+        yield
+    except ImportError as error:
+        told = missing(error)
+        if told is None:
+            raise
+        raise told from error
 
 
 class LeftOutWarning(UserWarning):

@@ -131,6 +131,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
 
     model = sys.stdin.buffer.read()
     _limit(job["seconds"], job["space"])
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, from_extra
 from . import topology
 
 
@@ -27,13 +27,8 @@ def simplify(model: ModelProto) -> ModelProto:
 
     """
     topology.load(model)
-    try:
+    with from_extra():
         import onnxsim
-    except ImportError as error:
-        raise ExportError(
-            "onnxsim must be installed to simplify a model, got none: "
-            "pip install 'wav2small[train]'"
-        ) from error
     copy = ModelProto()
     copy.CopyFrom(model)
     try:

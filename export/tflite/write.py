@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, from_extra
 from ..integer.graph import IntegerGraph
 from ..integer.operators.log_mel import LogMel
 from .convert import Converter
@@ -64,14 +64,9 @@ def write_tflite(
             or the metadata is not text
 
     """
-    try:
+    with from_extra():
         import flatbuffers  # noqa: F401
         import tflite  # noqa: F401
-    except ImportError as error:
-        raise ExportError(
-            "tflite must be installed to write a TFLite file, got none: "
-            "pip install 'wav2small[tflite]'"
-        ) from error
     if frames < 1:
         raise ExportError(
             f"frames must be at least 1, got {frames}: take those of a signal"

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from wav2small.export.base.errors import one_line
+from wav2small.export.base.errors import from_extra, one_line
 
 from .. import __version__
 from ..config import AnnotateConfig
@@ -62,12 +62,8 @@ class Cluster:
         self, teacher: Teacher | Load, config: AnnotateConfig
     ) -> Iterator[tuple[TeacherInfo, LabelShards]]:
         """Connect, and load the teacher on one machine to know what it is."""
-        try:
+        with from_extra():
             import distributed  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"package {error.name} is missing: pip install 'wav2small[scale]'"
-            ) from error
         given = pickle.dumps((check_load(teacher), config, self.limits))
         with self._connect() as client:
             try:

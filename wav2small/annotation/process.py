@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from wav2small.export.base.errors import missing
+
 from ..errors import InputError
 from .labelling import Labeller
 from .shard import Shard
@@ -72,10 +74,10 @@ def main() -> None:
 
 def _reason(what: str, error: Exception) -> str:
     """Return one line; the traceback of a bug goes to stderr."""
+    if isinstance(error, ImportError):
+        error = missing(error) or error
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        return f"package {error.name} is missing: pip install 'wav2small[train]'"
     import traceback
 
     traceback.print_exception(error)

@@ -23,7 +23,6 @@ from .options import (
 from .terminal import (
     check_outputs,
     ending,
-    extra,
     say,
     say_averaged,
     say_use,
@@ -132,7 +131,6 @@ def annotate(
     with (
         ending("labels are whole as far as they go: go on with --resume"),
         ProgressBar() as progress,
-        extra("train"),
     ):
         report = run(
             sources,

@@ -13,7 +13,6 @@ from wav2small.firmware_bench.limits import Limits
 from ..errors import InputError
 from .terminal import (
     check_outputs,
-    extra,
     say,
     say_use,
     show,
@@ -137,8 +136,8 @@ def bench(
     has_limits = ram or flash or realtime_factor
     with tempfile.TemporaryDirectory() as folder:
         if student:
-            with extra("train"):
-                from .untrained import write_untrained
+            from .untrained import write_untrained
+
             path = write_untrained(student, Path(folder))
             say(f"{path.stem}: random weights: what it costs, not what it can")
         else:
@@ -169,19 +168,18 @@ def bench(
     if junit:
         write_text(junit, to_junit(report))
     if picture or pictures:
-        with extra("report"):
-            from wav2small.firmware_bench.report import pictures as drawing
+        from wav2small.firmware_bench.report import pictures as drawing
 
-            if picture:
-                drawing.draw_memory(report, picture)
-                show(picture)
-            if pictures:
-                pictures.mkdir(parents=True, exist_ok=True)
-                drawing.draw_memory(report, pictures / "memory.png")
-                drawing.draw_fit(report, pictures / "fit.png")
-                if report["firmware"] and report["firmware"]["cores"]:
-                    drawing.draw_layers(report, pictures / "layers.png")
-                show(pictures)
+        if picture:
+            drawing.draw_memory(report, picture)
+            show(picture)
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+            drawing.draw_memory(report, pictures / "memory.png")
+            drawing.draw_fit(report, pictures / "fit.png")
+            if report["firmware"] and report["firmware"]["cores"]:
+                drawing.draw_layers(report, pictures / "layers.png")
+            show(pictures)
     if not report["fits"]:
         raise typer.Exit(4 if report["fits"] is None else 1)
 

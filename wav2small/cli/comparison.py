@@ -16,7 +16,6 @@ from ..progress import ProgressBar
 from .options import JsonFile
 from .terminal import (
     check_outputs,
-    extra,
     say,
     show,
     write_text,
@@ -74,10 +73,9 @@ def compare(
             to_json({"a": first, "b": second, **comparison.to_dict()}),
         )
     if picture:
-        with extra("report"):
-            from wav2small.export.pictures import draw_comparison
+        from wav2small.export.pictures import draw_comparison
 
-            draw_comparison(comparison, picture)
+        draw_comparison(comparison, picture)
         show(picture)
 
 
@@ -103,8 +101,8 @@ def _layers(name: str) -> Layered:
         else:
             return _InOurOrder(OnnxLayers(topology.load(path)), path)
     folder = find_checkpoint(rest)
-    with extra("train"):
-        from wav2small.export.model.to_onnx import to_onnx
+    from wav2small.export.model.to_onnx import to_onnx
+
     module, _ = load_student(folder)
     return OnnxLayers(to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE))
 

@@ -23,7 +23,6 @@ from .options import (
 )
 from .terminal import (
     check_outputs,
-    extra,
     say,
     say_use,
     scores_line,
@@ -81,8 +80,7 @@ def distill(
 ) -> None:
     """Train a student on a teacher's scores."""
     check_outputs(folders=[run])
-    with extra("train"):
-        from ..distillation import distill as train
+    from ..distillation import distill as train
 
     config = DistillConfig(
         student=student,

@@ -16,7 +16,6 @@ from ..progress import ProgressBar
 from .options import AudioRoot, JsonFile, LabelsFolder, TeacherLabels, split_order
 from .terminal import (
     check_outputs,
-    extra,
     say,
     show,
     write_text,
@@ -96,8 +95,7 @@ def evaluate(
     store = LabelStore.open(labels)
     rows = store.read()
     references = _references(rows, against, labels)
-    with extra("train"):
-        loaded = load_any(model, labels=split_order(teacher_labels))
+    loaded = load_any(model, labels=split_order(teacher_labels))
     chosen = _rows_of_split(rows, split, labels)
     signals, readable = _read_clips(rows, chosen, audio_root or store.root)
     references = {name: truth[readable] for name, truth in references.items()}
@@ -121,10 +119,9 @@ def evaluate(
     told = [metadata_rows[row] for row in readable]
     scores = _compare(model, loaded, signals, references, told, json_file)
     if picture:
-        with extra("report"):
-            from ..pictures import draw_agreement
+        from ..pictures import draw_agreement
 
-            draw_agreement(rows.scores[readable], scores, picture)
+        draw_agreement(rows.scores[readable], scores, picture)
         show(picture)
 
 
@@ -223,8 +220,7 @@ def _run_suite(
     if json_file:
         write_text(json_file, to_json(outcome.report))
     if html:
-        with extra("report"):
-            page = to_html(outcome)
+        page = to_html(outcome)
         write_text(html, page)
         show(html)
 

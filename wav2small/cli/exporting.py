@@ -12,7 +12,6 @@ from ..progress import ProgressBar
 from .options import Overwrite
 from .terminal import (
     check_outputs,
-    extra,
     fail,
     say,
     say_use,
@@ -80,7 +79,7 @@ def export(
     check_outputs(picture, folders=[out])
     if (tflite or c99) and precision != "int8":
         raise typer.BadParameter("--tflite and --c99 need --precision int8")
-    with extra("train"), ProgressBar() as progress:
+    with ProgressBar() as progress:
         from wav2small.export.pipeline import ExportConfig
         from wav2small.export.quantise.config import QuantConfig
         from wav2small.firmware_bench.size import parse_size
@@ -112,10 +111,9 @@ def export(
             progress=progress,
         )
     if picture:
-        with extra("report"):
-            from wav2small.export.pictures import draw_budget
+        from wav2small.export.pictures import draw_budget
 
-            draw_budget(made.result.parts, picture, limit)
+        draw_budget(made.result.parts, picture, limit)
         show(picture)
     _say_figures(made.result)
     if made.result.failures:

@@ -37,7 +37,6 @@ from .options import (
 )
 from .terminal import (
     check_outputs,
-    extra,
     say,
     say_averaged,
     say_use,
@@ -158,17 +157,16 @@ def finetune(
     config = _configuration(locals())
     rest: dict[str, Any] = {"name": name, "licence": licence, "noise": noise}
     rest |= {"resume": resume, "overwrite": overwrite, "training_data": training_data}
-    with extra("train"):
-        from ..finetune.parts.text import SentenceEncoder
-        from ..finetune.table import read_table
-        from ..finetune.train import finetune as train
+    from ..finetune.parts.text import SentenceEncoder
+    from ..finetune.table import read_table
+    from ..finetune.train import finetune as train
 
     table = read_table(labels, audio_root)
     # of several processes one speaks
     speaks = os.environ.get("RANK", "0") == "0"
     if speaks:
         _say_of(table)
-    with extra("teachers"), ProgressBar() as progress:
+    with ProgressBar() as progress:
         text = SentenceEncoder(text_encoder) if text_encoder else None
         best = train(
             table, run, config, text=text, device=_own_device(device),
@@ -239,10 +237,9 @@ def layers(
     check_outputs(json_file, picture)
     import numpy as np
 
-    with extra("train"):
-        from ..finetune.backbones import load_backbone
-        from ..finetune.probe import draw_layers, layer_features, probe_layers
-        from ..finetune.table import read_clips, read_table, speaker_folds
+    from ..finetune.backbones import load_backbone
+    from ..finetune.probe import draw_layers, layer_features, probe_layers
+    from ..finetune.table import read_clips, read_table, speaker_folds
 
     table = read_table(labels, audio_root)
     loaded, _ = load_backbone(backbone)
@@ -264,6 +261,5 @@ def layers(
         settings = {"backbone": backbone, "clips": len(rows), "folds": folds}
         write_text(json_file, to_json({**settings, "layers": figures}))
     if picture:
-        with extra("report"):
-            draw_layers(figures, picture)
+        draw_layers(figures, picture)
         show(picture)

@@ -17,7 +17,7 @@ from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
 from .options import AudioAndLabels, Overwrite, Resume, Seed, sources_and_output
-from .terminal import check_outputs, extra, say, say_use, show, write_text
+from .terminal import check_outputs, say, say_use, show, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,12 +80,10 @@ def _chosen(
     import numpy as np
 
     from .. import audio
-
-    with extra("train"):
-        from ..finetune.backbones import load_backbone
-        from ..finetune.labelling.selection import choose, dropout_uncertainty
-        from ..finetune.probe import layer_features
-        from ..finetune.teacher import FinetunedTeacher
+    from ..finetune.backbones import load_backbone
+    from ..finetune.labelling.selection import choose, dropout_uncertainty
+    from ..finetune.probe import layer_features
+    from ..finetune.teacher import FinetunedTeacher
 
     used = {source.path for source in audio.find([labelled])[1]} if labelled else set()
     fresh = [s for s in audio.find(places)[1] if s.path not in used]

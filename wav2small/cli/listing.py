@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from .terminal import (
-    extra,
     show,
 )
 
@@ -21,18 +20,15 @@ def list_(
 ) -> None:
     """List students, teachers, bundled models or targets."""
     if what == "students":
-        with extra("train"):
-            from ..students import STUDENTS
+        from ..students import STUDENTS
 
         for name, entry in STUDENTS.items():
-            count = sum(p.numel() for p in entry.build().parameters())
-            show(f"{name:<20} {count:>9,} parameters  {entry.description}")
+            show(f"{name:<20} {entry.parameters:>9,} parameters  {entry.description}")
     elif what == "teachers":
-        with extra("train"):
-            from ..teachers.loading import ENSEMBLES, TEACHERS, load_teacher
+        from ..teachers.loading import ENSEMBLES, TEACHERS
 
-        for name in TEACHERS:
-            info = load_teacher(name).info
+        for name, teacher in TEACHERS.items():
+            info = teacher.info()
             show(f"{name:<20} {info.licence:<12} {info.training_data}")
         for name, path in ENSEMBLES.items():
             members = json.loads(path.read_text())["members"]

@@ -13,6 +13,8 @@ from typing import Annotated, TextIO
 
 import typer
 
+from wav2small.export.base.errors import missing
+
 from .. import __version__
 from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
@@ -26,7 +28,7 @@ from .finetuning import finetune, layers
 from .labelling import ask, select
 from .listing import list_
 from .prediction import predict
-from .terminal import extra, say, speak_any_language
+from .terminal import say, speak_any_language
 
 BUG = 70
 """Exit code of a bug, as ``EX_SOFTWARE`` of BSD."""
@@ -75,8 +77,7 @@ def demo(
     ] = Path("runs/demo"),
 ) -> None:
     """Run the whole chain on bundled audio with the bundled teacher."""
-    with extra("train"):
-        from .demonstration import demo as run
+    from .demonstration import demo as run
 
     run(out)
 
@@ -144,6 +145,10 @@ def _run() -> None:
         say("error: memory must suffice, it did not: free some or give less at a time")
         sys.exit(3)
     except Exception as error:
+        told = missing(error) if isinstance(error, ImportError) else None
+        if told:
+            say(f"error: {told}")
+            sys.exit(told.exit_code)
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:

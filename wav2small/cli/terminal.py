@@ -14,7 +14,7 @@ import typer
 from wav2small.export.base import escape
 
 from ..adv import DIMENSIONS
-from ..errors import InputError, ToolError
+from ..errors import InputError
 
 
 def say_averaged(count: int) -> None:
@@ -58,25 +58,6 @@ def ending(advice: str) -> Iterator[None]:
     finally:
         if ours:
             signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Turn a missing optional dependency into a line that names the extra.
-
-    Args:
-        name: the extra, but for packages that one of the same name installs
-
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("wav2small"):
-            raise  # ours: no extra brings it
-        wanted = error.name if error.name == "tflite" else name
-        raise ToolError(
-            f"package {error.name} is missing: pip install 'wav2small[{wanted}]'"
-        ) from error
 
 
 def check_outputs(*files: Path | None, folders: Sequence[Path | None] = ()) -> None:

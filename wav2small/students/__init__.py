@@ -1,18 +1,20 @@
-"""Students: the networks that can be distilled and exported."""
+"""Students: the networks that can be distilled and exported.
+
+The table is here; a network, which needs torch, is imported when it is built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .mobilenet_v3 import MobileNetV3, MobileNetV3Config
-from .mobilenet_v4 import MobileNetV4, MobileNetV4Config
-from .streaming import Streaming, StreamingConfig
-from .wav2small import Wav2Small, Wav2SmallConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SMALL = 60 * 1024
 """Most bytes of the int8 file of a student for hearing aids."""
@@ -22,18 +24,38 @@ SMALL = 60 * 1024
 class Student:
     """An entry of :data:`STUDENTS`."""
 
-    config: Any
-    """Frozen dataclass that the module is built from."""
+    network: str
+    """Module of this package and class in it, ``file:Class``;
+    a frozen dataclass ``ClassConfig`` beside it configures the class."""
 
-    module: Callable[[Any], nn.Module]
-    """Class that builds the module from a configuration of this type."""
+    parameters: int
+    """How many numbers the network holds, those of the front end included."""
 
     description: str
     """One line for ``wav2small list students``."""
 
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the defaults of the configuration."""
+
     max_bytes: int | None = None
     """Most bytes of its int8 file unless another limit is asked for;
     None for any."""
+
+    @cached_property
+    def module(self) -> Callable[[Any], nn.Module]:
+        """Class that builds the module from a configuration of this type."""
+        file, name = self.network.split(":")
+        found: Callable[[Any], nn.Module] = getattr(
+            import_module(f"{__name__}.{file}"), name
+        )
+        return found
+
+    @cached_property
+    def config(self) -> Any:
+        """Frozen dataclass that the module is built from."""
+        file, name = self.network.split(":")
+        kind = getattr(import_module(f"{__name__}.{file}"), f"{name}Config")
+        return kind(**self.settings)
 
     def build(self) -> nn.Module:
         """Build the module with random weights."""
@@ -42,44 +64,55 @@ class Student:
 
 STUDENTS: dict[str, Student] = {
     "wav2small": Student(
-        Wav2SmallConfig(),
-        Wav2Small,
+        "wav2small:Wav2Small",
+        72_659,
         "the paper's model: 2 ms hop, attention head",
-        SMALL,
+        max_bytes=SMALL,
     ),
     "wav2small-17k": Student(
-        Wav2SmallConfig(head="covariance"),
-        Wav2Small,
+        "wav2small:Wav2Small",
+        15_888,
         "the published small one: 2 ms hop, covariance head",
-        SMALL,
+        {"head": "covariance"},
+        max_bytes=SMALL,
     ),
     "wav2small-rt": Student(
-        StreamingConfig(filters=(16, 24), channels=64),
-        Streaming,
+        "streaming:Streaming",
+        319_307,
         "streams: 10 ms hop, relative to the past second",
-        SMALL,
+        {"filters": (16, 24), "channels": 64},
+        max_bytes=SMALL,
     ),
     "wav2small-rt-mini": Student(
-        StreamingConfig(hop_length=256, past_frames=62, channels=56),
-        Streaming,
+        "streaming:Streaming",
+        304_459,
         "the same with 16 ms hop and narrower layers",
-        SMALL,
+        {"hop_length": 256, "past_frames": 62, "channels": 56},
+        max_bytes=SMALL,
     ),
     "mobilenetv3-small": Student(
-        MobileNetV3Config(size="small"), MobileNetV3, "MobileNetV3-Small on log-mel"
+        "mobilenet_v3:MobileNetV3",
+        1_800_259,
+        "MobileNetV3-Small on log-mel",
+        {"size": "small"},
     ),
     "mobilenetv3-large": Student(
-        MobileNetV3Config(size="large"), MobileNetV3, "MobileNetV3-Large on log-mel"
+        "mobilenet_v3:MobileNetV3",
+        4_485_203,
+        "MobileNetV3-Large on log-mel",
+        {"size": "large"},
     ),
     "mobilenetv4-small": Student(
-        MobileNetV4Config(size="small"),
-        MobileNetV4,
+        "mobilenet_v4:MobileNetV4",
+        2_774_627,
         "MobileNetV4-Conv-Small on log-mel",
+        {"size": "small"},
     ),
     "mobilenetv4-medium": Student(
-        MobileNetV4Config(size="medium"),
-        MobileNetV4,
+        "mobilenet_v4:MobileNetV4",
+        8_716_115,
         "MobileNetV4-Conv-Medium on log-mel",
+        {"size": "medium"},
     ),
 }
 """The students by name."""

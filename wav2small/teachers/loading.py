@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from wav2small.export.base import checksums
+from wav2small.export.base.errors import from_extra
 
+from .. import checkpoint
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..models import bundled, is_student, load_model
 from . import licence as licences
-from .base import Model, Teacher
+from .base import Model, Teacher, TeacherInfo
+
+ASSETS = Path(__file__).parent.parent / "assets"
 
 
-def _bundled() -> Teacher:
-    from .bundled import BundledTeacher
+@dataclass(frozen=True)
+class Packaged:
+    """A teacher that is in the package."""
 
-    return BundledTeacher.load()
+    network: str
+    """Module of this package and class in it, ``file:Class``."""
+
+    folder: Path
+    """Its checkpoint."""
+
+    def load(self) -> Teacher:
+        """Load it, which needs torch."""
+        file, name = self.network.split(":")
+        teacher: Teacher = getattr(import_module(f"{__package__}.{file}"), name).load(
+            self.folder
+        )
+        return teacher
+
+    def info(self) -> TeacherInfo:
+        """Say what it is, from its checkpoint alone."""
+        _, config = checkpoint.load(self.folder)
+        return TeacherInfo(
+            revision=checkpoint.digest(self.folder)[:16], **config["info"]
+        )
 
 
-def _hearing() -> Teacher:
-    from .patches import PatchTeacher
-
-    return PatchTeacher.load()
-
-
-TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "bundled": _bundled,
-    "hearing": _hearing,
+TEACHERS = {
+    "bundled": Packaged("bundled:BundledTeacher", ASSETS / "teacher"),
+    "hearing": Packaged("patches:PatchTeacher", ASSETS / "hearing"),
 }
-"""The teachers that are in the package, each with the function that loads it."""
+"""The teachers that are in the package."""
 
 ENSEMBLES: dict[str, Path] = {
-    "wav2small-teacher": Path(__file__).parent.parent
-    / "assets"
-    / "teachers"
-    / "wav2small-teacher.json"
+    "wav2small-teacher": ASSETS / "teachers" / "wav2small-teacher.json"
 }
 """The ensembles that can be named; their members are fetched from the hub."""
 
@@ -132,7 +149,7 @@ def _load(
     name: str, policy: str, labels: Sequence[str] | None, single: bool
 ) -> Teacher:
     if name in TEACHERS:
-        teacher = TEACHERS[name]()
+        teacher = TEACHERS[name].load()
         licences.check(name, teacher.info.licence, policy, "its config.json")
         return teacher
     path = ENSEMBLES.get(name, Path(name))
@@ -165,17 +182,13 @@ def _load(
         return FinetunedTeacher.load(path, policy=policy)
     from .source import Source
 
-    try:
+    with from_extra():
         source = Source.open(name)
         if source is None:
             raise _no_teacher(name)
         from .transformers import TransformersTeacher
 
         return TransformersTeacher.load(source, labels=labels, policy=policy)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"package {error.name} is missing: pip install 'wav2small[teachers]'"
-        ) from error
 
 
 def _no_teacher(name: str) -> InputError:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from wav2small.export.base.errors import from_extra
+
 from ... import checkpoint
 from ...errors import InputError
 from ...teachers.weights import find_weights
@@ -126,12 +128,8 @@ def _published(name: str) -> tuple[Backbone, Origin]:
     """Read a model of transformers from a folder or the hub's cache."""
     from ...teachers.source import Source, read_json
 
-    try:
+    with from_extra():
         import transformers
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"package {error.name} is missing: pip install 'wav2small[teachers]'"
-        ) from error
     from ...teachers.transformers import FAMILIES
 
     source = Source.open(name)

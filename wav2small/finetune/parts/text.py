@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from wav2small.export.base.errors import from_extra
+
 from ...errors import InputError
 
 
@@ -25,12 +27,8 @@ class SentenceEncoder:
     """
 
     def __init__(self, name: str) -> None:
-        try:
+        with from_extra():
             from transformers import AutoModel, AutoTokenizer
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"package {error.name} is missing: pip install 'wav2small[teachers]'"
-            ) from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
             model, loaded = AutoModel.from_pretrained(
