@@ -29,7 +29,7 @@ from wav2small.export.base.errors import BenchError, BenchToolError
 from ..cores import CORES
 from . import machine
 from .machine import PAINT, SAMPLES_ORIGIN, Machine
-from .toolchain import RAM_ORIGIN, Firmware, build_host_library
+from .toolchain import RAM_ORIGIN, Firmware, build_library
 
 QEMU = "qemu-system-arm"
 """The emulator, which has to be installed."""
@@ -287,5 +287,6 @@ def _plugin() -> Path:
     # from version 9 on, QEMU takes plugins of version 2 and later
     version = 2 if number and int(number[1]) >= 9 else 1
     source = resources.files(__package__) / "startup" / "count.c"
-    flags = (f"-DVERSION={version}", f"-DMOST={_MOST_BLOCKS}")
-    return build_host_library(source.read_bytes(), flags)
+    defines = (f"-DVERSION={version}", f"-DMOST={_MOST_BLOCKS}")
+    flags = ("-shared", "-fPIC", "-O2", *defines)
+    return build_library({"library.c": source.read_bytes()}, flags, ".so")

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
@@ -199,12 +199,15 @@ def _core_flags(
     return (*target, *level, *_ZIG_FLAGS), ()
 
 
-def build_host_library(source: bytes, flags: Sequence[str]) -> Path:
-    """Compile C into a library for this machine, unless it is in the user's cache.
+def build_library(
+    sources: Mapping[str, bytes], flags: Sequence[str], ending: str
+) -> Path:
+    """Compile C into a library, unless it is in the user's cache.
 
     Args:
-        source: C code
-        flags: further flags of the compiler
+        sources: C code and headers by name of the file
+        flags: flags of the compiler and of the linker
+        ending: of the library's name, such as ``.so``
 
     Raises:
         BenchError: if there is no compiler or the code cannot be compiled
@@ -213,10 +216,9 @@ def build_host_library(source: bytes, flags: Sequence[str]) -> Path:
     """
     command, version_name = _find_compiler(ZIG)
     store = user_cache()
-    own = ("-shared", "-fPIC", "-O2", *flags)
-    path = store / f"{_key(version_name, own, {'library.c': source})}.so"
+    path = store / f"{_key(version_name, tuple(flags), sources)}{ending}"
     if not path.exists():
-        library = _compile({"library.c": source}, command, own, (), store)
+        library = _compile(sources, command, tuple(flags), (), store)
         store.mkdir(parents=True, exist_ok=True)
         replace_file(path, library)
     return path
@@ -304,7 +306,7 @@ def _startup(prefix: str, sizes: dict[str, int], trace: bool) -> dict[str, bytes
     return files
 
 
-def _key(compiler: str, flags: tuple[str, ...], sources: dict[str, bytes]) -> str:
+def _key(compiler: str, flags: tuple[str, ...], sources: Mapping[str, bytes]) -> str:
     """Digest of everything that the program depends on."""
     digest = hashlib.sha256()
     for part in (compiler, *flags):
@@ -325,7 +327,7 @@ def _read_cached(path: Path) -> bytes | None:
 
 
 def _compile(
-    sources: dict[str, bytes],
+    sources: Mapping[str, bytes],
     command: tuple[str, ...],
     flags: tuple[str, ...],
     libraries: tuple[str, ...],

@@ -27,6 +27,7 @@ from .exporting import export
 from .finetuning import finetune, layers
 from .labelling import ask, select
 from .listing import list_
+from .live import page
 from .prediction import predict
 from .terminal import say, speak_any_language
 
@@ -60,6 +61,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     bench,
     predict,
+    page,
     finetune,
     layers,
     select,

@@ -1,0 +1,76 @@
+"""What a model would cost on each chip, in words, from a report of the bench.
+
+Formats what :func:`wav2small.firmware_bench.bench.bench` found and computes nothing
+but shares.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BASIS = {
+    "planned": "Planned by the bench: the same C, prices of its stages.",
+    "emulated": "Measured by the bench: the same C on an emulated core.",
+    "arena": "Planned by the bench for the whole window: the model has no C.",
+}
+
+
+def chip_costs(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Describe each target of a report.
+
+    Args:
+        report: what the bench found
+
+    Returns:
+        for each target its name, facts (name and text) and where they come from
+
+    """
+    return [_describe(report, budget) for budget in report["budgets"]]
+
+
+def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
+    target = budget["target"]
+    checks = {check["name"]: check for check in budget["checks"]}
+    core = _core(report, target["core"], budget["basis"])
+    facts = [
+        ("RAM", _of(checks["ram"], "bytes")),
+        ("Flash", _of(checks["flash"], "bytes")),
+    ]
+    clock = target["clock_hz"]
+    if core:
+        instructions, cycles = core
+        millions = f"{instructions / 1e6:.1f} M per second of audio"
+        facts.append(("Instructions", millions))
+    else:
+        facts.append(("Instructions", "not known on this core"))
+    if core and clock:
+        low, high = (f"{100 * count / clock['value']:.0f}" for count in cycles)
+        name = f"Busy at {clock['value'] / 1e6:g} MHz"
+        facts.append((name, f"{low} to {high} % of the time"))
+    return {
+        "target": target["name"],
+        "facts": facts,
+        "basis": f"{_BASIS[budget['basis']]} {target['description']}".strip(),
+    }
+
+
+def _core(
+    report: dict[str, Any], name: str, basis: str
+) -> tuple[float, tuple[float, float]] | None:
+    """Instructions and cycles per second of audio on a core, None if not known."""
+    if basis == "emulated":
+        for core in report["firmware"]["cores"]:
+            if core["core"] == name:
+                return core["figures"]["instructions"], core["cycles_per_second"]
+    plan = report["c99"]["plan"]
+    for core in plan["cores"] if plan else ():
+        if core["core"] == name:
+            return core["instructions_per_second"], core["cycles_per_second"]
+    return None
+
+
+def _of(check: dict[str, Any], unit: str) -> str:
+    """A quantity and its limit; what is not known is said."""
+    actual, limit = check["actual"], check["limit"]
+    text = "not known" if actual is None else f"{actual:,.0f}"
+    return f"{text} of {limit:,.0f} {unit}" if limit else f"{text} {unit}"

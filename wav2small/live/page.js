@@ -1,0 +1,291 @@
+// The controls: what is chosen, what is heard, what is shown and saved.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const FORGETTING = [0.5, 1, 2, 4, 8, 16, 30, 60, 0]; // seconds, 0 is never
+const KEPT_SECONDS = 60;
+const MOST_ROWS = 36000; // an hour
+const MOST_BYTES = 64 * 2 ** 20;
+
+let model = data.models[0];
+let playing = null;
+let turn = 0;
+let kept, rows;
+const view = new View($("view"), model.labels);
+
+const say = (text, wrong = false) => {
+  $("status").textContent = text;
+  $("status").classList.toggle("error", wrong);
+};
+
+function settings() {
+  const number = (id) => Number($(id).value);
+  return {
+    forget: 1000 * FORGETTING[number("forget")],
+    noise: number("noise"), room: number("room"), gain: number("gain"), volume: number("volume"),
+  };
+}
+
+function showSettings() {
+  const { forget, noise, room, gain, volume } = settings();
+  const texts = {
+    forget: forget ? `${forget / 1000} s` : "never",
+    noise: noise > SILENT ? `${noise} dBFS` : "off",
+    room: room ? `${room.toFixed(1)} s` : "off",
+    gain: `${gain} dB`,
+    volume: volume ? `${Math.round(100 * volume)} %` : "off",
+  };
+  for (const [id, text] of Object.entries(texts)) {
+    $(id).nextElementSibling.textContent = text;
+    $(id).setAttribute("aria-valuetext", text);
+  }
+  playing?.mixer?.set(settings());
+  playing?.node?.port.postMessage({ forget });
+}
+
+function showFacts(list, facts) {
+  list.replaceChildren(
+    ...facts.map(([name, text]) => {
+      const group = document.createElement("div");
+      for (const [tag, content] of [["dt", name], ["dd", text]]) {
+        group.append(Object.assign(document.createElement(tag), { textContent: content }));
+      }
+      return group;
+    })
+  );
+}
+
+function fill(select, names) {
+  select.replaceChildren(...names.map((name, value) => new Option(name, value)));
+}
+
+function begin() {
+  kept = new Int16Array(KEPT_SECONDS * model.rate);
+  rows = [];
+  view.begin(model.rate);
+  for (const cell of $("now").querySelectorAll("td")) {
+    if (cell.firstElementChild) cell.firstElementChild.value = 0;
+    else cell.textContent = "\u2013";
+  }
+}
+
+// One tenth of a second was heard.
+function hear(reading) {
+  const { samples, integers, heard } = reading;
+  kept.copyWithin(0, samples.length);
+  kept.set(samples, kept.length - samples.length);
+  const scores = integers && integers.map((value) => (value - model.zeroPoint) * model.step);
+  if (scores) {
+    rows.push([heard / model.rate, ...scores, ...integers]);
+    if (rows.length > MOST_ROWS) rows.splice(0, 600);
+    [...$("now").tBodies[0].rows].forEach((row, i) => {
+      row.cells[1].textContent = scores[i].toFixed(2);
+      row.cells[2].firstElementChild.value = scores[i];
+    });
+  }
+  view.add(samples, scores);
+  const power = samples.reduce((sum, value) => sum + value * value, 0) / (samples.length || 1);
+  showFacts($("facts"), [
+    ["Heard", `${(heard / model.rate).toFixed(1)} s`],
+    ["Level", power ? `${(10 * Math.log10(power / 2 ** 30)).toFixed(0)} dBFS` : "silence"],
+    ["Scores hold for", model.forgets ? `sound up to ${model.lookAhead.toFixed(2)} s ago` : "the last 4 s, anew each second"],
+    ["Memory of the model here", `${model.memory / 1024} KiB, fixed`],
+  ]);
+  $("save").disabled = false;
+  $("table").disabled = !rows.length;
+  document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
+}
+
+function stop() {
+  turn++;
+  playing?.stream?.getTracks().forEach((track) => track.stop());
+  playing?.node?.port.postMessage({ end: true });
+  playing?.context?.close();
+  playing = null;
+  $("stop").disabled = true;
+  $("microphone").setAttribute("aria-pressed", "false");
+}
+
+// Begin to hear something; what was heard before ends. Errors become a line.
+async function start(name, open) {
+  stop();
+  const own = turn;
+  begin();
+  say(`${name}: opening\u2026`);
+  try {
+    model.module ??= await unpack(model.wasm);
+    await open(own, { model, settings: settings(), tell: (reading) => own === turn && hear(reading) });
+  } catch (error) {
+    if (own !== turn) return;
+    stop();
+    say(`${name}: ${explain(error)}`, true);
+  }
+}
+
+function explain(error) {
+  return {
+    NotAllowedError: "the microphone was not allowed: allow it beside the address, or open a file",
+    NotFoundError: "there is no microphone: plug one in, or open a file",
+    NotReadableError: "the microphone is used by another program or was unplugged: free it, or open a file",
+    EncodingError: "this browser cannot read it as sound: try a WAV file",
+  }[error.name] ?? error.message;
+}
+
+function hearMicrophone() {
+  return start("Microphone", async (own, options) => {
+    const { stream, context, source } = await openMicrophone(model.rate);
+    const opened = { stream, context };
+    if (own !== turn) {
+      stream.getTracks().forEach((track) => track.stop());
+      return context.close();
+    }
+    playing = opened;
+    stream.getAudioTracks()[0].addEventListener("ended", () => {
+      if (own !== turn) return;
+      stop();
+      say("Microphone: it was unplugged or taken away: plug it in and start again", true);
+    });
+    await context.resume();
+    Object.assign(opened, await connect(context, source, { ...options, played: false }));
+    $("stop").disabled = false;
+    $("microphone").setAttribute("aria-pressed", "true");
+    say("Microphone: listening");
+  });
+}
+
+function hearRecording(name, read) {
+  return start(name, async (own, options) => {
+    const buffer = await decode(await read(), model.rate);
+    if (own !== turn) return;
+    $("stop").disabled = false;
+    if ($("speed").checked) {
+      const began = performance.now();
+      playing = {};
+      await hearAtOnce(buffer, options);
+      const times = (1000 * buffer.duration) / (performance.now() - began);
+      if (own !== turn) return;
+      stop();
+      return say(`${name}: heard ${buffer.duration.toFixed(1)} s, ${times.toFixed(0)} times as fast as it lasts`);
+    }
+    const context = new AudioContext({ sampleRate: model.rate });
+    playing = { context };
+    const source = new AudioBufferSourceNode(context, { buffer });
+    await context.resume();
+    const tell = (reading) => {
+      options.tell(reading);
+      if (!reading.ended || own !== turn) return;
+      stop();
+      say(`${name}: heard to its end`);
+    };
+    Object.assign(playing, await connect(context, source, { ...options, tell, played: true, length: buffer.length }));
+    source.start();
+    say(`${name}: playing`);
+  });
+}
+
+function hearFile(file) {
+  return hearRecording(file.name, () => {
+    if (file.size > MOST_BYTES) throw new Error("a file must have at most 64 MiB: cut it");
+    return file.arrayBuffer();
+  });
+}
+
+function chooseModel() {
+  stop();
+  model = data.models[$("model").value];
+  fill($("chip"), model.costs.map(({ target }) => target));
+  $("forgetting").hidden = $("forget-note").hidden = !model.forgets;
+  const kilobytes = (model.bytes / 1000).toFixed(0);
+  $("about").textContent = `${model.name}: ${kilobytes} kB of WebAssembly. Licence of the weights: ${model.licence} (${model.use}). wav2small ${data.version}. Model ${model.digest.slice(0, 12)}.`;
+  showCosts();
+  begin();
+}
+
+function showCosts() {
+  const cost = model.costs[$("chip").value];
+  showFacts($("costs"), cost.facts);
+  $("basis").textContent = cost.basis;
+}
+
+function save(name, type, parts) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(parts, { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function saveSound() {
+  const heard = view.heard;
+  const samples = kept.subarray(Math.max(0, kept.length - heard));
+  const head = new DataView(new ArrayBuffer(44));
+  const write = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
+  write(0, "RIFF");
+  head.setUint32(4, 36 + samples.byteLength, true);
+  write(8, "WAVEfmt ");
+  head.setUint32(16, 16, true);
+  head.setUint16(20, 1, true);
+  head.setUint16(22, 1, true);
+  head.setUint32(24, model.rate, true);
+  head.setUint32(28, 2 * model.rate, true);
+  head.setUint16(32, 2, true);
+  head.setUint16(34, 16, true);
+  write(36, "data");
+  head.setUint32(40, samples.byteLength, true);
+  save("heard.wav", "audio/wav", [head, samples]);
+}
+
+function saveScores() {
+  const names = [...model.labels, ...model.labels.map((name) => `${name}_integer`)];
+  const lines = rows.map((row) => row.map((value) => +value.toFixed(6)).join(","));
+  save("scores.csv", "text/csv", [["seconds", ...names].join(","), "\n", lines.join("\n"), "\n"]);
+}
+
+function makeTable() {
+  for (const name of model.labels) {
+    const row = $("now").tBodies[0].insertRow();
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = name;
+    head.className = name;
+    const meter = document.createElement("meter");
+    meter.setAttribute("aria-label", name);
+    row.append(head);
+    row.insertCell();
+    row.insertCell().append(meter);
+  }
+}
+
+makeTable();
+fill($("model"), data.models.map(({ name }) => name));
+fill($("voice"), data.voices.map(({ name }) => name));
+$("model").addEventListener("change", chooseModel);
+$("chip").addEventListener("change", showCosts);
+for (const id of ["forget", "noise", "room", "gain", "volume"]) $(id).addEventListener("input", showSettings);
+$("microphone").addEventListener("click", hearMicrophone);
+$("open").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => {
+  const [file] = $("file").files;
+  if (file) hearFile(file);
+  $("file").value = ""; // so that the same file can be chosen again
+});
+$("play").addEventListener("click", () => {
+  const voice = data.voices[$("voice").value];
+  hearRecording(voice.name, () => Uint8Array.from(atob(voice.data), (c) => c.charCodeAt(0)).buffer);
+});
+$("stop").addEventListener("click", () => {
+  stop();
+  say("Stopped");
+});
+$("save").addEventListener("click", saveSound);
+$("table").addEventListener("click", saveScores);
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("drop", kind === "dragover");
+    const file = kind === "drop" && event.dataTransfer.files[0];
+    if (file) hearFile(file);
+  });
+}
+chooseModel();
+showSettings();

@@ -1,0 +1,211 @@
+// The picture: waveform, spectrogram and scores of the last seconds, running by.
+
+const COLUMNS = 2048; // kept columns of the spectrogram, one each 20 ms
+const BANDS = 80;
+const TRANSFORM = 512;
+const COLOURS = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
+const DASHES = [[], [8, 4], [2, 3]];
+
+class View {
+  constructor(canvas, names) {
+    this.canvas = canvas;
+    this.names = names;
+    this.picture = document.createElement("canvas");
+    this.picture.width = COLUMNS;
+    this.picture.height = BANDS;
+    this.column = new ImageData(1, BANDS);
+    this.window = Float32Array.from({ length: TRANSFORM }, (_, i) => Math.sin((Math.PI * (i + 0.5)) / TRANSFORM) ** 2);
+    new ResizeObserver(() => this.draw()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    document.addEventListener("visibilitychange", () => this.draw());
+    this.begin(16000);
+  }
+
+  begin(rate) {
+    this.rate = rate;
+    this.step = rate / 50;
+    this.heard = this.columns = 0;
+    this.held = new Float32Array(TRANSFORM + rate / 10);
+    this.count = TRANSFORM - this.step; // silence before the first sample
+    this.extremes = new Float32Array(2 * COLUMNS);
+    this.readings = [];
+    this.picture.getContext("2d").clearRect(0, 0, COLUMNS, BANDS);
+    this.edges = Array.from({ length: BANDS + 1 }, (_, band) => {
+      // equally spaced in mel, from 50 Hz to half the rate
+      const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
+      const place = mel(50) + ((mel(rate / 2) - mel(50)) * band) / BANDS;
+      return (700 * (10 ** (place / 2595) - 1) * TRANSFORM) / rate;
+    });
+    this.draw();
+  }
+
+  add(samples, scores) {
+    this.heard += samples.length;
+    for (let i = 0; i < samples.length; i++) this.held[this.count + i] = samples[i] / 32768;
+    this.count += samples.length;
+    let at = 0;
+    for (; at + TRANSFORM <= this.count; at += this.step) {
+      this.addColumn(this.held.subarray(at, at + TRANSFORM));
+    }
+    this.held.copyWithin(0, at, this.count);
+    this.count -= at;
+    if (scores) this.readings.push([this.heard / this.rate, scores]);
+    if (this.readings.length > 600) this.readings.splice(0, 200);
+    this.wanted ??= requestAnimationFrame(() => this.draw());
+  }
+
+  addColumn(frame) {
+    const place = this.columns++ % COLUMNS;
+    const fresh = frame.subarray(TRANSFORM - this.step);
+    this.extremes[2 * place] = Math.min(...fresh);
+    this.extremes[2 * place + 1] = Math.max(...fresh);
+    const power = spectrum(frame.map((value, i) => value * this.window[i]));
+    for (let band = 0; band < BANDS; band++) {
+      const first = Math.floor(this.edges[band]);
+      const last = Math.max(first + 1, Math.ceil(this.edges[band + 1]));
+      let most = 0;
+      for (let i = first; i < last; i++) most = Math.max(most, power[i]);
+      const level = (10 * Math.log10(most + 1e-12) + 50) / 80; // from -50 to 30 dB
+      const scaled = Math.max(0, Math.min(0.9999, level)) * (COLOURS.length - 1);
+      const [low, high] = [COLOURS[Math.floor(scaled)], COLOURS[Math.floor(scaled) + 1]];
+      const pixel = low.map((value, i) => value + (high[i] - value) * (scaled % 1));
+      this.column.data.set([...pixel, 255], 4 * (BANDS - 1 - band));
+    }
+    this.picture.getContext("2d").putImageData(this.column, place, 0);
+  }
+
+  draw() {
+    this.wanted = null;
+    const { canvas } = this;
+    const ratio = devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (document.hidden || !width || !height) return;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    const paint = canvas.getContext("2d");
+    const style = getComputedStyle(canvas);
+    const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+    paint.setTransform(ratio, 0, 0, ratio, 0, 0);
+    paint.clearRect(0, 0, width, height);
+    paint.font = `${letter}px system-ui, sans-serif`;
+    const left = letter * 2.6;
+    const right = width - letter * 1.8;
+    const bottom = height - letter * 1.8;
+    this.seconds = width < 30 * letter ? 10 : width < 150 * letter ? 20 : 40;
+    const place = { paint, style, letter, left, right, x: (time) => right - ((this.heard / this.rate - time) / this.seconds) * (right - left) };
+    this.drawTimes(place, bottom);
+    this.drawWave(place, letter * 0.4, bottom * 0.18);
+    this.drawPicture(place, bottom * 0.2, bottom * 0.46);
+    this.drawScores(place, bottom * 0.5, bottom - letter * 0.5);
+  }
+
+  drawTimes({ paint, style, letter, right, left, x }, bottom) {
+    const now = this.heard / this.rate;
+    const every = this.seconds / (right - left < 24 * letter ? 2 : 4);
+    paint.fillStyle = style.getPropertyValue("--soft");
+    paint.textBaseline = "top";
+    paint.textAlign = "center";
+    for (let ago = 0; ago <= this.seconds; ago += every) {
+      const label = ago ? `\u2212${ago} s` : "now";
+      paint.fillText(label, x(now - ago), bottom + letter * 0.4);
+      paint.fillRect(Math.round(x(now - ago)), bottom - letter * 0.3, 1, letter * 0.4);
+    }
+  }
+
+  // Columns that are kept and in view, each with its number and place in the ring.
+  *shown() {
+    const first = Math.max(0, this.columns - Math.min(COLUMNS, this.seconds * 50));
+    for (let number = first; number < this.columns; number++) yield [number / 50, number % COLUMNS];
+  }
+
+  drawWave({ paint, style, x }, top, bottom) {
+    const middle = (top + bottom) / 2;
+    paint.beginPath();
+    for (const [time, place] of this.shown()) {
+      const at = x(time);
+      paint.moveTo(at, middle - this.extremes[2 * place + 1] * (middle - top) - 0.5);
+      paint.lineTo(at, middle - this.extremes[2 * place] * (middle - top) + 0.5);
+    }
+    paint.strokeStyle = style.getPropertyValue("--text");
+    paint.lineWidth = Math.max(1, (x(0.02) - x(0)) * 0.9);
+    paint.stroke();
+  }
+
+  drawPicture({ paint, style, letter, left, right, x }, top, bottom) {
+    paint.fillStyle = "#000004";
+    paint.fillRect(left, top, right - left, bottom - top);
+    const count = Math.min(this.columns, this.seconds * 50, COLUMNS);
+    const first = this.columns - count;
+    for (let number = first; number < this.columns; ) {
+      const place = number % COLUMNS;
+      const run = Math.min(COLUMNS - place, this.columns - number);
+      const from = x(number / 50);
+      paint.drawImage(this.picture, place, 0, run, BANDS, from, top, x((number + run) / 50) - from, bottom - top);
+      number += run;
+    }
+    paint.fillStyle = style.getPropertyValue("--soft");
+    paint.textAlign = "right";
+    paint.textBaseline = "top";
+    paint.fillText(`${this.rate / 2000}k`, left - letter * 0.3, top);
+    paint.textBaseline = "bottom";
+    paint.fillText("0 Hz", left - letter * 0.3, bottom);
+  }
+
+  drawScores({ paint, style, letter, left, right, x }, top, bottom) {
+    const y = (score) => bottom - Math.max(-0.02, Math.min(1.02, score)) * (bottom - top);
+    paint.textAlign = "right";
+    paint.textBaseline = "middle";
+    paint.lineWidth = 1;
+    for (const score of [0, 0.5, 1]) {
+      paint.fillStyle = style.getPropertyValue("--soft");
+      paint.fillText(score.toFixed(1), left - letter * 0.3, y(score));
+      paint.fillStyle = style.getPropertyValue("--line");
+      paint.fillRect(left, Math.round(y(score)), right - left, 1);
+    }
+    const since = this.heard / this.rate - this.seconds;
+    const readings = this.readings.filter(([time]) => time >= since);
+    if (!readings.length) return;
+    const ends = this.names.map((name, i) => [y(readings.at(-1)[1][i]), name]).sort(([a], [b]) => a - b);
+    ends.forEach((end, i) => (end[0] = i ? Math.max(end[0], ends[i - 1][0] + letter) : end[0]));
+    this.names.forEach((name, i) => {
+      paint.strokeStyle = paint.fillStyle = style.getPropertyValue(`--${name}`);
+      paint.lineWidth = letter / 6;
+      paint.setLineDash(DASHES[i].map((length) => (length * letter) / 13));
+      paint.beginPath();
+      readings.forEach(([time, scores]) => paint.lineTo(x(time), y(scores[i])));
+      paint.stroke();
+      paint.setLineDash([]);
+      paint.textAlign = "left";
+      paint.fillText(name[0].toUpperCase(), right + letter * 0.3, ends.find(([, of]) => of === name)[0]);
+    });
+  }
+}
+
+// Power of the Fourier transform of a frame of real numbers, up to half the rate.
+function spectrum(real) {
+  const length = real.length;
+  const imaginary = new Float32Array(length);
+  for (let i = 1, j = 0; i < length; i++) {
+    let bit = length >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) [real[i], real[j]] = [real[j], real[i]];
+  }
+  for (let half = 1; half < length; half *= 2) {
+    for (let k = 0; k < half; k++) {
+      const [cosine, sine] = [Math.cos((Math.PI * k) / half), -Math.sin((Math.PI * k) / half)];
+      for (let i = k; i < length; i += 2 * half) {
+        const j = i + half;
+        const re = real[j] * cosine - imaginary[j] * sine;
+        const im = real[j] * sine + imaginary[j] * cosine;
+        real[j] = real[i] - re;
+        imaginary[j] = imaginary[i] - im;
+        real[i] += re;
+        imaginary[i] += im;
+      }
+    }
+  }
+  return Float32Array.from({ length: length / 2 + 1 }, (_, i) => real[i] ** 2 + imaginary[i] ** 2);
+}
