@@ -13,7 +13,9 @@ import soundfile
 from browser import Browser, find_browser
 
 from wav2small import Stream
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.live.page import make_page
+from wav2small.live.wasm import WINDOW_SECONDS
 from wav2small.models import find_onnx
 
 pytestmark = [
@@ -23,6 +25,8 @@ pytestmark = [
         reason="no Chromium is installed: apt-get install chromium",
     ),
 ]
+LOOPS = 75
+"""An hour of loops of 48 s."""
 MODELS = ("wav2small-rt", "wav2small-rt-mini", "wav2small")
 FAKE = "--use-fake-device-for-media-stream"
 ALLOWED = "--use-fake-ui-for-media-stream"
@@ -119,3 +123,226 @@ def test_20_real_clips_have_the_integers_of_the_reference(
         total += compared
     assert total > 20 * 3 * 10
     assert shared.problems() == []
+
+
+def test_a_model_that_normalises_hears_the_last_seconds_anew(
+    shared: Browser, data: Path, tmp_path: Path
+) -> None:
+    choose(shared, "wav2small")
+    paths = sorted((data / "emodb" / "audio").glob("*.*"))[:4]
+    samples = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in paths])
+    samples = samples[:95000]  # the last whole second is scored before the end
+    readings = hear_file(shared, write_clip(tmp_path, samples))
+    reference = ReferenceModel(find_onnx("wav2small"))
+    output = reference.graph.output
+    spans = {tuple(r["scored"]): r["integers"] for r in readings if r["scored"]}
+    assert [end for _, end in spans] == [
+        *range(16000, len(samples), 16000),
+        len(samples),
+    ]
+    for (start, end), integers in spans.items():
+        assert start == max(0, end - WINDOW_SECONDS * 16000)
+        ours = reference.run(samples[start:end])[output]
+        np.testing.assert_array_equal(ours.reshape(-1), integers)
+
+
+def test_a_bundled_voice_plays_in_real_time(shared: Browser) -> None:
+    choose(shared, "wav2small-rt-mini", at_once=False)
+    shared.run("document.getElementById('play').click()")
+    shared.wait("readings.at(-1)?.ended")
+    readings = shared.run("readings")
+    assert count_differing("wav2small-rt-mini", readings)[0] == 0
+    assert 1.5 < len(heard(readings)) / 16000 < 6
+    assert status(shared).endswith("heard to its end")
+
+
+def test_settings_hold_for_what_is_heard_next(shared: Browser, tmp_path: Path) -> None:
+    choose(shared, "wav2small-rt-mini")
+    path = write_clip(tmp_path, np.zeros(32000, np.int16))
+    shared.run(
+        "for (const [id, value] of [['forget', 8], ['noise', -30]]) {"
+        "const input = document.getElementById(id); input.value = value;"
+        "input.dispatchEvent(new Event('input')); }"
+    )
+    readings = hear_file(shared, path)
+    shared.run(
+        "for (const [id, value] of [['forget', 3], ['noise', -72]]) {"
+        "const input = document.getElementById(id); input.value = value;"
+        "input.dispatchEvent(new Event('input')); }"
+    )
+    assert count_differing("wav2small-rt-mini", readings, None)[0] == 0
+    level = 20 * np.log10(np.std(heard(readings) / 32768))
+    assert abs(level + 30) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("<img src=x onerror=alert(1)>.wav", b"RIFF", "cannot read it as sound"),
+        ("\u202egnp.exe", b"", "cannot read it as sound"),
+        ("half.wav", b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0", "cannot read it"),
+        (
+            "no channels.wav",
+            b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\1\0\0\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0"
+            b"data\4\0\0\0\0\0\0\0",
+            "cannot read it",
+        ),
+    ],
+)
+def test_hostile_files_are_one_line(
+    shared: Browser, tmp_path: Path, name: str, content: bytes, expected: str
+) -> None:
+    choose(shared, "wav2small-rt")
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert hear_file(shared, path) == []
+    shown = name.replace("\u202e", "\\u202e")
+    assert status(shared).startswith(f"{shown}: ") and expected in status(shared)
+    assert shared.run("document.images.length") == 0
+    assert shared.problems() == []
+
+
+def listen(browser: Browser, seconds: float) -> list[dict[str, Any]]:
+    """Hear the microphone for some seconds."""
+    browser.run("document.getElementById('microphone').click()")
+    browser.wait(
+        f"readings.length > {10 * seconds}"
+        " || document.getElementById('status').className"
+    )
+    browser.run("document.getElementById('stop').click()")
+    return list(browser.run("readings"))
+
+
+def test_a_microphone_gives_the_integers_of_the_reference(
+    tmp_path: Path, data: Path, page: str
+) -> None:
+    paths = sorted((data / "emodb" / "audio").glob("*.*"))
+    clips = [
+        soundfile.read(path, dtype="int16")[0][4000:16000]
+        for path in paths[:: len(paths) // 20][:20]
+    ]
+    path = write_clip(tmp_path, np.concatenate(clips))
+    capture = f"--use-file-for-fake-audio-capture={path}%noloop"
+    with Browser(tmp_path / "browser", FAKE, ALLOWED, capture) as browser:
+        opened(browser, page)
+        readings = listen(browser, 15)
+        assert status(browser) == "Stopped"
+        assert browser.problems() == []
+    assert len(heard(readings)) > 15 * 16000
+    assert np.std(heard(readings)[16000:]) > 100
+    differing, compared = count_differing("wav2small-rt", readings)
+    assert differing == 0 and compared > 3 * 100
+
+
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_a_browser_that_cannot_resample_the_microphone(
+    tmp_path: Path, page: str, rate: int
+) -> None:
+    time = np.arange(4 * 48000) / 48000
+    tones = 8000 * (np.sin(2e3 * np.pi * time) + np.sin(20e3 * np.pi * time))
+    path = write_clip(tmp_path, tones.astype(np.int16), 48000)
+    capture = f"--use-file-for-fake-audio-capture={path}"
+    with Browser(tmp_path / "browser", FAKE, ALLOWED, capture) as browser:
+        opened(browser, page)
+        # as Firefox: a microphone needs a context of the rate of the device
+        browser.run(
+            "const Source = MediaStreamAudioSourceNode, Context = AudioContext;"
+            "window.MediaStreamAudioSourceNode = class {"
+            " constructor(context, options) {"
+            "  if (context.sampleRate === 16000)"
+            "    throw new DOMException('', 'NotSupportedError');"
+            "  return new Source(context, options); } };"
+            "window.AudioContext = class { constructor(options) {"
+            f"  return new Context(options ?? {{ sampleRate: {rate} }}); }} }}; 1"
+        )
+        readings = listen(browser, 2.5)
+        assert browser.problems() == []
+    samples = heard(readings)[-16384:] / 32768
+    power = np.abs(np.fft.rfft(samples * np.hanning(16384))) ** 2
+    frequency = np.fft.rfftfreq(16384, 1 / 16000)
+    # the tone of 10 kHz would come back at 6 kHz
+    near = {f: power[np.abs(frequency - f) < 100].sum() for f in (1000, 6000)}
+    assert near[1000] > 0.95 * power.sum()
+    assert near[6000] < 1e-6 * near[1000]
+    assert count_differing("wav2small-rt", readings)[0] == 0
+
+
+def test_a_microphone_that_is_denied_or_not_there_is_one_line(
+    tmp_path: Path, page: str
+) -> None:
+    with Browser(tmp_path / "a", FAKE, "--deny-permission-prompts") as browser:
+        assert listen(opened(browser, page), 1) == []
+        assert status(browser).startswith("Microphone: the microphone was not allowed")
+        assert browser.problems() == []
+    with Browser(tmp_path / "b", ALLOWED) as browser:
+        assert listen(opened(browser, page), 1) == []
+        assert status(browser).startswith("Microphone: there is no microphone")
+        assert browser.problems() == []
+
+
+def test_a_microphone_that_is_unplugged_is_one_line(tmp_path: Path, page: str) -> None:
+    with Browser(tmp_path, FAKE, ALLOWED) as browser:
+        opened(browser, page)
+        browser.run(
+            "const devices = navigator.mediaDevices;"
+            "const ask = devices.getUserMedia.bind(devices);"
+            "devices.getUserMedia = async (wanted) =>"
+            " window.stream = await ask(wanted); 1"
+        )
+        browser.run("document.getElementById('microphone').click()")
+        browser.wait("readings.length > 3")
+        browser.run("stream.getTracks()[0].dispatchEvent(new Event('ended'))")
+        browser.wait("document.getElementById('status').className")
+        assert "unplugged" in status(browser)
+        assert browser.run("document.getElementById('stop').disabled")
+        # and again
+        browser.run("readings.length = 0")
+        browser.run("document.getElementById('microphone').click()")
+        browser.wait("readings.length > 3")
+        assert status(browser) == "Microphone: listening"
+
+
+def test_a_tab_in_the_background_goes_on_hearing(tmp_path: Path, page: str) -> None:
+    with Browser(tmp_path, FAKE, ALLOWED) as browser:
+        opened(browser, page)
+        browser.run("document.getElementById('microphone').click()")
+        browser.wait("readings.length > 3")
+        browser.call("Target.createTarget", url="about:blank")
+        browser.wait("document.hidden")
+        count = browser.run("readings.length")
+        browser.wait(f"readings.length > {count + 20}")
+        readings = browser.run("readings")
+    heard_at = [reading["heard"] for reading in readings]
+    assert heard_at == [1600 * (number + 1) for number in range(len(heard_at))]
+    assert count_differing("wav2small-rt", readings)[0] == 0
+
+
+@pytest.mark.slow
+def test_an_hour_at_once_neither_drifts_nor_grows(
+    shared: Browser, data: Path, tmp_path: Path
+) -> None:
+    paths = sorted((data / "emodb" / "audio").glob("*.*"))
+    samples = np.concatenate([soundfile.read(p, dtype="int16")[0] for p in paths[:30]])
+    loop = samples[: 48 * 16000]
+    choose(shared, "wav2small-rt")
+    shared.run(
+        "window.ends = []; window.count = 0; window.readings = { push(reading) {"
+        "  this.last = reading;"
+        "  if (++count % 480 === 0) ends.push(reading.integers); } }; 1"
+    )
+    shared.choose_file("#file", write_clip(tmp_path, np.tile(loop, LOOPS)))
+    sizes = []
+    for wanted in (LOOPS // 3, LOOPS):
+        shared.wait(f"ends.length >= {wanted}", 500)
+        shared.call("HeapProfiler.collectGarbage")
+        metrics = shared.call("Performance.getMetrics")["metrics"]
+        sizes += [m["value"] for m in metrics if m["name"] == "JSHeapUsedSize"]
+    shared.wait("readings.last.ended")
+    ends = np.array(shared.run("ends"))
+    shared.run("window.readings = []")
+    assert len(ends) == LOOPS
+    # after a warm-up the phase of the ramp alone is another at each end, and then the
+    # rounding: 40 steps are .000005
+    assert np.ptp(ends[7 : LOOPS - 1], axis=0).max() <= 40
+    # 24,000 rows of the table came between
+    assert sizes[1] < sizes[0] + 6 * 2**20

@@ -5,12 +5,13 @@ const $ = (id) => document.getElementById(id);
 const FORGETTING = [0.5, 1, 2, 4, 8, 16, 30, 60, 0]; // seconds, 0 is never
 const KEPT_SECONDS = 60;
 const MOST_ROWS = 36000; // an hour
-const MOST_BYTES = 64 * 2 ** 20;
+const MOST_BYTES = 128 * 2 ** 20;
 
 let model = data.models[0];
 let playing = null;
 let turn = 0;
 let kept, rows;
+let shown = null; // what waits to be shown
 const view = new View($("view"), model.labels);
 
 const say = (text, wrong = false) => {
@@ -63,27 +64,28 @@ function begin() {
   kept = new Int16Array(KEPT_SECONDS * model.rate);
   rows = [];
   view.begin(model.rate);
-  for (const cell of $("now").querySelectorAll("td")) {
-    if (cell.firstElementChild) cell.firstElementChild.value = 0;
-    else cell.textContent = "\u2013";
-  }
 }
 
 // One tenth of a second was heard.
 function hear(reading) {
   const { samples, integers, heard } = reading;
-  kept.copyWithin(0, samples.length);
-  kept.set(samples, kept.length - samples.length);
+  for (let i = 0; i < samples.length; i++) kept[(heard - samples.length + i) % kept.length] = samples[i];
   const scores = integers && integers.map((value) => (value - model.zeroPoint) * model.step);
-  if (scores) {
-    rows.push([heard / model.rate, ...scores, ...integers]);
-    if (rows.length > MOST_ROWS) rows.splice(0, 600);
-    [...$("now").tBodies[0].rows].forEach((row, i) => {
-      row.cells[1].textContent = scores[i].toFixed(2);
-      row.cells[2].firstElementChild.value = scores[i];
-    });
-  }
+  if (scores) rows.push([heard / model.rate, ...scores, ...integers]);
+  if (rows.length > MOST_ROWS) rows.splice(0, 600);
   view.add(samples, scores);
+  if (!shown) requestAnimationFrame(show);
+  shown = { ...reading, scores };
+  document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
+}
+
+function show() {
+  const { samples, scores, heard } = shown;
+  shown = null;
+  [...$("now").tBodies[0].rows].forEach((row, i) => {
+    row.cells[1].textContent = scores ? scores[i].toFixed(2) : "\u2013";
+    row.cells[2].firstElementChild.value = scores ? scores[i] : 0;
+  });
   const power = samples.reduce((sum, value) => sum + value * value, 0) / (samples.length || 1);
   showFacts($("facts"), [
     ["Heard", `${(heard / model.rate).toFixed(1)} s`],
@@ -93,7 +95,6 @@ function hear(reading) {
   ]);
   $("save").disabled = false;
   $("table").disabled = !rows.length;
-  document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
 }
 
 function stop() {
@@ -183,9 +184,15 @@ function hearRecording(name, read) {
   });
 }
 
+// A name as one line; what cannot be seen, or turns the direction of writing, can.
+function visible(name) {
+  const code = (letter) => `\\u${letter.codePointAt(0).toString(16).padStart(4, "0")}`;
+  return name.slice(0, 100).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, code);
+}
+
 function hearFile(file) {
-  return hearRecording(file.name, () => {
-    if (file.size > MOST_BYTES) throw new Error("a file must have at most 64 MiB: cut it");
+  return hearRecording(visible(file.name), () => {
+    if (file.size > MOST_BYTES) throw new Error("a file must have at most 128 MiB: cut it");
     return file.arrayBuffer();
   });
 }
@@ -216,8 +223,8 @@ function save(name, type, parts) {
 }
 
 function saveSound() {
-  const heard = view.heard;
-  const samples = kept.subarray(Math.max(0, kept.length - heard));
+  const count = Math.min(view.heard, kept.length);
+  const samples = Int16Array.from({ length: count }, (_, i) => kept[(view.heard - count + i) % kept.length]);
   const head = new DataView(new ArrayBuffer(44));
   const write = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
   write(0, "RIFF");

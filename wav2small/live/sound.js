@@ -126,7 +126,7 @@ function readPcm(bytes, rate) {
     if (word(at) === 0x64617461) {
       const most = Math.min(size, view.byteLength - at - 8);
       const frames = Math.floor(most / 2 / channels);
-      if (!(frames >= 1) || channels > 32) return null;
+      if (!channels || channels > 32 || !frames) return null;
       const buffer = new AudioBuffer({ length: frames, numberOfChannels: channels, sampleRate: rate });
       for (let channel = 0; channel < channels; channel++) {
         const place = at + 8 + 2 * channel;
@@ -144,8 +144,18 @@ async function hearAtOnce(buffer, options) {
   const { rate } = options.model;
   const context = new OfflineAudioContext(1, buffer.length + rate, rate);
   const source = new AudioBufferSourceNode(context, { buffer });
+  let heard = 0;
+  const rest = () => new Promise((resolve) => setTimeout(resolve, 1));
+  // the audio thread must not run far ahead of what is shown
+  for (let time = 20; time < buffer.duration; time += 20) {
+    context.suspend?.(time).then(async () => {
+      while (heard < (time - 0.2) * rate) await rest();
+      context.resume();
+    });
+  }
   await new Promise((resolve, reject) => {
     const tell = (reading) => {
+      heard = reading.heard;
       options.tell(reading);
       if (reading.ended) resolve();
     };

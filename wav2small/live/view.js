@@ -29,7 +29,7 @@ class View {
     this.count = TRANSFORM - this.step; // silence before the first sample
     this.extremes = new Float32Array(2 * COLUMNS);
     this.readings = [];
-    this.picture.getContext("2d").clearRect(0, 0, COLUMNS, BANDS);
+    this.picture.getContext("2d", { willReadFrequently: true }).clearRect(0, 0, COLUMNS, BANDS);
     this.edges = Array.from({ length: BANDS + 1 }, (_, band) => {
       // equally spaced in mel, from 50 Hz to half the rate
       const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
@@ -68,10 +68,11 @@ class View {
       const level = (10 * Math.log10(most + 1e-12) + 50) / 80; // from -50 to 30 dB
       const scaled = Math.max(0, Math.min(0.9999, level)) * (COLOURS.length - 1);
       const [low, high] = [COLOURS[Math.floor(scaled)], COLOURS[Math.floor(scaled) + 1]];
-      const pixel = low.map((value, i) => value + (high[i] - value) * (scaled % 1));
-      this.column.data.set([...pixel, 255], 4 * (BANDS - 1 - band));
+      const pixel = 4 * (BANDS - 1 - band);
+      for (let i = 0; i < 3; i++) this.column.data[pixel + i] = low[i] + (high[i] - low[i]) * (scaled % 1);
+      this.column.data[pixel + 3] = 255;
     }
-    this.picture.getContext("2d").putImageData(this.column, place, 0);
+    this.picture.getContext("2d", { willReadFrequently: true }).putImageData(this.column, place, 0);
   }
 
   draw() {
