@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import sources_and_output
-from .terminal import check_outputs, extra, say, write_text
+from .terminal import check_outputs, say, write_text
 
 
 def page(
@@ -31,8 +31,7 @@ def page(
     """Write a web page in which a model's C hears the microphone or files."""
     models, out = sources_and_output(paths, "page")
     check_outputs(out)
-    with extra("firmware"):
-        from ..live.page import make_page
+    from ..live.page import make_page
     from ..models import find_onnx
 
     text = make_page({str(name): find_onnx(name) for name in models}, emulate=emulate)
