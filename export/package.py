@@ -12,7 +12,7 @@ from .base import checksums
 from .base.errors import ExportError
 from .base.files import replace_file
 from .base.reading import read_bytes
-from .model import topology
+from .model import speech, topology
 from .model.compact import compact
 
 MODEL_FILE = "model.onnx"
@@ -30,7 +30,7 @@ def pack(
     The same arguments give the same bytes.
 
     Args:
-        model: ONNX model with one output
+        model: ONNX model with one output, beside which there may be ``speech``
         metadata: what the file shall say of itself,
             for instance sampling rate, range, window, licence
         labels: names of the scores, in their order;
@@ -48,12 +48,12 @@ def pack(
                 f"labels must be words of letters, digits, '_' and '-', got "
                 f"'{label}': rename it"
             )
-    if len(model.graph.output) != 1:
+    outputs = speech.scores_alone(model).graph.output
+    if len(outputs) != 1:
         raise ExportError(
-            f"model must have one output, got {len(model.graph.output)}: "
-            "leave the scores alone"
+            f"model must have one output, got {len(outputs)}: leave the scores alone"
         )
-    (output,) = model.graph.output
+    (output,) = outputs
     shape = [dim.dim_value for dim in output.type.tensor_type.shape.dim]
     if not shape or shape[-1] != len(labels):
         raise ExportError(

@@ -407,7 +407,7 @@ def test_frames_are_counted_in_laps(built, tmp_path, monkeypatch):
     model = built[0]
     library = Library(model, tmp_path)
     made = schedule(model)
-    lap = arrangement.Arrangement(lower(made), made.front.constants, True).lap
+    lap = arrangement.Arrangement(lower(made), made).lap
     hop = made.front.constants.hop_length
     samples = signal(4, int(3.3 * lap) * hop)
     library.init()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..base.errors import ExportError
 from ..integer.front_end.constants import FrontEnd
 from ..integer.streaming.pace import Pace
+from ..integer.streaming.schedule import Schedule
 from .lowering import Rows, Step
 from .memory import Span, aligned, place
 from .program import KEEP, Program
@@ -60,13 +61,18 @@ class Arrangement:
 
     """
 
-    def __init__(self, program: Program, front: FrontEnd, endless: bool) -> None:
+    def __init__(self, program: Program, plan: Schedule) -> None:
+        front = plan.front.constants
         self.program, self.front = program, front
+        self.detector, self.min_frames = plan.detector, plan.min_frames
         self.normalised = front.power_floor is not None
-        self.stages = tuple(arrange(program.steps))
+        first, *others = arrange(program.steps)
+        self.voice = tuple(arrange(program.voice))
+        """Stages of the detector of speech."""
+        self.stages = (first, *self.voice, *others)
         self.rows = _unique(
             rows
-            for step in (*program.steps, *program.head)
+            for step in (*program.steps, *program.voice, *program.head)
             for rows in (step.output, *step.inputs)
         )
         self.index = {id(rows): i for i, rows in enumerate(self.rows)}
@@ -80,7 +86,7 @@ class Arrangement:
         """Whether all pools can."""
         self.sum_count = sum(step.sums for step in self.pools)
         self.reference_count = sum(step.references for step in self.pools)
-        self.lap = self._lap() if endless else 0
+        self.lap = self._lap() if plan.endless else 0
         """Frames after which their count starts again, 0 where signals end."""
         self.push_places, push = place(self._push_spans())
         self.result_places, result = place(self._result_spans())
@@ -92,7 +98,7 @@ class Arrangement:
             front_end=2 * front.window_length
             + (self.past_bytes * past + 8 if past else 0)
             + (_LEVEL_BYTES if self.normalised else 0)
-            + 16,
+            + (40 if self.voice else 24),
             scratch=max(push, result),
         )
         for name in ("lines", "scratch"):
@@ -142,6 +148,7 @@ class Arrangement:
 
     def _result_spans(self) -> Iterator[Span]:
         stages, head = self.stages, self.program.head
+        voice = [stage.step for stage in self.voice]
         begin = {s.part: i for i, s in reversed(list(enumerate(stages)))}
         end = {s.part: i for i, s in enumerate(stages)}
         head_reads = {
@@ -155,7 +162,7 @@ class Arrangement:
             yield Span("ended", size, begin[0], end[0])
         for i, stage in enumerate(stages):
             step, part = stage.step, stage.part
-            if step.kernel == KEEP:
+            if step.kernel == KEEP or step in voice:
                 continue
             rows = step.output
             name = f"row {self.of(rows)}"
@@ -198,11 +205,12 @@ class Arrangement:
 def arrange(steps: Sequence[Step]) -> Iterator[Placed]:
     """Stages with their parts, and those that keep a row behind its last reader."""
     part = 0
+    made = [step.output for step in steps]
     for i, step in enumerate(steps):
         yield Placed(step, part)
         for rows in step.inputs:
             last = max(j for j, other in enumerate(steps) if rows in other.inputs)
-            if rows.keep and last == i:
+            if rows.keep and last == i and rows in made:
                 keep = Step(KEEP, step.label, (rows,), rows, rows.pace)
                 yield Placed(keep, part)
         if step.pools or step.output.keep:

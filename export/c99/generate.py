@@ -113,7 +113,7 @@ def outline(model: IntegerGraph | ModelProto | bytes | str | Path) -> Outline:
     _, plan, placed = _prepare(model)
     steps = tuple(stage.step for stage in placed.stages)
     head = placed.program.head
-    layers = (*placed.program.steps, *head)
+    layers = (*placed.program.steps, *placed.program.voice, *head)
     shared = {name: array for step in layers for name, array in step.shared.items()}
     tables = [*front_tables(placed.front).values(), *shared.values()]
     tables += [table for step in layers for table in step.tables.values()]
@@ -149,7 +149,7 @@ def _prepare(
             f"{front.power_floor / 2**38:.3g}: choose a student that streams, like "
             "wav2small-rt"
         )
-    return graph, plan, Arrangement(lower(plan), front, plan.endless)
+    return graph, plan, Arrangement(lower(plan), plan)
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -81,8 +81,5 @@ def golden_signal(length: int) -> np.ndarray:
 def min_samples(plan: Schedule) -> int:
     """Fewest samples that give a result."""
     front = plan.front.constants
-    frames = 1
-    while not all(line.pace.length(frames) > 0 for line in plan.lines.values()):
-        frames += 1
-    needed = front.window_length + (frames - 1) * front.hop_length
+    needed = front.window_length + (plan.min_frames - 1) * front.hop_length
     return max(1, needed - sum(front.padding))

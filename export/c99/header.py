@@ -32,6 +32,28 @@ _FORGET = """
  * many milliseconds it weighs 1 / e (37 %) of what is heard then. 0 forgets nothing. */
 wav2small_status wav2small_forget(wav2small_state *state, uint32_t milliseconds);
 """
+_LISTEN = """
+/* The log-odds of speech in steps of wav2small_speech: 0 and more is speech. */
+#define WAV2SMALL_SPEECH_STEP $step
+
+/* Let scores learn from speech alone, or (0, and after wav2small_init) from all that is
+ * heard. Rows of speech reach the layers one after the other, as if nothing were between
+ * them; meanwhile scores stay, and only what knows speech works. The detector of speech
+ * begins anew. */
+wav2small_status wav2small_listen(wav2small_state *state, int speech_alone);
+
+/* Log-odds that the last frame which the detector read is speech. */
+wav2small_status wav2small_speech(const wav2small_state *state, int32_t *log_odds);
+
+/* 1 while scores learn from what is heard, else 0. */
+int wav2small_hears(const wav2small_state *state);
+"""
+_VOICE_STATE = """    uint16_t speech_alone; /* whether to listen to speech alone */
+    uint16_t left;     /* rows of the detector that speech still lasts */
+    uint32_t clock;    /* frames that levels count */
+    uint32_t voice;    /* frames that the detector counts */
+    int32_t odds;      /* log-odds of its last row */
+"""
 _LIMIT = f"""/* Samples that a signal may have. */
 #define WAV2SMALL_MAX_SAMPLES {MOST_SAMPLES}
 """
@@ -84,6 +106,8 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "step": f"{np.float32(output.scale):.9e}f",
         "zero_point": output.zero_point,
         "state": state,
+        "voice_state": _VOICE_STATE if placed.voice else "",
+        "listen": _listen(placed),
         "forget": _FORGET if placed.forgets else "",
         "example_level": ", &level" if placed.normalised else "",
         "level_type": _LEVEL if placed.normalised else "",
@@ -105,3 +129,10 @@ def _project_version() -> str:
         return version("wav2small")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _listen(placed: Arrangement) -> str:
+    if placed.detector is None:
+        return ""
+    step = f"{np.float32(placed.detector.tensor.scale):.9e}f"
+    return _LISTEN.replace("$step", step)

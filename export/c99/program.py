@@ -24,6 +24,9 @@ class Program:
     steps: tuple[Step, ...]
     """Front end, rows to rows, pools."""
 
+    voice: tuple[Step, ...]
+    """Detector of speech, rows to rows; the last one makes the log-odds."""
+
     head: tuple[Step, ...]
     """What is computed once for each result."""
 
@@ -42,11 +45,17 @@ def lower(schedule: Schedule) -> Program:
 
     """
     graph = schedule.reference.graph
-    lowering = Lowering(graph.tensors)
+    detector = schedule.detector
+    tensors = graph.tensors | (detector.graph.tensors if detector else {})
+    lowering = Lowering(tensors)
     front = schedule.front
     lowering.begin(front.name, front.pace)
     rows = lowering.make(front.operator.output, front.output.shape)
     lowering.append(FRONT, (), rows, {}, work=front.work_bytes)
+    begun, lowering.steps = lowering.steps, []
+    for stage in detector.stages if detector else ():
+        _lower_stage(lowering, stage)
+    voice, lowering.steps = tuple(lowering.steps), begun
     for stage in (*schedule.stages, *schedule.pools):
         _lower_stage(lowering, stage)
     steps, lowering.steps = tuple(lowering.steps), []
@@ -55,7 +64,7 @@ def lower(schedule: Schedule) -> Program:
         views = [lowering.views[name] for name in operator.inputs]
         operator.lower(lowering, views)
     scores = lowering.plain(lowering.views[graph.output])
-    return Program(steps, tuple(lowering.steps), scores.rows, lowering.views)
+    return Program(steps, voice, tuple(lowering.steps), scores.rows, lowering.views)
 
 
 def _lower_stage(lowering: Lowering, stage: WindowStage | RowStage | PoolStage) -> None:

@@ -38,6 +38,7 @@ def known_conditions(arrangement: Arrangement) -> dict[str, int]:
         "MEL_WITHOUT_ENDS": int(not front.mel[:, [0, -1]].any()),
         "PAST_FRAMES": front.past_frames or 0,
         "NORMALISED": int(arrangement.normalised),
+        "VOICE_STAGES": len(arrangement.voice),
     }
 
 
@@ -58,6 +59,8 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         "POOL_COUNT": len(arrangement.pools),
         "LAP": arrangement.lap,
         "SCORES_PLACE": scores,
+        "MIN_FRAMES": arrangement.min_frames,
+        **_voice(arrangement),
         "WINDOW_LENGTH": front.window_length,
         "HOP_LENGTH": front.hop_length,
         "PADDING_BEFORE": front.padding[0],
@@ -91,7 +94,7 @@ def model_tables(arrangement: Arrangement, sampling_rate: int) -> Iterator[str]:
     for name, values in front_tables(arrangement.front).items():
         yield from table(name, values)
     layers: dict[int, int] = {}  # number of each stage's struct among its kind
-    yield from _layers((*program.steps, *program.head), layers)
+    yield from _layers((*program.steps, *program.voice, *program.head), layers)
     yield ""
     yield from _pools(arrangement, layers, sampling_rate)
     yield f"static const line_t lines[{len(arrangement.rows)}] = {{"
@@ -133,6 +136,23 @@ def front_tables(front: FrontEnd) -> dict[str, np.ndarray]:
         "mel_weight": weight.astype(np.uint16),
         "log_offset": front.log_offset.astype(np.int32),
         "log_table": LOG_TABLE.astype(np.int32),
+    }
+
+
+def _voice(arrangement: Arrangement) -> dict[str, object]:
+    """Numbers of the detector of speech."""
+    detector = arrangement.detector
+    if detector is None:
+        return {}
+    odds = arrangement.push_places[
+        f"row {arrangement.of(arrangement.program.voice[-1].output)}"
+    ]
+    return {
+        "VOICE_STAGES": len(arrangement.voice),
+        "VOICE_PERIOD": detector.period,
+        "VOICE_HOLD": detector.hold,
+        "VOICE_ZERO": f"({detector.tensor.zero_point})",
+        "VOICE_PLACE": odds,
     }
 
 
@@ -193,7 +213,8 @@ def _line(arrangement: Arrangement, rows: Rows) -> str:
         rows.keep,
         arrangement.rings.get(id(rows), 0),
         arrangement.push_places.get(key, 0),
-        arrangement.result_places[key],
+        # the detector hears no border
+        arrangement.result_places.get(key, 0),
         int(arrangement.is_whole(rows)),
         rows.pace.period,
         rows.pace.delay,

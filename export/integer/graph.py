@@ -49,6 +49,11 @@ class IntegerGraph:
     """SHA-256 of the ONNX file as this project writes it, 64 hexadecimal digits;
     empty for a graph that was not read."""
 
+    detector: IntegerGraph | None = None
+    """Detector of speech on the same log-mel map, None if the model has none.
+
+    Its output is the log-odds of each of its rows."""
+
     @property
     def sampling_rate(self) -> int:
         """Samples per second, as the model states them.

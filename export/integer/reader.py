@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from ..base.errors import ExportError
-from ..model import topology
+from ..model import speech, topology
 from ..model.constants import expand_constants
 from .graph import IntegerGraph
 from .operators import READERS
@@ -31,6 +31,8 @@ SUPPORTED = sorted({"DequantizeLinear", "QuantizeLinear", *READERS})
 def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     """Read the integer graph of an exported int8 model.
 
+    A second output ``speech`` becomes a graph of its own, ``detector``.
+
     Args:
         source: QDQ model, as :func:`wav2small.export.quantise.steps.quantize`
             writes it, its bytes or its file
@@ -50,7 +52,10 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     # what overflows in the constants is refused where it is used
     with np.errstate(all="ignore"):
-        return replace(_read_graph(expand_constants(model)), digest=digest)
+        graph = _read_graph(expand_constants(speech.scores_alone(model)))
+        heard = speech.speech_alone(model)
+        detector = None if heard is None else _read_graph(expand_constants(heard))
+    return replace(graph, digest=digest, detector=detector)
 
 
 def _read_graph(model: ModelProto) -> IntegerGraph:

@@ -8,6 +8,15 @@ static wav2small_status check(const wav2small_state *state)
     return (state->ready == READY) ? WAV2SMALL_OK : WAV2SMALL_NOT_READY;
 }
 
+#if VOICE_STAGES
+static void begin_voice(wav2small_state *state)
+{
+    state->voice = 0;
+    state->odds = 0;
+    state->left = 0;
+}
+#endif
+
 static void begin(wav2small_state *state)
 {
     uint32_t i;
@@ -15,6 +24,11 @@ static void begin(wav2small_state *state)
     state->frames = 0;
     state->fill = PADDING_BEFORE;
     state->skip = 0;
+    state->covered = 0;
+#if VOICE_STAGES
+    state->clock = 0;
+    begin_voice(state);
+#endif
     for (i = 0; i < (uint32_t)WINDOW_LENGTH; ++i) {
         state->samples[i] = 0;
     }
@@ -38,6 +52,10 @@ static void begin_first(wav2small_state *state)
     for (i = 0; i < (uint32_t)POOL_COUNT; ++i) {
         state->decays[i] = pools[i].decay;
     }
+#endif
+    state->covering = 0;
+#if VOICE_STAGES
+    state->speech_alone = 0;
 #endif
     state->ready = READY;
     begin(state);
@@ -154,6 +172,51 @@ wav2small_status wav2small_forget(wav2small_state *state, uint32_t milliseconds)
 }
 #endif
 
+wav2small_status wav2small_cover(wav2small_state *state, int covered)
+{
+    const wav2small_status status = check(state);
+    if (status == WAV2SMALL_OK) {
+        state->covering = (covered != 0) ? 1u : 0u;
+    }
+    return status;
+}
+
+#if VOICE_STAGES
+wav2small_status wav2small_listen(wav2small_state *state, int speech_alone)
+{
+    const wav2small_status status = check(state);
+    if (status == WAV2SMALL_OK) {
+        state->speech_alone = (speech_alone != 0) ? 1u : 0u;
+        begin_voice(state);
+    }
+    return status;
+}
+
+wav2small_status wav2small_speech(const wav2small_state *state, int32_t *log_odds)
+{
+    const wav2small_status status = check(state);
+    if (status != WAV2SMALL_OK) {
+        return status;
+    }
+    if (log_odds == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    if (state->voice == 0u) {
+        return WAV2SMALL_TOO_SHORT;
+    }
+    *log_odds = state->odds;
+    return WAV2SMALL_OK;
+}
+
+int wav2small_hears(const wav2small_state *state)
+{
+    return ((check(state) == WAV2SMALL_OK) &&
+            ((state->speech_alone == 0u) || (state->left != 0u)))
+               ? 1
+               : 0;
+}
+#endif
+
 wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                                 size_t count)
 {
@@ -186,8 +249,16 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
             taken = (count < room) ? count : room;
             copy(state->samples + state->fill, samples, 2u * (uint32_t)taken);
             state->fill = (uint16_t)(state->fill + taken);
+            if (state->covering != 0u) {
+                state->covered = state->fill;
+            }
             if (state->fill == (uint16_t)WINDOW_LENGTH) {
-                advance(state);
+                if (state->covered == 0u) {
+                    advance(state);
+                }
+                state->covered = (state->covered > (uint16_t)HOP_LENGTH)
+                                     ? (uint16_t)(state->covered - HOP_LENGTH)
+                                     : 0u;
 #if HOP_LENGTH < WINDOW_LENGTH
                 copy(state->samples, state->samples + HOP_LENGTH,
                      2u * (WINDOW_LENGTH - HOP_LENGTH));
@@ -219,6 +290,14 @@ static void give(wav2small_state *state, int32_t *integers)
     }
 }
 
+/* Whether frames that end behind the signal are heard. */
+#if VOICE_STAGES
+#define ENDS(state) \
+    (((state)->covered == 0u) && (((state)->speech_alone == 0u) || ((state)->left != 0u)))
+#else
+#define ENDS(state) ((state)->covered == 0u)
+#endif
+
 wav2small_status wav2small_integers(wav2small_state *state,
                                     int32_t integers[WAV2SMALL_SCORES])
 {
@@ -238,9 +317,13 @@ wav2small_status wav2small_integers(wav2small_state *state,
     now.frame = state->frames;
     now.heard = state->frames;
     now.frames = state->frames;
-    if ((uint32_t)state->fill + PADDING_AFTER >= (uint32_t)WINDOW_LENGTH + state->skip) {
+    if (ENDS(state) &&
+        ((uint32_t)state->fill + PADDING_AFTER >= (uint32_t)WINDOW_LENGTH + state->skip)) {
         now.frames += ((uint32_t)state->fill + PADDING_AFTER - WINDOW_LENGTH -
                        state->skip) / (uint32_t)HOP_LENGTH + 1u;
+    }
+    if (now.frames < (uint32_t)MIN_FRAMES) {
+        return WAV2SMALL_TOO_SHORT;
     }
 #if PAST_FRAMES
     now.past = state->past_total;

@@ -242,6 +242,13 @@ typedef struct {
 #endif
 } moment_t;
 
+/* Frames that the level of the past counts; those of silence are not among the others. */
+#if VOICE_STAGES
+#define LEVELS(state) ((state)->clock)
+#else
+#define LEVELS(state) ((state)->frames)
+#endif
+
 /* Row of the log-mel map. */
 APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int32_t *work)
 {
@@ -268,13 +275,14 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
 #if PAST_FRAMES
     {
         past_t *ended = (past_t *)(void *)(state->scratch.bytes + ENDED_PLACE);
-        uint32_t count = now->frame + 1u;
+        const uint32_t heard = LEVELS(state);
+        uint32_t count = heard + ahead + 1u;
         now->past += sum;
-        if (now->frame >= (uint32_t)PAST_FRAMES) {
-            const uint32_t gone = now->frame - (uint32_t)PAST_FRAMES;
+        if (count > (uint32_t)PAST_FRAMES) {
+            const uint32_t gone = count - 1u - (uint32_t)PAST_FRAMES;
             count = PAST_FRAMES;
-            if ((now->frames != 0u) && (gone >= now->heard)) {
-                now->past -= ended[gone - now->heard];
+            if ((now->frames != 0u) && (gone >= heard)) {
+                now->past -= ended[gone - heard];
             } else {
                 now->past -= state->past[gone % (uint32_t)PAST_FRAMES];
             }
@@ -282,7 +290,7 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
         if (now->frames != 0u) {
             ended[ahead] = (past_t)sum;
         } else {
-            state->past[now->frame % (uint32_t)PAST_FRAMES] = (past_t)sum;
+            state->past[heard % (uint32_t)PAST_FRAMES] = (past_t)sum;
         }
         count *= (uint32_t)BANDS;
         past = (int32_t)divide(2 * now->past + (int64_t)count, 2 * (int64_t)count);
@@ -295,3 +303,21 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
         row[band] = saturate((product + LEVEL_OFFSET) >> LEVEL_SHIFT);
     }
 }
+
+#if VOICE_STAGES
+/* Goes on by a frame without a row: it counts with the level of the one before. */
+static void leave_out(wav2small_state *state)
+{
+#if PAST_FRAMES
+    past_t *place = &state->past[state->clock % (uint32_t)PAST_FRAMES];
+    const past_t last = state->past[(state->clock - 1u) % (uint32_t)PAST_FRAMES];
+    state->past_total += last;
+    if (state->clock >= (uint32_t)PAST_FRAMES) {
+        state->past_total -= *place;
+    }
+    *place = last;
+#else
+    (void)state;
+#endif
+}
+#endif

@@ -115,36 +115,94 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
 #endif
 }
 
+/* Makes the rows that come with a frame, of the stages from one to another. */
+static void run_stages(wav2small_state *state, uint32_t start, uint32_t stop,
+                       moment_t *now)
+{
+    uint32_t i;
+    for (i = start; i < stop; ++i) {
+        const stage_t *stage = &stages[i];
+        if (now->frame >= stage->delay) {
+            const uint32_t since = now->frame - stage->delay;
+            if ((since % stage->period) == 0u) {
+                run(state, stage, since / stage->period, now);
+            }
+        }
+    }
+}
+
+/* Counts a frame. */
+static void count_frame(uint32_t *frames)
+{
+    *frames += 1u;
+#if LAP
+    /* a lap is a multiple of all that rows are counted by, and longer than any past */
+    if (*frames == 2u * (uint32_t)LAP) {
+        *frames = LAP;
+    }
+#endif
+}
+
+#if VOICE_STAGES
+/* Makes the row of a frame if it is needed; returns whether layers shall hear it. */
+static uint32_t hear(wav2small_state *state, moment_t *now)
+{
+    const uint32_t alone = state->speech_alone;
+    const uint32_t reads =
+        ((alone != 0u) && ((state->voice % (uint32_t)VOICE_PERIOD) == 0u)) ? 1u : 0u;
+    if ((alone == 0u) || (reads != 0u) || (state->left != 0u)) {
+        run_stages(state, 0, 1, now);
+#if PAST_FRAMES
+        state->past_total = now->past;
+#endif
+    } else {
+        leave_out(state);
+    }
+    count_frame(&state->clock);
+    if (alone == 0u) {
+        return 1;
+    }
+    if (reads != 0u) {
+        now->frame = state->voice;
+        run_stages(state, 1, 1u + VOICE_STAGES, now);
+        state->odds =
+            *(const int32_t *)(const void *)(state->scratch.bytes + VOICE_PLACE);
+        if (state->odds >= VOICE_ZERO) {
+            state->left = VOICE_HOLD;
+        } else if (state->left != 0u) {
+            state->left = (uint16_t)(state->left - 1u);
+        } else {
+            /* nobody has spoken for long */
+        }
+        now->frame = state->frames;
+    }
+    count_frame(&state->voice);
+    return state->left;
+}
+#endif
+
 /* Makes the rows that come with a frame, of all stages. */
 static void advance(wav2small_state *state)
 {
     moment_t now;
-    uint32_t i;
     now.frame = state->frames;
     now.heard = state->frames;
     now.frames = 0;
 #if PAST_FRAMES
     now.past = state->past_total;
 #endif
-    for (i = 0; i < (uint32_t)STAGES; ++i) {
-        const stage_t *stage = &stages[i];
-        if (now.frame >= stage->delay) {
-            const uint32_t since = now.frame - stage->delay;
-            if ((since % stage->period) == 0u) {
-                run(state, stage, since / stage->period, &now);
-            }
-        }
+#if VOICE_STAGES
+    if (hear(state, &now) == 0u) {
+        return;
     }
+    run_stages(state, 1u + VOICE_STAGES, STAGES, &now);
+#else
+    run_stages(state, 0, STAGES, &now);
 #if PAST_FRAMES
     state->past_total = now.past;
 #endif
-    state->frames += 1u;
-#if LAP
-    /* a lap is a multiple of all that rows are counted by, and longer than any past */
-    if (state->frames == 2u * (uint32_t)LAP) {
-        state->frames = LAP;
-    }
 #endif
+    count_frame(&state->frames);
 }
 
 /* Begins the pool of a part of a result with what it has so far. */
@@ -175,6 +233,13 @@ static void close_pool(wav2small_state *state, const stage_t *stage, uint32_t ro
                 bytes + lines[stage->output].result_place);
 }
 
+/* Whether a stage is the detector's, which hears no border. */
+#if VOICE_STAGES
+#define IS_VOICE(stage) (((stage) >= 1u) && ((stage) <= (uint32_t)VOICE_STAGES))
+#else
+#define IS_VOICE(stage) 0
+#endif
+
 /* Makes the rows that are still to come of the stages from one to another. */
 static void end_part(wav2small_state *state, uint32_t start, uint32_t stop,
                      moment_t *now)
@@ -185,7 +250,7 @@ static void end_part(wav2small_state *state, uint32_t start, uint32_t stop,
         const stage_t *stage = &stages[i];
         const uint32_t rows = rows_of(stage->period, stage->extra, now->frames);
         const uint32_t until = stage->delay + rows * stage->period;
-        end = (until > end) ? until : end;
+        end = ((until > end) && !IS_VOICE(i)) ? until : end;
         if (stage->kind >= (uint32_t)POOLS) {
             open_pool(state, stage);
         }
@@ -193,7 +258,8 @@ static void end_part(wav2small_state *state, uint32_t start, uint32_t stop,
     for (now->frame = now->heard; now->frame < end; now->frame += 1u) {
         for (i = start; i < stop; ++i) {
             const stage_t *stage = &stages[i];
-            if ((now->frame >= stage->delay) && (stage->kind != (uint32_t)KEEP)) {
+            if ((now->frame >= stage->delay) && (stage->kind != (uint32_t)KEEP) &&
+                !IS_VOICE(i)) {
                 const uint32_t since = now->frame - stage->delay;
                 const uint32_t row = since / stage->period;
                 if (((since % stage->period) == 0u) &&

@@ -73,7 +73,9 @@ typedef struct {
     uint32_t frames;   /* frames so far; a lap less after each lap */
     uint16_t fill;     /* samples that wait */
     uint16_t skip;     /* samples to leave out */
-$state    int16_t samples[$window_length];
+    uint16_t covered;  /* samples that wait up to the last covered one */
+    uint16_t covering; /* whether samples are covered now */
+$voice_state$state    int16_t samples[$window_length];
     union {
         int32_t words[$line_words];
         int8_t bytes[$line_words * 4];
@@ -111,7 +113,12 @@ wav2small_status wav2small_latest(wav2small_state *state,
                                   float scores[WAV2SMALL_SCORES]);
 wav2small_status wav2small_latest_integers(wav2small_state *state,
                                            int32_t integers[WAV2SMALL_SCORES]);
-$forget
+
+/* Say whether what follows is not to be heard, the wearer's own voice for one, until
+ * this is called with 0. A frame with a covered sample in it is left out as if it had
+ * never been: no level, detector or layer knows of it, and it costs next to nothing. */
+wav2small_status wav2small_cover(wav2small_state *state, int covered);
+$listen$forget
 #ifdef __cplusplus
 }
 #endif

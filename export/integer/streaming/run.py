@@ -17,6 +17,7 @@ from ...base.errors import ExportError
 from ..front_end import log_mel
 from ..graph import IntegerGraph
 from ..reader import read
+from .detector import Detector
 from .schedule import schedule
 from .stages import Stage
 
@@ -46,6 +47,8 @@ class Stream:
                 "like wav2small-rt"
             )
         self.graph = model
+        self._detector: Detector | None = None
+        self._covered = False
 
     def reset(self) -> None:
         """Begin a new signal."""
@@ -54,6 +57,61 @@ class Stream:
             line.reset()
         for pool in self.schedule.pools:
             pool.reset()
+        if self._detector is not None:
+            self._detector.reset()
+
+    def listen(self, *, speech_alone: bool) -> None:
+        """Let scores learn from speech alone, or from all that is heard.
+
+        The layers get the rows of speech one after the other, as if nothing were
+        between them; scores stay as they are meanwhile.
+        Without a call a stream hears all.
+
+        Args:
+            speech_alone: whether it is from speech alone, from the next frame on;
+                the detector begins anew
+
+        Raises:
+            ExportError: if the model has no detector of speech
+
+        """
+        if speech_alone and self.schedule.detector is None:
+            raise ExportError(
+                "model must have the output 'speech' to listen to speech alone, got "
+                f"'{self.graph.output}' alone: choose wav2small-rt or -rt-mini"
+            )
+        self._detector = self.schedule.detector if speech_alone else None
+        if self._detector is not None:
+            self._detector.reset()
+
+    def cover(self, covered: bool) -> None:
+        """Say that what follows is not to be heard, the wearer's own voice for one.
+
+        A frame with a covered sample in it is left out as if it had never been:
+        no level, detector or layer knows of it.
+        A reset does not change it.
+
+        Args:
+            covered: whether the next samples are
+
+        """
+        self._covered = covered
+
+    @property
+    def speech(self) -> float | None:
+        """Log-odds that the last row of the detector is speech.
+
+        None if there is none yet, or all is heard.
+        """
+        detector = self._detector
+        if detector is None or detector.odds is None:
+            return None
+        return (detector.odds - detector.tensor.zero_point) * detector.tensor.scale
+
+    @property
+    def hears_speech(self) -> bool:
+        """Whether scores learn from what is heard now."""
+        return self._detector is None or self._detector.left > 0
 
     def forget(self, seconds: float | None) -> None:
         """Let what is heard weigh less with time, from now on and after a reset.
@@ -79,7 +137,7 @@ class Stream:
 
     def _push(self, samples: np.ndarray) -> None:
         plan = self.schedule
-        row = plan.front.push(samples)
+        row = plan.front.push(samples, self._detector, covered=self._covered)
         if not row.size:
             return
         rows = {plan.front.operator.output: row}
@@ -98,7 +156,7 @@ class Stream:
 
         """
         plan = self.schedule
-        rows = {plan.front.operator.output: plan.front.flush()}
+        rows = {plan.front.operator.output: plan.front.flush(self._detector)}
         for stage in plan.stages:
             rows[stage.operator.output] = stage.flush(_of(stage, rows))
         return self._head(

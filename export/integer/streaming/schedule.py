@@ -31,6 +31,7 @@ from ..graph import IntegerGraph
 from ..operators.base import Operator
 from ..operators.log_mel import LogMel
 from ..reference import ReferenceModel
+from .detector import Detector
 from .line import Line
 from .stages import FrontEndStage, PoolStage, RowStage, WindowStage
 
@@ -57,6 +58,9 @@ class Schedule:
     reference: ReferenceModel
     """Arithmetic of the operators."""
 
+    detector: Detector | None = None
+    """What knows speech from other sounds, if the model has it."""
+
     @property
     def obstacle(self) -> str | None:
         """Why no stream gives what the whole clip gives, None if one does."""
@@ -66,6 +70,14 @@ class Schedule:
             "normalises each signal by the mean and power of all of it, "
             "which are not known before it ends"
         )
+
+    @property
+    def min_frames(self) -> int:
+        """Fewest frames that give a result."""
+        frames = 1
+        while not all(line.pace.length(frames) > 0 for line in self.lines.values()):
+            frames += 1
+        return frames
 
     @property
     def endless(self) -> bool:
@@ -95,14 +107,7 @@ class _Scheduler:
         self.head: list[Operator] = []
 
     def schedule(self) -> Schedule:
-        first, *rest = self.model.operators
-        assert isinstance(first, LogMel)
-        name = self.model.label(first)
-        front = FrontEndStage(name, first, self.model.tensors[first.output])
-        self.hop_length = front.constants.hop_length
-        self.lines[first.output] = front.output
-        for operator in rest:
-            self._add(operator)
+        front = self._stages()
         if self.model.output not in self.whole:
             raise ExportError(
                 "model must pool over time before its output, got scores for each "
@@ -115,7 +120,35 @@ class _Scheduler:
             tuple(self.head),
             self.lines,
             self.reference,
+            self._detector(),
         )
+
+    def _stages(self) -> FrontEndStage:
+        """Enter all operators; return the front end."""
+        first, *rest = self.model.operators
+        assert isinstance(first, LogMel)
+        name = self.model.label(first)
+        front = FrontEndStage(name, first, self.model.tensors[first.output])
+        self.hop_length = front.constants.hop_length
+        self.lines[first.output] = front.output
+        for operator in rest:
+            self._add(operator)
+        return front
+
+    def _detector(self) -> Detector | None:
+        graph = self.model.detector
+        if graph is None:
+            return None
+        own = _Scheduler(graph)
+        front = own._stages()
+        if graph.output not in own.lines:
+            raise ExportError(
+                "detector of speech must say something of each row, got one that "
+                "pools: train it again"
+            )
+        output = own.lines[graph.output]
+        stages = tuple(own.stages)
+        return Detector(graph, stages, front.output, output, self.hop_length)
 
     def _add(self, operator: Operator) -> None:
         name = self.model.label(operator)

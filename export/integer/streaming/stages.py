@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..reference import ReferenceModel
 from ..tensor import BYTES, Tensor
 from .line import Line, pace_together, rows_together
 from .pace import Pace
+
+if TYPE_CHECKING:
+    from .detector import Detector
 
 
 class Stage:
@@ -96,21 +99,44 @@ class FrontEndStage(Stage):
         self.waiting = np.zeros(self.constants.padding[0], np.int64)
         self.skip = 0
         self.sums = np.zeros(0, np.int64)
+        self.covered = 0
 
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Rows of the frames that samples complete."""
+    def push(
+        self,
+        samples: np.ndarray,
+        detector: Detector | None = None,
+        *,
+        covered: bool = False,
+    ) -> np.ndarray:
+        """Rows of the frames that samples complete.
+
+        Args:
+            samples: integers of them
+            detector: what says which frames have a row, and which of these are
+                speech and are returned; None to return all
+            covered: whether something else is heard in these samples, so that frames
+                with one of them are left out as if they had never been
+
+        """
         self.count += len(samples)
         # a hop longer than the window leaves samples out
         waiting = np.concatenate([self.waiting, samples])[self.skip :]
         self.skip -= min(self.skip, len(self.waiting) + len(samples))
-        rows, self.sums = self._rows(waiting)
-        used = rows.shape[2] * self.constants.hop_length
+        if covered:
+            self.covered = len(waiting)
+        starts, logarithms = self._logarithms(waiting)
+        rows, self.sums = self._rows(logarithms[starts >= self.covered], detector)
+        used = len(starts) * self.constants.hop_length
         self.waiting = waiting[used:]
         self.skip += max(0, used - len(waiting))
+        self.covered = max(0, self.covered - used)
         return rows
 
-    def flush(self) -> np.ndarray:
-        """Rows of the frames that end behind the signal; changes nothing."""
+    def flush(self, detector: Detector | None = None) -> np.ndarray:
+        """Rows of the frames that end behind the signal; changes nothing.
+
+        There are none where a sample that is waiting is covered, or without speech.
+        """
         before, after = self.constants.padding
         needed = max(1, self.constants.window_length - before - after)
         if self.count < needed:
@@ -118,25 +144,42 @@ class FrontEndStage(Stage):
                 f"signal must have at least {needed} samples, got {self.count}: "
                 "push more of them"
             )
+        if self.covered or (detector is not None and not detector.left):
+            return self.output.filled(0)
         waiting = np.concatenate([self.waiting, np.zeros(after, np.int64)])
-        return self._rows(waiting[self.skip :])[0]
+        _, logarithms = self._logarithms(waiting[self.skip :])
+        return self._rows(logarithms)[0]
 
-    def _rows(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of all whole frames, and the sums that the next ones need."""
+    def _logarithms(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where all whole frames begin, and their logarithms."""
         constants = self.constants
         if len(samples) < constants.window_length:
-            return self.output.filled(0), self.sums
+            empty = np.zeros((0, len(constants.mel)), np.int64)
+            return np.zeros(0, np.int64), empty
         logarithms = log_mel.frame_logarithms(constants, samples << CENTRED)
-        sums = self.sums
-        if constants.past_frames is not None:
-            sums = np.concatenate([sums, logarithms.sum(axis=1)])
-            for row in range(len(logarithms)):
-                last = len(self.sums) + row + 1
-                past = sums[max(0, last - constants.past_frames) : last]
-                count = len(past) * logarithms.shape[1]
-                logarithms[row] -= (2 * past.sum() + count) // (2 * count)
-            sums = sums[max(0, len(sums) - constants.past_frames + 1) :]
-        return log_mel.to_int8(constants, logarithms)[None, None], sums
+        return np.arange(len(logarithms)) * constants.hop_length, logarithms
+
+    def _rows(
+        self, logarithms: np.ndarray, detector: Detector | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of frames, and the sums that the next ones need."""
+        sums = self.sums.tolist()
+        made = []
+        for logarithm in logarithms:
+            heard = detector is None or detector.wants
+            # a frame that is left out counts with the level of the one before
+            sums.append(int(logarithm.sum()) if heard else sums[-1])
+            if self.constants.past_frames is not None:
+                past = sums[-self.constants.past_frames :]
+                count = len(past) * len(logarithm)
+                level = (2 * sum(past) + count) // (2 * count)
+                logarithm = logarithm - level
+            row = log_mel.to_int8(self.constants, logarithm)[None, None, None]
+            if detector is None or detector.hear(row if heard else None):
+                made.append(row)
+        kept = max(1, (self.constants.past_frames or 1) - 1)
+        rows = np.concatenate([self.output.filled(0), *made], axis=2)
+        return rows, np.array(sums[-kept:], np.int64)
 
 
 class WindowStage(Stage):
