@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..base.errors import ExportError
-from ..integer.front_end.constants import FrontEnd
 from ..integer.streaming.pace import Pace
 from ..integer.streaming.schedule import Schedule
 from .lowering import Rows, Step

@@ -36,9 +36,9 @@ _LISTEN = """
 /* The log-odds of speech in steps of wav2small_speech: 0 and more is speech. */
 #define WAV2SMALL_SPEECH_STEP $step
 
-/* Let scores learn from speech alone, or (0, and after wav2small_init) from all that is
- * heard. Rows of speech reach the layers one after the other, as if nothing were between
- * them; meanwhile scores stay, and only what knows speech works. The detector of speech
+/* Let scores learn from speech alone, or (0, and after wav2small_init) from all that
+ * is heard. Rows of speech reach the layers one after the other, as if nothing were
+ * between them; meanwhile scores stay, and only what knows speech works. The detector
  * begins anew. */
 wav2small_status wav2small_listen(wav2small_state *state, int speech_alone);
 
