@@ -50,7 +50,7 @@ def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
     return {
         "target": target["name"],
         "facts": facts,
-        "basis": f"{_BASIS[budget['basis']]} {target['description']}".strip(),
+        "basis": f"{target['core']}. {_BASIS[budget['basis']]}",
     }
 
 

@@ -2,12 +2,16 @@
  * and the memory in which the page hands over samples and finds scores.
  */
 #include "wav2small.h"
+#include "wav2small_decide.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 static wav2small_state state;
 static int16_t samples[SAMPLES];
 static int32_t integers[WAV2SMALL_SCORES];
+static wav2small_decisions decisions;
+static int16_t parts[WAV2SMALL_SCORES];
+static uint8_t table[WAV2SMALL_PERSONAL_BYTES];
 
 EXPORT(samples) int16_t *place_of_samples(void)
 {
@@ -61,3 +65,56 @@ EXPORT(forget) int forget(unsigned milliseconds)
     return (int)wav2small_forget(&state, milliseconds);
 }
 #endif
+
+EXPORT(parts) int16_t *place_of_parts(void)
+{
+    return parts;
+}
+
+EXPORT(table) uint8_t *place_of_table(void)
+{
+    return table;
+}
+
+/* Forget all that was decided, and every setting of it. */
+EXPORT(decide_begin) int decide_begin(void)
+{
+    return (int)wav2small_decide_init(&decisions);
+}
+
+EXPORT(smooth) int smooth(unsigned milliseconds)
+{
+    return (int)wav2small_decide_smooth(&decisions, milliseconds);
+}
+
+EXPORT(rule) int rule(unsigned event, int begin, int end, unsigned milliseconds)
+{
+    wav2small_rule given;
+    given.begin = (int16_t)begin;
+    given.end = (int16_t)end;
+    given.milliseconds = milliseconds;
+    return (int)wav2small_decide_rule(&decisions, event, &given);
+}
+
+/* Take the table that lies in the memory; none if it has no bytes. */
+EXPORT(calibrate) int calibrate(unsigned bytes)
+{
+    return (int)wav2small_decide_calibrate(&decisions, bytes ? table : 0, bytes);
+}
+
+/* Take the integers that lie in the memory; the smoothed scores lie there then. */
+EXPORT(decide) int decide(unsigned heard, int speech)
+{
+    wav2small_decide(&decisions, integers, heard, speech);
+    return (int)wav2small_decide_scores(&decisions, parts);
+}
+
+/* Milliseconds for which an event has been so, -1 if it is not. */
+EXPORT(event) double event(unsigned number)
+{
+    wav2small_event found;
+    if (wav2small_decide_event(&decisions, number, &found) || !found.on) {
+        return -1;
+    }
+    return found.milliseconds;
+}

@@ -11,6 +11,11 @@ let model = data.models[0];
 let playing = null;
 let turn = 0;
 let kept, rows;
+let personal = []; // the table of one wearer, none if it is empty
+let calm = null; // scores of the calm voice that is being heard
+let calmVoices = []; // the mean scores of each that was heard
+let on = []; // events that are on
+let last = {}; // the reading with the last decisions
 let shown = null; // what waits to be shown
 const view = new View($("view"), model.labels);
 
@@ -19,29 +24,45 @@ const say = (text, wrong = false) => {
   $("status").classList.toggle("error", wrong);
 };
 
+// What each slider says of its place.
+const SLIDERS = {
+  forget: (at) => (FORGETTING[at] ? `${FORGETTING[at]} s` : "never"),
+  noise: (at) => (at > SILENT ? `${at} dBFS` : "off"),
+  room: (at) => (at ? `${at.toFixed(1)} s` : "off"),
+  gain: (at) => `${at} dB`,
+  volume: (at) => (at ? `${Math.round(100 * at)} %` : "off"),
+  smooth: (at) => (at ? `${at.toFixed(1)} s` : "off"),
+  high: (at) => at.toFixed(2),
+  low: (at) => at.toFixed(2),
+  least: (at) => `${at.toFixed(1)} s`,
+};
+
 function settings() {
-  const number = (id) => Number($(id).value);
+  const at = Object.fromEntries(Object.keys(SLIDERS).map((id) => [id, Number($(id).value)]));
+  const parts = (score) => Math.round(score * 16384);
+  const least = Math.round(1000 * at.least);
   return {
-    forget: 1000 * FORGETTING[number("forget")],
-    noise: number("noise"), room: number("room"), gain: number("gain"), volume: number("volume"),
+    mix: at,
+    model: {
+      forget: 1000 * FORGETTING[at.forget],
+      smooth: Math.round(1000 * at.smooth),
+      high: [parts(at.high), parts(at.high - 0.05), least],
+      low: [parts(at.low), parts(at.low + 0.05), least],
+      table: personal,
+    },
   };
 }
 
 function showSettings() {
-  const { forget, noise, room, gain, volume } = settings();
-  const texts = {
-    forget: forget ? `${forget / 1000} s` : "never",
-    noise: noise > SILENT ? `${noise} dBFS` : "off",
-    room: room ? `${room.toFixed(1)} s` : "off",
-    gain: `${gain} dB`,
-    volume: volume ? `${Math.round(100 * volume)} %` : "off",
-  };
-  for (const [id, text] of Object.entries(texts)) {
+  for (const [id, describe] of Object.entries(SLIDERS)) {
+    const text = describe(Number($(id).value));
     $(id).nextElementSibling.textContent = text;
     $(id).setAttribute("aria-valuetext", text);
   }
-  playing?.mixer?.set(settings());
-  playing?.node?.port.postMessage({ forget });
+  const { mix, model: chosen } = settings();
+  view.thresholds = [mix.high, mix.low];
+  playing?.mixer?.set(mix);
+  playing?.node?.port.postMessage(chosen);
 }
 
 function showFacts(list, facts) {
@@ -63,6 +84,9 @@ function fill(select, names) {
 function begin() {
   kept = new Int16Array(KEPT_SECONDS * model.rate);
   rows = [];
+  on = [];
+  last = {};
+  $("log").replaceChildren();
   view.begin(model.rate);
 }
 
@@ -73,19 +97,26 @@ function hear(reading) {
   const scores = integers && integers.map((value) => (value - model.zeroPoint) * model.step);
   if (scores) rows.push([heard / model.rate, ...scores, ...integers]);
   if (rows.length > MOST_ROWS) rows.splice(0, 600);
-  view.add(samples, scores);
+  if (scores && calm) addCalm(scores);
+  if (reading.events) addEvents(reading);
   if (!shown) requestAnimationFrame(show);
-  shown = { ...reading, scores };
+  if (reading.smooth) last = reading; // the end of a recording has none of its own
+  shown = { ...reading, scores, smooth: last.smooth, events: last.events };
+  view.add(shown, scores);
   document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
 }
 
 function show() {
-  const { samples, scores, heard } = shown;
+  const { samples, scores, smooth, events, heard } = shown;
   shown = null;
   [...$("now").tBodies[0].rows].forEach((row, i) => {
     row.cells[1].textContent = scores ? scores[i].toFixed(2) : "\u2013";
-    row.cells[2].firstElementChild.value = scores ? scores[i] : 0;
+    row.cells[2].textContent = smooth ? smooth[i].toFixed(2) : "\u2013";
+    row.cells[3].firstElementChild.value = (smooth ?? scores)?.[i] ?? 0;
   });
+  const lasting = (events ?? []).flatMap((time, i) => (time < 0 ? [] : [`${eventName(i)} for ${(time / 1000).toFixed(1)} s`]));
+  $("events").textContent = lasting.join(", ") || "No event";
+  $("calm").disabled = !scores || !playing || calm !== null;
   const power = samples.reduce((sum, value) => sum + value * value, 0) / (samples.length || 1);
   showFacts($("facts"), [
     ["Heard", `${(heard / model.rate).toFixed(1)} s`],
@@ -97,8 +128,64 @@ function show() {
   $("table").disabled = !rows.length;
 }
 
+const eventName = (number) => `${number % 2 ? "low" : "high"} ${model.labels[number >> 1]}`;
+
+// A line for each event that begins.
+function addEvents({ events, heard }) {
+  events.forEach((time, number) => {
+    if (time >= 0 && !on[number]) {
+      const line = document.createElement("li");
+      const seconds = Math.max(0, heard / model.rate - time / 1000);
+      line.textContent = `${seconds.toFixed(1)} s: ${eventName(number)}`;
+      $("log").append(line);
+      while ($("log").children.length > 100) $("log").firstChild.remove();
+      $("log").scrollTop = $("log").scrollHeight;
+    }
+    on[number] = time >= 0;
+  });
+}
+
+// Four seconds of a calm voice; after three of them their mean becomes the middle.
+function addCalm(scores) {
+  calm.push(scores);
+  if (calm.length < 40) return;
+  calmVoices.push(scores.map((_, i) => calm.reduce((sum, one) => sum + one[i], 0) / calm.length));
+  calm = null;
+  const count = calmVoices.length;
+  if (count === 3) {
+    const offsets = scores.map((_, i) => 0.5 - calmVoices.reduce((sum, one) => sum + one[i], 0) / count);
+    personal = makeTable(offsets);
+    calmVoices = [];
+    say("Your calm voice is the middle of the scores now");
+    showSettings();
+  }
+  $("anyone").disabled = !personal.length;
+  $("calm").textContent = `My calm voice, ${(count % 3) + 1} of 3`;
+}
+
+// The table that the C reads: version, scores, a gain and an offset for each, CRC-32.
+function makeTable(offsets) {
+  const table = new DataView(new ArrayBuffer(6 + 4 * offsets.length));
+  table.setUint8(0, 1);
+  table.setUint8(1, offsets.length);
+  offsets.forEach((offset, i) => {
+    table.setUint16(2 + 4 * i, 1 << 12, true);
+    table.setInt16(4 + 4 * i, Math.round(offset * 16384), true);
+  });
+  const end = table.byteLength - 4;
+  let code = -1;
+  for (let at = 0; at < end; at++) {
+    code ^= table.getUint8(at);
+    for (let bit = 0; bit < 8; bit++) code = (code >>> 1) ^ (code & 1 ? 0xedb88320 : 0);
+  }
+  table.setInt32(end, ~code, true);
+  return [...new Uint8Array(table.buffer)];
+}
+
 function stop() {
   turn++;
+  calm = null;
+  $("calm").disabled = true;
   playing?.stream?.getTracks().forEach((track) => track.stop());
   playing?.node?.port.postMessage({ end: true });
   playing?.context?.close();
@@ -201,9 +288,9 @@ function chooseModel() {
   stop();
   model = data.models[$("model").value];
   fill($("chip"), model.costs.map(({ target }) => target));
-  $("forgetting").hidden = $("forget-note").hidden = !model.forgets;
+  $("forgetting").hidden = !model.forgets;
   const kilobytes = (model.bytes / 1000).toFixed(0);
-  $("about").textContent = `${model.name}: ${kilobytes} kB of WebAssembly. Licence of the weights: ${model.licence} (${model.use}). wav2small ${data.version}. Model ${model.digest.slice(0, 12)}.`;
+  $("about").textContent = `${model.name}: ${kilobytes} kB of WebAssembly. Licence of the weights: ${model.licence}${model.use && `, ${model.use}`}. wav2small ${data.version}. Model ${model.digest.slice(0, 12)}.`;
   showCosts();
   begin();
 }
@@ -248,27 +335,28 @@ function saveScores() {
   save("scores.csv", "text/csv", [["seconds", ...names].join(","), "\n", lines.join("\n"), "\n"]);
 }
 
-function makeTable() {
+function makeRows() {
   for (const name of model.labels) {
     const row = $("now").tBodies[0].insertRow();
+    row.className = name;
     const head = document.createElement("th");
     head.scope = "row";
     head.textContent = name;
-    head.className = name;
     const meter = document.createElement("meter");
     meter.setAttribute("aria-label", name);
     row.append(head);
+    row.insertCell();
     row.insertCell();
     row.insertCell().append(meter);
   }
 }
 
-makeTable();
+makeRows();
 fill($("model"), data.models.map(({ name }) => name));
 fill($("voice"), data.voices.map(({ name }) => name));
 $("model").addEventListener("change", chooseModel);
 $("chip").addEventListener("change", showCosts);
-for (const id of ["forget", "noise", "room", "gain", "volume"]) $(id).addEventListener("input", showSettings);
+for (const id of Object.keys(SLIDERS)) $(id).addEventListener("input", showSettings);
 $("microphone").addEventListener("click", hearMicrophone);
 $("open").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => {
@@ -283,6 +371,17 @@ $("play").addEventListener("click", () => {
 $("stop").addEventListener("click", () => {
   stop();
   say("Stopped");
+});
+$("calm").addEventListener("click", () => {
+  calm = [];
+  $("calm").disabled = true;
+  $("calm").textContent = "Listening for four seconds\u2026";
+});
+$("anyone").addEventListener("click", () => {
+  personal = [];
+  $("anyone").disabled = true;
+  say("The scores are those of anyone again");
+  showSettings();
 });
 $("save").addEventListener("click", saveSound);
 $("table").addEventListener("click", saveScores);

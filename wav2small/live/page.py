@@ -109,7 +109,7 @@ def _describe(name: str, path: Path, *, emulate: bool) -> dict[str, Any]:
         "zeroPoint": int(output.zero_point),
         "lookAhead": plan_firmware(graph).look_ahead_seconds,
         "licence": line(metadata.get("licence", "unknown")),
-        "use": line(metadata.get("use", "not stated")),
+        "use": line(metadata.get("use", "")),
         "digest": hashlib.sha256(content).hexdigest(),
         "costs": chip_costs(report),
     }

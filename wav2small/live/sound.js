@@ -95,12 +95,12 @@ async function connect(context, source, { model, settings, played, length, tell 
   const node = new AudioWorkletNode(context, "hearing", {
     processorOptions: {
       module: model.module, scores: model.labels.length, rate: model.rate,
-      forget: settings.forget, length,
+      ...settings.model, length,
     },
   });
   node.port.onmessage = ({ data }) => tell(data);
   const mixer = new Mixer(context, source, played);
-  mixer.set(settings);
+  mixer.set(settings.mix);
   mixer.output.connect(node).connect(context.destination);
   return { node, mixer };
 }

@@ -18,6 +18,7 @@ class View {
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     document.addEventListener("visibilitychange", () => this.draw());
+    this.thresholds = [];
     this.begin(16000);
   }
 
@@ -39,7 +40,7 @@ class View {
     this.draw();
   }
 
-  add(samples, scores) {
+  add({ samples, smooth, events }, scores) {
     this.heard += samples.length;
     for (let i = 0; i < samples.length; i++) this.held[this.count + i] = samples[i] / 32768;
     this.count += samples.length;
@@ -49,7 +50,7 @@ class View {
     }
     this.held.copyWithin(0, at, this.count);
     this.count -= at;
-    if (scores) this.readings.push([this.heard / this.rate, scores]);
+    if (scores) this.readings.push({ time: this.heard / this.rate, scores, smooth: smooth ?? scores, events });
     if (this.readings.length > 600) this.readings.splice(0, 200);
     this.wanted ??= requestAnimationFrame(() => this.draw());
   }
@@ -165,21 +166,37 @@ class View {
       paint.fillStyle = style.getPropertyValue("--line");
       paint.fillRect(left, Math.round(y(score)), right - left, 1);
     }
+    paint.fillStyle = style.getPropertyValue("--soft");
+    for (const score of this.thresholds) {
+      for (let at = left; at < right; at += letter) paint.fillRect(at, Math.round(y(score)), letter / 3, 1);
+    }
     const since = this.heard / this.rate - this.seconds;
-    const readings = this.readings.filter(([time]) => time >= since);
+    const readings = this.readings.filter(({ time }) => time >= since);
     if (!readings.length) return;
-    const ends = this.names.map((name, i) => [y(readings.at(-1)[1][i]), name]).sort(([a], [b]) => a - b);
+    const ends = this.names.map((name, i) => [y(readings.at(-1).smooth[i]), name]).sort(([a], [b]) => a - b);
     ends.forEach((end, i) => (end[0] = i ? Math.max(end[0], ends[i - 1][0] + letter) : end[0]));
     this.names.forEach((name, i) => {
+      const line = (width, dashes, scores) => {
+        paint.lineWidth = width;
+        paint.setLineDash(dashes);
+        paint.beginPath();
+        readings.forEach((reading) => paint.lineTo(x(reading.time), y(reading[scores][i])));
+        paint.stroke();
+      };
       paint.strokeStyle = paint.fillStyle = style.getPropertyValue(`--${name}`);
-      paint.lineWidth = letter / 6;
-      paint.setLineDash(DASHES[i].map((length) => (length * letter) / 13));
-      paint.beginPath();
-      readings.forEach(([time, scores]) => paint.lineTo(x(time), y(scores[i])));
-      paint.stroke();
+      paint.globalAlpha = 0.4;
+      line(letter / 14, [], "scores");
+      paint.globalAlpha = 1;
+      line(letter / 5, DASHES[i].map((length) => (length * letter) / 13), "smooth");
       paint.setLineDash([]);
       paint.textAlign = "left";
       paint.fillText(name[0].toUpperCase(), right + letter * 0.3, ends.find(([, of]) => of === name)[0]);
+      // events as bars: high ones at the top, low ones at the bottom
+      const wide = x(0.1) - x(0);
+      for (const { time, events } of readings) {
+        if (events?.[2 * i] >= 0) paint.fillRect(x(time) - wide, top - letter * (0.2 + 0.2 * i), wide + 0.5, letter * 0.15);
+        if (events?.[2 * i + 1] >= 0) paint.fillRect(x(time) - wide, bottom + letter * (0.05 + 0.2 * i), wide + 0.5, letter * 0.15);
+      }
     });
   }
 }

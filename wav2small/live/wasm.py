@@ -35,6 +35,10 @@ _FLAGS = (
     "-Wl,--no-entry",
     "-Wl,--strip-all",
 )
+_FILES = tuple(
+    f"wav2small{ending}"
+    for ending in (".h", ".c", "_config.h", "_model.h", "_decide.h", "_decide.c")
+)
 _PAGE = 1 << 16
 _STACK = 1 << 13
 _STRUCTS = 1 << 14
@@ -72,11 +76,7 @@ def compile_model(model: bytes) -> Module:
     graph = read(model)
     with tempfile.TemporaryDirectory() as name:
         generate(graph, name)
-        files = ("wav2small.h", "wav2small.c", "wav2small_config.h")
-        sources = {
-            file: Path(name, file).read_bytes()
-            for file in (*files, "wav2small_model.h")
-        }
+        sources = {file: Path(name, file).read_bytes() for file in _FILES}
     header = sources["wav2small.h"].decode()
     forgets, normalises = (
         f"wav2small_{function}(" in header for function in ("forget", "measure")

@@ -66,6 +66,8 @@ class Hearing extends AudioWorkletProcessor {
     const { memory, samples, capacity, integers } = this.model;
     this.samples = new Int16Array(memory.buffer, samples(), capacity());
     this.integers = new Int32Array(memory.buffer, integers(), options.scores);
+    this.parts = new Int16Array(memory.buffer, this.model.parts(), options.scores);
+    this.model.decide_begin();
     this.rate = options.rate;
     this.length = options.length ?? Infinity;
     this.block = new Int16Array(options.rate / 10);
@@ -79,9 +81,17 @@ class Hearing extends AudioWorkletProcessor {
     this.set(options);
   }
 
-  set({ forget, end }) {
-    if (forget !== undefined && this.model.forget) this.model.forget(forget);
+  set({ forget, smooth, high, low, table, end }) {
     if (end) this.length = 0;
+    if (forget === undefined) return;
+    if (this.model.forget) this.model.forget(forget);
+    this.model.smooth(smooth);
+    for (let score = 0; score < this.integers.length; score++) {
+      this.model.rule(2 * score, ...high);
+      this.model.rule(2 * score + 1, ...low);
+    }
+    new Uint8Array(this.model.memory.buffer, this.model.table(), table.length).set(table);
+    this.model.calibrate(table.length);
   }
 
   process([channels]) {
@@ -116,7 +126,9 @@ class Hearing extends AudioWorkletProcessor {
     else this.hearOnce(samples);
     if (this.filled < this.block.length && !ended) return;
     const scored = this.window ? this.scored : this.ask(ended);
+    const decided = scored && !ended ? this.decide(scored) : null;
     this.port.postMessage({
+      ...decided,
       heard: this.heard,
       samples: this.block.slice(0, this.filled),
       integers: scored ? Array.from(this.integers) : null,
@@ -135,6 +147,16 @@ class Hearing extends AudioWorkletProcessor {
   ask(ended) {
     const status = ended ? this.model.result() : this.model.latest();
     return status ? null : [0, this.heard];
+  }
+
+  // Smoothed scores of the wearer, and the milliseconds for which each event is on.
+  decide(scored) {
+    const fresh = scored[1] - (this.decided ?? 0);
+    if (fresh) this.ready = !this.model.decide(fresh, 1);
+    this.decided = scored[1];
+    if (!this.ready) return null;
+    const events = Array.from({ length: 2 * this.parts.length }, (_, i) => this.model.event(i));
+    return { smooth: Array.from(this.parts, (part) => part / 16384), events };
   }
 
   // One that normalises by the level of all of it hears the last seconds again,
