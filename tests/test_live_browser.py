@@ -89,6 +89,8 @@ def count_differing(
     """Integers that differ from the reference's, and integers that were compared."""
     stream = Stream(find_onnx(model))
     stream.forget(seconds)
+    if stream.schedule.detector is not None:
+        stream.listen(speech_alone=True)
     differing = compared = 0
     for reading in readings:
         stream.push(np.array(reading["samples"], np.int16))

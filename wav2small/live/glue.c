@@ -66,6 +66,23 @@ EXPORT(forget) int forget(unsigned milliseconds)
 }
 #endif
 
+#ifdef HAS_LISTEN
+EXPORT(listen) int listen(int speech_alone)
+{
+    return (int)wav2small_listen(&state, speech_alone);
+}
+
+EXPORT(hears) int hears(void)
+{
+    return wav2small_hears(&state);
+}
+#endif
+
+EXPORT(cover) int cover(int covered)
+{
+    return (int)wav2small_cover(&state, covered);
+}
+
 EXPORT(parts) int16_t *place_of_parts(void)
 {
     return parts;

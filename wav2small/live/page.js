@@ -45,6 +45,8 @@ function settings() {
     mix: at,
     model: {
       forget: 1000 * FORGETTING[at.forget],
+      alone: Number($("alone").checked),
+      own: Number($("own").checked),
       smooth: Math.round(1000 * at.smooth),
       high: [parts(at.high), parts(at.high - 0.05), least],
       low: [parts(at.low), parts(at.low + 0.05), least],
@@ -87,6 +89,7 @@ function begin() {
   on = [];
   last = {};
   $("log").replaceChildren();
+  view.knowsSpeech = model.speech;
   view.begin(model.rate);
 }
 
@@ -100,14 +103,14 @@ function hear(reading) {
   if (scores && calm) addCalm(scores);
   if (reading.events) addEvents(reading);
   if (!shown) requestAnimationFrame(show);
-  if (reading.smooth) last = reading; // the end of a recording has none of its own
+  if (reading.smooth) last = reading; // the end of a recording has no decisions of its own
   shown = { ...reading, scores, smooth: last.smooth, events: last.events };
   view.add(shown, scores);
   document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
 }
 
 function show() {
-  const { samples, scores, smooth, events, heard } = shown;
+  const { samples, scores, smooth, events, heard, speech } = shown;
   shown = null;
   [...$("now").tBodies[0].rows].forEach((row, i) => {
     row.cells[1].textContent = scores ? scores[i].toFixed(2) : "\u2013";
@@ -121,6 +124,7 @@ function show() {
   showFacts($("facts"), [
     ["Heard", `${(heard / model.rate).toFixed(1)} s`],
     ["Level", power ? `${(10 * Math.log10(power / 2 ** 30)).toFixed(0)} dBFS` : "silence"],
+    ...(model.speech ? [["Speech", speech ? "yes, scores learn" : "no, scores wait"]] : []),
     ["Scores hold for", model.forgets ? `sound up to ${model.lookAhead.toFixed(2)} s ago` : "the last 4 s, anew each second"],
     ["Memory of the model here", `${model.memory / 1024} KiB, fixed`],
   ]);
@@ -288,7 +292,8 @@ function chooseModel() {
   stop();
   model = data.models[$("model").value];
   fill($("chip"), model.costs.map(({ target }) => target));
-  $("forgetting").hidden = !model.forgets;
+  $("forgetting").hidden = $("wearing").hidden = !model.forgets;
+  $("speaking").hidden = !model.speech;
   const kilobytes = (model.bytes / 1000).toFixed(0);
   $("about").textContent = `${model.name}: ${kilobytes} kB of WebAssembly. Licence of the weights: ${model.licence}${model.use && `, ${model.use}`}. wav2small ${data.version}. Model ${model.digest.slice(0, 12)}.`;
   showCosts();
@@ -356,7 +361,7 @@ fill($("model"), data.models.map(({ name }) => name));
 fill($("voice"), data.voices.map(({ name }) => name));
 $("model").addEventListener("change", chooseModel);
 $("chip").addEventListener("change", showCosts);
-for (const id of Object.keys(SLIDERS)) $(id).addEventListener("input", showSettings);
+for (const id of ["alone", "own", ...Object.keys(SLIDERS)]) $(id).addEventListener("input", showSettings);
 $("microphone").addEventListener("click", hearMicrophone);
 $("open").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => {

@@ -103,6 +103,7 @@ def _describe(name: str, path: Path, *, emulate: bool) -> dict[str, Any]:
         "bytes": len(module.data),
         "memory": module.memory_bytes,
         "forgets": module.forgets and not module.normalises,
+        "speech": module.knows_speech and not module.normalises,
         "rate": graph.sampling_rate,
         "labels": DIMENSIONS,
         "step": float(output.scale),

@@ -30,6 +30,7 @@ class View {
     this.count = TRANSFORM - this.step; // silence before the first sample
     this.extremes = new Float32Array(2 * COLUMNS);
     this.readings = [];
+    this.spoken = [];
     this.picture.getContext("2d", { willReadFrequently: true }).clearRect(0, 0, COLUMNS, BANDS);
     this.edges = Array.from({ length: BANDS + 1 }, (_, band) => {
       // equally spaced in mel, from 50 Hz to half the rate
@@ -40,7 +41,7 @@ class View {
     this.draw();
   }
 
-  add({ samples, smooth, events }, scores) {
+  add({ samples, smooth, events, speech }, scores) {
     this.heard += samples.length;
     for (let i = 0; i < samples.length; i++) this.held[this.count + i] = samples[i] / 32768;
     this.count += samples.length;
@@ -50,6 +51,8 @@ class View {
     }
     this.held.copyWithin(0, at, this.count);
     this.count -= at;
+    this.spoken.push([this.heard / this.rate, speech]);
+    if (this.spoken.length > 600) this.spoken.splice(0, 200);
     if (scores) this.readings.push({ time: this.heard / this.rate, scores, smooth: smooth ?? scores, events });
     if (this.readings.length > 600) this.readings.splice(0, 200);
     this.wanted ??= requestAnimationFrame(() => this.draw());
@@ -99,6 +102,7 @@ class View {
     const place = { paint, style, letter, left, right, x: (time) => right - ((this.heard / this.rate - time) / this.seconds) * (right - left) };
     this.drawTimes(place, bottom);
     this.drawWave(place, letter * 0.4, bottom * 0.18);
+    if (this.knowsSpeech) this.drawSpeech(place, bottom * 0.185);
     this.drawPicture(place, bottom * 0.2, bottom * 0.46);
     this.drawScores(place, bottom * 0.5, bottom - letter * 0.5);
   }
@@ -133,6 +137,14 @@ class View {
     paint.strokeStyle = style.getPropertyValue("--text");
     paint.lineWidth = Math.max(1, (x(0.02) - x(0)) * 0.9);
     paint.stroke();
+  }
+
+  // A bar under the waveform where scores learn from speech.
+  drawSpeech({ paint, style, letter, x, left }, middle) {
+    paint.fillStyle = style.getPropertyValue("--text");
+    for (const [time, speech] of this.spoken) {
+      if (speech && x(time - 0.1) >= left) paint.fillRect(x(time - 0.1), middle, x(0.1) - x(0) + 0.5, letter * 0.15);
+    }
   }
 
   drawPicture({ paint, style, letter, left, right, x }, top, bottom) {

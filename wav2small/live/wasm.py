@@ -61,6 +61,9 @@ class Module:
     normalises: bool
     """Whether it needs the level of the whole signal before it hears it."""
 
+    knows_speech: bool
+    """Whether it can learn from speech alone."""
+
 
 def compile_model(model: bytes) -> Module:
     """Compile the C of a model.
@@ -78,8 +81,8 @@ def compile_model(model: bytes) -> Module:
         generate(graph, name)
         sources = {file: Path(name, file).read_bytes() for file in _FILES}
     header = sources["wav2small.h"].decode()
-    forgets, normalises = (
-        f"wav2small_{function}(" in header for function in ("forget", "measure")
+    forgets, normalises, listens = (
+        f"wav2small_{name}(" in header for name in ("forget", "measure", "listen")
     )
     rate = graph.sampling_rate
     held = rate * WINDOW_SECONDS if normalises else rate // BLOCKS_PER_SECOND
@@ -88,7 +91,8 @@ def compile_model(model: bytes) -> Module:
     memory = -(-needed // _PAGE) * _PAGE
     flags = [*_FLAGS, f"-DSAMPLES={held}", f"-Wl,-z,stack-size={_STACK}"]
     flags += ["-DHAS_FORGET"] * forgets + ["-DHAS_LEVEL"] * normalises
+    flags += ["-DHAS_LISTEN"] * listens
     flags += [f"-Wl,--initial-memory={memory}", f"-Wl,--max-memory={memory}"]
     glue = resources.files(__package__).joinpath("glue.c").read_bytes()
     path = build_library({**sources, "glue.c": glue}, flags, ".wasm")
-    return Module(path.read_bytes(), memory, forgets, normalises)
+    return Module(path.read_bytes(), memory, forgets, normalises, listens)

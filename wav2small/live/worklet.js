@@ -81,10 +81,13 @@ class Hearing extends AudioWorkletProcessor {
     this.set(options);
   }
 
-  set({ forget, smooth, high, low, table, end }) {
+  set({ forget, alone, own, smooth, high, low, table, end }) {
     if (end) this.length = 0;
     if (forget === undefined) return;
     if (this.model.forget) this.model.forget(forget);
+    if (this.model.listen && alone !== this.alone) this.model.listen(alone);
+    this.alone = alone;
+    this.model.cover(own);
     this.model.smooth(smooth);
     for (let score = 0; score < this.integers.length; score++) {
       this.model.rule(2 * score, ...high);
@@ -129,6 +132,7 @@ class Hearing extends AudioWorkletProcessor {
     const decided = scored && !ended ? this.decide(scored) : null;
     this.port.postMessage({
       ...decided,
+      speech: this.hears(),
       heard: this.heard,
       samples: this.block.slice(0, this.filled),
       integers: scored ? Array.from(this.integers) : null,
@@ -149,10 +153,14 @@ class Hearing extends AudioWorkletProcessor {
     return status ? null : [0, this.heard];
   }
 
+  hears() {
+    return this.model.hears ? this.model.hears() : 1;
+  }
+
   // Smoothed scores of the wearer, and the milliseconds for which each event is on.
   decide(scored) {
     const fresh = scored[1] - (this.decided ?? 0);
-    if (fresh) this.ready = !this.model.decide(fresh, 1);
+    if (fresh) this.ready = !this.model.decide(fresh, this.hears());
     this.decided = scored[1];
     if (!this.ready) return null;
     const events = Array.from({ length: 2 * this.parts.length }, (_, i) => this.model.event(i));
