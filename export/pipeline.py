@@ -165,14 +165,8 @@ def export(
         ExportError: if the module, a signal or the metadata cannot be used
 
     """
-    import torch
-
-    def reference(signal: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return module(torch.from_numpy(signal)[None]).numpy()[0]
-
     calibration, held_out = signals[::2], signals[1::2]
-    module.eval()
+    reference = _scorer(module)
     model = to_onnx(module, window=config.window, example_samples=32000)
     tuned, found, quantisation = 0, None, None
     if not config.int8:
@@ -188,12 +182,8 @@ def export(
         # Squeeze and excitation carries one step of one cell to all others:
         # such a model may part by some of what quantising it changed at all.
         changed = max(entry.max_error for entry in compared.executions.values())
-        found = agreement.agree(
-            model,
-            signals,
-            progress,
-            score_limit=max(agreement.LARGEST_SCORE_ERROR, changed / 4),
-        )
+        limit = max(agreement.LARGEST_SCORE_ERROR, changed / 4)
+        found = agreement.agree(model, signals, progress, score_limit=limit)
     data = package.pack(model, metadata=metadata, labels=labels)
     return Export(
         data=data,
@@ -204,6 +194,19 @@ def export(
         quantisation=quantisation,
         tuned_steps=tuned,
     )
+
+
+def _scorer(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what scores a signal ``(time,)`` with a module."""
+    import torch
+
+    module.eval()
+
+    def score(signal: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(signal)[None]).numpy()[0]
+
+    return score
 
 
 def _quantize(

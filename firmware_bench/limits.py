@@ -60,3 +60,8 @@ class Limits:
         """Whether a limit can only be checked on an emulated core."""
         instructions = (self.max_push_instructions, self.max_result_instructions)
         return any(instructions) or self.baseline is not None
+
+    @property
+    def of_memory_or_time(self) -> bool:
+        """Whether there is a limit that needs no target to be checked."""
+        return any((self.ram, self.flash, self.realtime_factor))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,7 @@ from wav2small.export.base.reading import MOST_IN_MEMORY, open_file, read_json
 
 from . import audio
 from .adv import SAMPLING_RATE
-from .errors import InputError
+from .errors import InputError, LeftOutWarning
 
 if TYPE_CHECKING:
     from .annotation.store import Labels
@@ -184,6 +185,48 @@ def decode_labels(
         )
     clips.check_same(labels.names, labels.sha256)
     return clips, {item for item, _ in errors}
+
+
+def load_clips(
+    labels: Labels,
+    rows: Sequence[int],
+    root: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[list[np.ndarray], list[int]]:
+    """Load the clips of labelled rows into memory.
+
+    Args:
+        labels: file, start and end of each row
+        rows: numbers of the rows that are wanted
+        root: folder that the files are below
+        progress: called after each clip
+
+    Returns:
+        clips ``(time,)`` each, and their rows;
+        what cannot be read is left out with a :class:`LeftOutWarning`
+
+    Raises:
+        InputError: if none can be read
+
+    """
+    signals, readable = [], []
+    for done, row in enumerate(rows, 1):
+        start, end = float(labels.starts[row]), float(labels.ends[row])
+        try:
+            path = root / labels.names[row]
+            until = None if np.isinf(end) else end
+            signals.append(audio.load(path, start=start, end=until))
+            readable.append(row)
+        except audio.AudioError as error:
+            warnings.warn(str(error), LeftOutWarning, stacklevel=2)
+        if progress:
+            progress("read", done, len(rows), {})
+    if not readable:
+        raise InputError(
+            f"no clip of the labels can be read below {root}: pass --audio-root"
+        )
+    return signals, readable
 
 
 def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:

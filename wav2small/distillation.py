@@ -67,8 +67,7 @@ def distill(
     """Train a student on the scores of a label store.
 
     A run directory holds the checkpoints ``best`` and ``last``.
-    A killed run that is resumed
-    ends with the weights of an unbroken one.
+    A killed run that is resumed ends with the weights of an unbroken one.
 
     Args:
         labels_folder: label store
@@ -81,8 +80,7 @@ def distill(
         overwrite: delete the run that is there
         tensorboard: write event files to ``run/logs``
         teacher: the teacher of the labels, loaded by its name if None
-        losses: gives the losses of predictions and scores, ``(batch, 3)`` each,
-            by name
+        losses: returns, by name, losses of predictions and scores, ``(batch, 3)`` each
         progress: called with stage, steps done, steps in all and figures
 
     Returns:

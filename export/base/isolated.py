@@ -79,35 +79,44 @@ def run(
         "seconds": seconds,
         "space": space + 4 * len(model),
     }
-    late = error(
-        f"{where} must run within {seconds} s, got no answer: "
-        + ("it is no model of speech" if trial else "take a shorter window")
-    )
     try:
-        done = subprocess.run(
-            # -P: a file of the working folder must not shadow a library
-            [sys.executable, "-P", "-c", _CODE, json.dumps(job)],
-            input=model,
-            capture_output=True,
-            # a busy machine gives a process less than its time
-            timeout=10 * seconds if trial else seconds,
-        )
+        # a busy machine gives a process less than its time
+        result = _ask(job, model, 10 * seconds if trial else seconds)
     except subprocess.TimeoutExpired as cause:
-        raise late from cause
-    if done.returncode == -_CPU_TIME_IS_UP:
-        raise late
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = line(lines[-1])[:120] if lines else "no message"
-        result = {"error": f"exit code {done.returncode}: {said}"}
+        raise error(
+            f"{where} must run within {seconds} s, got no answer: "
+            + ("it is no model of speech" if trial else "take a shorter window")
+        ) from cause
     if "error" in result:
         raise error(
             f"{where} must run in onnxruntime, got {line(result['error'])}: "
             "check its operators and opset"
         )
     return dict(result)
+
+
+def _ask(job: dict[str, Any], model: bytes, timeout: float) -> dict[str, Any]:
+    """Do a job in another process, and return its answer or its ``error``.
+
+    Raises:
+        subprocess.TimeoutExpired: if its time or its processor time is up
+
+    """
+    done = subprocess.run(
+        # -P: a file of the working folder must not shadow a library
+        [sys.executable, "-P", "-c", _CODE, json.dumps(job)],
+        input=model,
+        capture_output=True,
+        timeout=timeout,
+    )
+    if done.returncode == -_CPU_TIME_IS_UP:
+        raise subprocess.TimeoutExpired(done.args, timeout)
+    try:
+        return dict(json.loads(done.stdout))
+    except ValueError:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        message = line(lines[-1])[:120] if lines else "no message"
+        return {"error": f"exit code {done.returncode}: {message}"}
 
 
 _CPU_TIME_IS_UP = 24

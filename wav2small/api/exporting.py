@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wav2small.export.base.files import claim
+
 from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError, LeftOutWarning
@@ -146,8 +148,7 @@ def export_model(
         out: folder to write: ``model.onnx``, ``model.yaml``, its report, its checksums
         config: arithmetic, window and limit of the file;
             if None int8 of any length, within the student's own limit
-        calibration: speech to measure ranges on and to test with;
-            bundled synthetic speech if None
+        calibration: speech to measure ranges and to test with; bundled if None
         tflite: whether ``model.tflite`` is written as well
         c99: whether ``c99/`` is written as well
         overwrite: replace a model that is there
@@ -161,7 +162,7 @@ def export_model(
 
     """
     from wav2small.export import package
-    from wav2small.export.base.files import claim
+    from wav2small.export.c99 import generate
     from wav2small.export.pipeline import export
 
     out = Path(out)
@@ -169,34 +170,22 @@ def export_model(
     config = config or default_config(described["student"])
     _check_window(module, config.window)
     with claim(out, "c99"):
-        if (out / package.MODEL_FILE).exists() and not overwrite:
-            raise InputError(
-                f"'{out}' must not hold a model, got {package.MODEL_FILE}: "
-                "choose another folder or --overwrite"
-            )
+        _check_free(out, overwrite)
         signals = read_calibration(calibration, config.window, progress)
         metadata = describe_model(source, config.window)
         result = export(
-            module,
-            signals,
-            config,
-            metadata=metadata,
-            labels=DIMENSIONS,
-            progress=progress,
-        )
+            module, signals, config,
+            metadata=metadata, labels=DIMENSIONS, progress=progress,
+        )  # fmt: skip
         reports = _write_report(result, out, config, len(signals), metadata)
         if result.failures:
             return Exported(result, metadata, None, (out / "export.md",))
-        # the model comes last: where it is, all that belongs to it is there
-        beside, state = [], None
+        beside, state = [], generate(result.data, out / "c99").state if c99 else None
         if tflite:
             beside.append(_write_tflite(result, out, config.window, metadata))
-            reports.append(beside[-1].name)
-        if c99:
-            from wav2small.export.c99 import generate
-
-            state = generate(result.data, out / "c99").state
-            beside.append(out / "c99")
+        reports += [path.name for path in beside]
+        beside += [out / "c99"] * c99
+        # the model comes last: where it is, all that belongs to it is there
         model = package.write(
             result.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
         )
@@ -210,6 +199,16 @@ def default_config(name: str) -> ExportConfig:
     from ..students import student
 
     return ExportConfig(max_bytes=student(name).max_bytes)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    from wav2small.export.package import MODEL_FILE
+
+    if (out / MODEL_FILE).exists() and not overwrite:
+        raise InputError(
+            f"'{out}' must not hold a model, got {MODEL_FILE}: "
+            "choose another folder or --overwrite"
+        )
 
 
 def _check_window(module: nn.Module, window: int | None) -> None:

@@ -168,14 +168,11 @@ def bench(
 
     from ..models import find_onnx
 
-    has_limits = ram or flash or realtime_factor
+    limits = Limits(ram=ram, flash=flash, realtime_factor=realtime_factor)
+    if not (targets or emulate or limits.of_memory_or_time):
+        targets = DEFAULT_TARGETS
     return Report(
-        run(
-            find_onnx(model),
-            targets=targets or (() if has_limits or emulate else DEFAULT_TARGETS),
-            limits=Limits(ram=ram, flash=flash, realtime_factor=realtime_factor),
-            emulate=emulate,
-        )
+        run(find_onnx(model), targets=targets, limits=limits, emulate=emulate)
     )
 
 

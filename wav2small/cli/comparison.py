@@ -13,13 +13,8 @@ from ..adv import DIMENSIONS, SAMPLING_RATE
 from ..bundled import DEMO
 from ..errors import InputError
 from ..progress import ProgressBar
-from .options import JsonFile
-from .terminal import (
-    check_outputs,
-    say,
-    show,
-    write_text,
-)
+from .options import JsonFile, read_beginnings
+from .terminal import check_outputs, show, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,17 +48,7 @@ def compare(
 
     models = [_layers(name) for name in (first, second)]
     _, found = audio.find(sources or [DEMO])
-    signals = []
-    for source in found[:: max(1, len(found) // clips)][:clips]:
-        try:
-            signals.append(audio.beginning(source, 5.0))
-        except audio.AudioError as error:
-            say(f"warning: {error}")
-    if not signals:
-        raise InputError(
-            f"audio must be clips that can be read, got none of {len(found)}: "
-            "name others"
-        )
+    signals = read_beginnings(found[:: max(1, len(found) // clips)][:clips], 5.0)
     with ProgressBar() as progress:
         comparison = compare_layers(models[0], models[1], signals, progress)
     show(to_markdown(comparison, DIMENSIONS))

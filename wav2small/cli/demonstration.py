@@ -37,68 +37,69 @@ def demo(out: Path) -> None:
     """
     begun = time.monotonic()
     labels, run, model = out / "labels", out / "run", out / "model"
-    picture, plan = out / "agreement.png", out / "memory.png"
-    report = out / "report.json"
-
     _show("annotate", DEMO, labels, "--workers", 0, "--overwrite")
     annotate([DEMO, labels], workers=0, overwrite=True)
     _show("distill", labels, run, "--epochs", 45, "--crop", 1.5, "--overwrite")
     distill(labels, run, epochs=45, crop=1.5, overwrite=True)
     sizes = out / "bytes.png"
-    limits: tuple[object, ...] = ("--max-bytes", "60KiB", "--picture", sizes)
-    _show("export", run, model, "--calibration", DEMO, *limits, "--overwrite")
+    most = "60KiB"
+    _show(
+        "export", run, model, "--calibration", DEMO, "--max-bytes", most,
+        "--picture", sizes, "--overwrite",
+    )  # fmt: skip
     export(
-        str(run),
-        model,
-        calibration=[DEMO],
-        max_bytes="60KiB",
-        picture=sizes,
+        str(run), model, calibration=[DEMO], max_bytes=most, picture=sizes,
         overwrite=True,
-    )
-    figures, page = out / "evaluation.json", out / "report.md"
-    files: tuple[object, ...] = ("--json", figures, "--picture", picture)
-    _show("evaluate", model, labels, "--split", "test", *files)
-    evaluate(str(model), labels, split="test", json_file=figures, picture=picture)
-    files = ("--json", report, "--markdown", page, "--picture", plan)
-    _show("bench", model, "--target", TARGET, "--window", WINDOW, *files)
+    )  # fmt: skip
+    figures, agreement = out / "evaluation.json", out / "agreement.png"
+    _show(
+        "evaluate", model, labels, "--split", "test",
+        "--json", figures, "--picture", agreement,
+    )  # fmt: skip
+    evaluate(str(model), labels, split="test", json_file=figures, picture=agreement)
+    report, page, plan = out / "report.json", out / "report.md", out / "memory.png"
+    _show(
+        "bench", model, "--target", TARGET, "--window", WINDOW,
+        "--json", report, "--markdown", page, "--picture", plan,
+    )  # fmt: skip
     with suppress(typer.Exit):
         bench(
-            str(model),
-            target=[TARGET],
-            window=WINDOW,
-            json_file=report,
-            markdown=page,
-            picture=plan,
-        )
+            str(model), target=[TARGET], window=WINDOW,
+            json_file=report, markdown=page, picture=plan,
+        )  # fmt: skip
+    show()
+    rows = [
+        *_figures(run, model, figures, report),
+        ("report", str(report)),
+        ("pictures", f"{agreement}  {sizes}  {plan}"),
+        ("run time", f"{time.monotonic() - begun:.0f} s"),
+    ]
+    for name, value in rows:
+        show(f"{name:<22} {value}")
+
+
+def _figures(
+    run: Path, model: Path, figures: Path, report: Path
+) -> list[tuple[str, str]]:
+    """Return what was found out, row by row, from the files that were made."""
     measured = json.loads(report.read_text())
     (core,) = measured["c99"]["plan"]["cores"]
     agreement = json.loads(figures.read_text())["teacher"]
     config = json.loads((run / "best" / "config.json").read_text())
-    parameters = _parameters(run)
-    rows = [
+    concordance = [
+        (f"CCC {name}", f"{agreement[name]['ccc']:.3f} to the teacher, unseen voices")
+        for name in DIMENSIONS
+    ]
+    ram = f"{core['ram_bytes']:,} B, with what the caller holds of {WINDOW} s"
+    return [
         ("teacher", f"{config['teacher']['name']} ({config['licence']})"),
         ("student", f"{config['student']}, int8"),
-        *(
-            (
-                f"CCC {name}",
-                f"{agreement[name]['ccc']:.3f} to the teacher, unseen voices",
-            )
-            for name in DIMENSIONS
-        ),
-        ("parameters", f"{parameters:,}"),
+        *concordance,
+        ("parameters", f"{_parameters(run):,}"),
         ("bytes on disk", f"{(model / 'model.onnx').stat().st_size:,}"),
-        (
-            "planned RAM",
-            f"{core['ram_bytes']:,} B, with what the caller holds of {WINDOW} s",
-        ),
+        ("planned RAM", ram),
         (f"on {TARGET}", VERDICTS[measured["fits"]].lower()),
-        ("report", str(report)),
-        ("pictures", f"{picture}  {sizes}  {plan}"),
-        ("run time", f"{time.monotonic() - begun:.0f} s"),
     ]
-    show()
-    for name, value in rows:
-        show(f"{name:<22} {value}")
 
 
 def _parameters(run: Path) -> int:

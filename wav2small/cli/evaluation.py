@@ -16,7 +16,6 @@ from ..progress import ProgressBar
 from .options import AudioRoot, JsonFile, LabelsFolder, TeacherLabels, split_order
 from .terminal import (
     check_outputs,
-    say,
     show,
     write_text,
 )
@@ -90,6 +89,7 @@ def evaluate(
     if suite and picture:
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
     from ..annotation.store import LabelStore
+    from ..clips import load_clips
     from ..teachers.loading import load_any
 
     store = LabelStore.open(labels)
@@ -97,7 +97,9 @@ def evaluate(
     references = _references(rows, against, labels)
     loaded = load_any(model, labels=split_order(teacher_labels))
     chosen = _rows_of_split(rows, split, labels)
-    signals, readable = _read_clips(rows, chosen, audio_root or store.root)
+    with ProgressBar() as progress:
+        root = audio_root or store.root
+        signals, readable = load_clips(rows, chosen, root, progress=progress)
     references = {name: truth[readable] for name, truth in references.items()}
     if suite:
         about = {
@@ -223,29 +225,3 @@ def _run_suite(
         page = to_html(outcome)
         write_text(html, page)
         show(html)
-
-
-def _read_clips(
-    rows: Labels, chosen: list[int], root: Path
-) -> tuple[list[np.ndarray], list[int]]:
-    """Read the clips of rows; those that cannot be read are left out with a warning."""
-    from .. import audio
-
-    signals, readable = [], []
-    with ProgressBar() as progress:
-        for done, item in enumerate(chosen):
-            try:
-                signals.append(
-                    audio.load(
-                        root / rows.names[item],
-                        start=float(rows.starts[item]),
-                        end=float(rows.ends[item]),
-                    )
-                )
-                readable.append(item)
-            except audio.AudioError as error:
-                say(f"warning: {error}")
-            progress("read", done + 1, len(chosen))
-    if not readable:
-        raise InputError(f"no clip of the labels is below {root}: pass --audio-root")
-    return signals, readable

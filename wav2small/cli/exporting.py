@@ -10,69 +10,75 @@ import typer
 from ..adv import SAMPLING_RATE
 from ..progress import ProgressBar
 from .options import Overwrite
-from .terminal import (
-    check_outputs,
-    fail,
-    say,
-    say_use,
-    show,
-)
+from .terminal import check_outputs, fail, say, say_use, show
 
 if TYPE_CHECKING:
     from wav2small.export.pipeline import Export
 
+    from ..api.exporting import Exported
+
+RunName = Annotated[str, typer.Argument(help="Run, checkpoint or bundled name.")]
+ModelFolder = Annotated[Path, typer.Argument(help="Folder to write model.onnx into.")]
+Precision = Annotated[Literal["int8", "fp32"], typer.Option(help="Arithmetic.")]
+Window = Annotated[
+    float | None,
+    typer.Option(help="Fixed length of the signal, s; any length if not given."),
+]
+Calibration = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Speech that the int8 ranges are measured on; "
+        "bundled synthetic speech if not given."
+    ),
+]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        help="Limit of the int8 file, or 'any'; large layers get 4 bits to keep "
+        "it. 60KiB if not given, of the students for hearing aids."
+    ),
+]
+TuneSteps = Annotated[
+    int | None,
+    typer.Option(
+        help="Steps of quantisation-aware tuning; if not given, "
+        "300 where rounding alone loses too much.",
+        min=0,
+    ),
+]
+Opset = Annotated[
+    int, typer.Option(help="ONNX operators: 17, or 21 with a 4-bit type.")
+]
+Tflite = Annotated[
+    bool,
+    typer.Option(
+        "--tflite",
+        help="Write model.tflite as well: int8 log-mel in, for the window or 1 s.",
+    ),
+]
+C99 = Annotated[
+    bool,
+    typer.Option(
+        "--c99", help="Write c99/ as well: C that runs the model piece by piece."
+    ),
+]
+Picture = Annotated[
+    Path | None, typer.Option(help="Draw what the bytes are for (PNG).")
+]
+
 
 def export(
-    run: Annotated[str, typer.Argument(help="Run, checkpoint or bundled name.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write model.onnx into.")],
-    precision: Annotated[
-        Literal["int8", "fp32"], typer.Option(help="Arithmetic.")
-    ] = "int8",
-    window: Annotated[
-        float | None,
-        typer.Option(help="Fixed length of the signal, s; any length if not given."),
-    ] = None,
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Speech that the int8 ranges are measured on; "
-            "bundled synthetic speech if not given."
-        ),
-    ] = None,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            help="Limit of the int8 file, or 'any'; large layers get 4 bits to keep "
-            "it. 60KiB if not given, of the students for hearing aids."
-        ),
-    ] = None,
-    tune: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps of quantisation-aware tuning; if not given, "
-            "300 where rounding alone loses too much.",
-            min=0,
-        ),
-    ] = None,
-    opset: Annotated[
-        int, typer.Option(help="ONNX operators: 17, or 21 with a 4-bit type.")
-    ] = 17,
-    tflite: Annotated[
-        bool,
-        typer.Option(
-            "--tflite",
-            help="Write model.tflite as well: int8 log-mel in, for the window or 1 s.",
-        ),
-    ] = False,
-    c99: Annotated[
-        bool,
-        typer.Option(
-            "--c99", help="Write c99/ as well: C that runs the model piece by piece."
-        ),
-    ] = False,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw what the bytes are for (PNG).")
-    ] = None,
+    run: RunName,
+    out: ModelFolder,
+    precision: Precision = "int8",
+    window: Window = None,
+    calibration: Calibration = None,
+    max_bytes: MaxBytes = None,
+    tune: TuneSteps = None,
+    opset: Opset = 17,
+    tflite: Tflite = False,
+    c99: C99 = False,
+    picture: Picture = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a checked ONNX file of a student, and audonnx's model.yaml."""
@@ -82,28 +88,20 @@ def export(
     with ProgressBar() as progress:
         from wav2small.export.pipeline import ExportConfig
         from wav2small.export.quantise.config import QuantConfig
-        from wav2small.firmware_bench.size import parse_size
 
-        from ..api.exporting import default_config, export_model
-        from ..models import find_checkpoint, load_student
+        from ..api.exporting import export_model
 
-        limit = None
-        if precision == "int8":
-            _, described = load_student(find_checkpoint(run))
-            limit = default_config(described["student"]).max_bytes
-            if max_bytes:
-                limit = parse_size(max_bytes) if max_bytes != "any" else None
-        config = ExportConfig(
-            int8=precision == "int8",
-            window=round(window * SAMPLING_RATE) if window else None,
-            max_bytes=limit,
-            tune_steps=tune,
-            quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
-        )
+        limit = _limit(run, max_bytes) if precision == "int8" else None
         made = export_model(
             run,
             out,
-            config=config,
+            config=ExportConfig(
+                int8=precision == "int8",
+                window=round(window * SAMPLING_RATE) if window else None,
+                max_bytes=limit,
+                tune_steps=tune,
+                quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
+            ),
             calibration=calibration,
             tflite=tflite,
             c99=c99,
@@ -115,6 +113,24 @@ def export(
 
         draw_budget(made.result.parts, picture, limit)
         show(picture)
+    _report(made, out)
+
+
+def _limit(run: str, max_bytes: str | None) -> int | None:
+    """Return the limit that was asked for, else that of the student."""
+    from wav2small.firmware_bench.size import parse_size
+
+    from ..api.exporting import default_config
+    from ..models import find_checkpoint, load_student
+
+    if max_bytes:
+        return parse_size(max_bytes) if max_bytes != "any" else None
+    _, described = load_student(find_checkpoint(run))
+    return default_config(described["student"]).max_bytes
+
+
+def _report(made: Exported, out: Path) -> None:
+    """Say what was made, or end with what failed."""
     _say_figures(made.result)
     if made.result.failures:
         fail(

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..errors import InputError
+from .terminal import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..audio import Source
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")]
@@ -56,3 +65,26 @@ def sources_and_output(paths: list[Path], output: str) -> tuple[list[Path], Path
             f"at least one AUDIO and the {output} to write are needed"
         )
     return paths[:-1], paths[-1]
+
+
+def read_beginnings(sources: Sequence[Source], seconds: float) -> list[np.ndarray]:
+    """Read the first seconds of clips; say which cannot be read.
+
+    Raises:
+        InputError: if none of them can be read
+
+    """
+    from .. import audio
+
+    signals = []
+    for source in sources:
+        try:
+            signals.append(audio.beginning(source, seconds))
+        except audio.AudioError as error:
+            say(f"warning: {error}")
+    if not signals:
+        raise InputError(
+            f"audio must be clips that can be read, got none of {len(sources)}: "
+            "name others"
+        )
+    return signals

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,82 +15,102 @@ from wav2small.export.base.escape import to_json
 
 from ..adv import DIMENSIONS
 from ..bundled import DEFAULT
-from .terminal import (
-    say,
-    show,
-)
+from .terminal import say, show
 
 if TYPE_CHECKING:
-    pass
+    from ..audio import Source
+    from ..prediction import Prediction
+
+COLUMNS = ("file", "start", "end", "kind", *DIMENSIONS)
+
+AudioPaths = Annotated[
+    list[Path], typer.Argument(metavar="AUDIO...", help="Files, folders, manifests.")
+]
+ModelName = Annotated[str, typer.Option(help="Bundled name, run or ONNX.")]
+Window = Annotated[
+    float, typer.Option(help="Length of what is scored at a time, s.", min=0.1)
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(help="From one window to the next, s; a window if not given."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
 def predict(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="AUDIO...", help="Files, folders, manifests."),
-    ],
-    model: Annotated[str, typer.Option(help="Bundled name, run or ONNX.")] = DEFAULT,
-    window: Annotated[
-        float, typer.Option(help="Length of what is scored at a time, s.", min=0.1)
-    ] = 10.0,
-    hop: Annotated[
-        float | None,
-        typer.Option(help="From one window to the next, s; a window if not given."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    paths: AudioPaths,
+    model: ModelName = DEFAULT,
+    window: Window = 10.0,
+    hop: Hop = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Score files; silence and other sounds are marked, not scored."""
     if hop is not None and not 0 < hop <= window:
         raise typer.BadParameter(f"--hop must be above 0 and at most {window:g}")
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
-    import csv
+    from .. import audio
 
+    _, sources = audio.find(paths)
+    failed: list[Source] = []
+    predictions = _predictions(sources, model, window, hop, failed)
+    if as_json:
+        show(to_json([dict(_cells(item)) for item in predictions]))
+    elif as_csv:
+        _print_csv(predictions)
+    else:
+        _print_table(predictions)
+    if len(failed) == len(sources):
+        raise typer.Exit(2)
+
+
+def _predictions(
+    sources: Sequence[Source],
+    model: str,
+    window: float,
+    hop: float | None,
+    failed: list[Source],
+) -> Iterator[Prediction]:
+    """Score sources; say which cannot be read, and note them."""
     from .. import audio
     from ..gate import SpeechGate
     from ..models import load_model
     from ..prediction import predict as run
 
-    _, sources = audio.find(paths)
     loaded, gate = load_model(model), SpeechGate()
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = ["file", "start", "end", "kind", *DIMENSIONS]
-    rows: list[dict[str, Any]] = []
-    if as_csv:
-        writer.writerow(columns)
-    elif not as_json:
-        show(
-            f"{'start':>8} {'end':>8}  {'kind':<10} "
-            + " ".join(f"{name:>9}" for name in DIMENSIONS)
-            + "  file"
-        )
-    failed = 0
     for source in sources:
         try:
-            for item in run(
-                loaded, gate, source, window_seconds=window, hop_seconds=hop
-            ):
-                scores = item.scores or (None,) * 3
-                cells = [item.file, round(item.start, 3), round(item.end, 3), item.kind]
-                cells += [None if s is None else round(s, 4) for s in scores]
-                if as_json:
-                    rows.append(dict(zip(columns, cells, strict=True)))
-                elif as_csv:
-                    name = escape.csv_path(escape.line(item.file))
-                    writer.writerow([name, *cells[1:]])
-                else:
-                    shown = " ".join(
-                        f"{'-':>9}" if s is None else f"{s:9.3f}" for s in scores
-                    )
-                    show(
-                        f"{item.start:8.2f} {item.end:8.2f}  {item.kind:<10} {shown}"
-                        f"  {escape.line(item.file)}"
-                    )
+            yield from run(loaded, gate, source, window_seconds=window, hop_seconds=hop)
         except audio.AudioError as error:
-            failed += 1
+            failed.append(source)
             say(f"error: {error}")
-    if as_json:
-        show(to_json(rows))
-    if failed == len(sources):
-        raise typer.Exit(2)
+
+
+def _cells(item: Prediction) -> list[tuple[str, Any]]:
+    """Return the columns of a row, rounded, with their names."""
+    scores = item.scores or (None,) * len(DIMENSIONS)
+    rounded = [None if score is None else round(score, 4) for score in scores]
+    values = (item.file, round(item.start, 3), round(item.end, 3), item.kind, *rounded)
+    return list(zip(COLUMNS, values, strict=True))
+
+
+def _print_csv(predictions: Iterable[Prediction]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for item in predictions:
+        name = escape.csv_path(escape.line(item.file))
+        writer.writerow([name, *(value for _, value in _cells(item)[1:])])
+
+
+def _print_table(predictions: Iterable[Prediction]) -> None:
+    names = " ".join(f"{name:>9}" for name in DIMENSIONS)
+    show(f"{'start':>8} {'end':>8}  {'kind':<10} {names}  file")
+    for item in predictions:
+        scores = item.scores or (None,) * len(DIMENSIONS)
+        shown = " ".join(f"{'-':>9}" if s is None else f"{s:9.3f}" for s in scores)
+        show(
+            f"{item.start:8.2f} {item.end:8.2f}  {item.kind:<10} {shown}"
+            f"  {escape.line(item.file)}"
+        )

@@ -103,15 +103,8 @@ def gradient_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
     total = torch.zeros(())
     for a, b in zip(first, second, strict=True):
         rows = len(a) if a.ndim > 1 else 1
-        total = (
-            total
-            + (
-                1
-                - nn.functional.cosine_similarity(
-                    a.reshape(rows, -1), b.reshape(rows, -1), dim=1
-                )
-            ).sum()
-        )
+        pair = a.reshape(rows, -1), b.reshape(rows, -1)
+        total = total + (1 - nn.functional.cosine_similarity(*pair, dim=1)).sum()
     return total
 
 
@@ -157,29 +150,29 @@ def condense(
     distances = []
     for turn in range(config.rounds):
         network = tiny_network(maps.shape[2], config.seed * 1000 + turn)
-        parameters = list(network.parameters())
-        follow = torch.optim.SGD(parameters, lr=0.05)
+        follow = torch.optim.SGD(network.parameters(), lr=0.05)
         apart = []
         for _ in range(config.steps):
             items = rng.choice(len(maps), min(config.batch_size, len(maps)), False)
-            real = _gradients(
-                network, torch.from_numpy(maps[items]), torch.from_numpy(truth[items])
-            )
+            real = torch.from_numpy(maps[items]), torch.from_numpy(truth[items])
+            towards = [gradient.detach() for gradient in _gradients(network, *real)]
             ours = _gradients(network, made, wanted, keep=True)
-            distance = gradient_distance([g.detach() for g in real], ours)
-            optimizer.zero_grad()
-            distance.backward()
-            optimizer.step()
+            distance = gradient_distance(towards, ours)
+            _descend(optimizer, distance)
             apart.append(distance.item())
             check_finite(apart[-1], turn)
             # train on the small set, so that the next gradients are compared further on
-            follow.zero_grad()
-            nn.functional.mse_loss(network(made.detach()), wanted).backward()
-            follow.step()
+            _descend(follow, nn.functional.mse_loss(network(made.detach()), wanted))
         distances.append(float(np.mean(apart)))
         if progress:
             progress("condense", turn + 1, config.rounds, {"distance": distances[-1]})
     return made.detach().numpy(), wanted.numpy(), distances
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def _gradients(
@@ -217,7 +210,5 @@ def train_tiny(
         scores = network(torch.from_numpy(maps[items]))
         loss = nn.functional.mse_loss(scores, torch.from_numpy(truth[items]))
         check_finite(loss.item(), step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        _descend(optimizer, loss)
     return network.eval()

@@ -15,6 +15,7 @@ from .. import audio
 from ..annotation.labels import Labels
 from ..annotation.store import LabelStore
 from ..audio import METADATA
+from ..clips import load_clips
 from ..errors import InputError
 from .norms import CATEGORIES, norm_score
 
@@ -155,28 +156,8 @@ def read_clips(
         InputError: if none can be read
 
     """
-    labels, rows = table.labels, np.flatnonzero(table.rated)
-    signals, readable = [], []
-    for done, row in enumerate(rows):
-        end = float(labels.ends[row])
-        try:
-            signals.append(
-                audio.load(
-                    table.root / labels.names[row],
-                    start=float(labels.starts[row]),
-                    end=None if np.isinf(end) else end,
-                )
-            )
-            readable.append(row)
-        except audio.AudioError:
-            continue
-        finally:
-            if progress:
-                progress("read", done + 1, len(rows), {})
-    if not readable:
-        raise InputError(
-            f"no clip of the labels can be read below {table.root}: pass --audio-root"
-        )
+    rows = np.flatnonzero(table.rated).tolist()
+    signals, readable = load_clips(table.labels, rows, table.root, progress=progress)
     return signals, np.array(readable)
 
 
