@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,35 +81,30 @@ def read_parquet(
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        with open_file(path) as raw:
-            stored = pyarrow.parquet.read_schema(raw)
-            wanted = stored.names if columns is None else columns
-            if lost := [name for name in wanted if stored.names.count(name) != 1]:
-                raise ValueError(f"column {lost[0]!r} must be there once")
-            schema = pyarrow.schema(map(stored.field, wanted), stored.metadata)
-            texts = [field.name for field in schema if _is_text(field.type)]
-            raw.seek(0)
-            file = pyarrow.parquet.ParquetFile(
-                raw, read_dictionary=texts, page_checksum_verification=checksums
-            )
-            _check_size(file.metadata)
-            batches, size = [], 0
-            for batch in file.iter_batches(1 << 16, columns=wanted, use_threads=False):
-                size += sum(map(_expanded, batch.columns))
-                if size > MOST_BYTES:
-                    raise ValueError(f"it takes more than {MOST_BYTES >> 20} MiB")
-                batches.append(batch)
-            rows = sum(map(len, batches))
-            if rows != file.metadata.num_rows:
-                raise ValueError(f"it has {rows} of {file.metadata.num_rows} rows")
-            if not batches:
-                return schema.empty_table()
-            return pyarrow.Table.from_batches(batches).select(wanted).cast(schema)
-    except (pyarrow.ArrowException, OverflowError, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise
-        raise ValueError(" ".join(str(error).split())) from error
+    with _as_value_errors(), open_file(path) as raw:
+        stored = pyarrow.parquet.read_schema(raw)
+        wanted = stored.names if columns is None else columns
+        if lost := [name for name in wanted if stored.names.count(name) != 1]:
+            raise ValueError(f"column {lost[0]!r} must be there once")
+        schema = pyarrow.schema(map(stored.field, wanted), stored.metadata)
+        texts = [field.name for field in schema if _is_text(field.type)]
+        raw.seek(0)
+        file = pyarrow.parquet.ParquetFile(
+            raw, read_dictionary=texts, page_checksum_verification=checksums
+        )
+        _check_size(file.metadata)
+        batches, size = [], 0
+        for batch in file.iter_batches(1 << 16, columns=wanted, use_threads=False):
+            size += sum(map(_expanded, batch.columns))
+            if size > MOST_BYTES:
+                raise ValueError(f"it takes more than {MOST_BYTES >> 20} MiB")
+            batches.append(batch)
+        rows = sum(map(len, batches))
+        if rows != file.metadata.num_rows:
+            raise ValueError(f"it has {rows} of {file.metadata.num_rows} rows")
+        if not batches:
+            return schema.empty_table()
+        return pyarrow.Table.from_batches(batches).select(wanted).cast(schema)
 
 
 def read_footer(path: Path) -> pyarrow.parquet.FileMetaData:
@@ -122,11 +118,19 @@ def read_footer(path: Path) -> pyarrow.parquet.FileMetaData:
     import pyarrow
     import pyarrow.parquet
 
+    with _as_value_errors(), open_file(path) as raw:
+        footer = pyarrow.parquet.read_metadata(raw)
+        _check_size(footer)
+        return footer
+
+
+@contextmanager
+def _as_value_errors() -> Iterator[None]:
+    """Raise what Arrow says of a file's content as a ValueError of one line."""
+    import pyarrow
+
     try:
-        with open_file(path) as raw:
-            footer = pyarrow.parquet.read_metadata(raw)
-            _check_size(footer)
-            return footer
+        yield
     except (pyarrow.ArrowException, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.strerror:
             raise

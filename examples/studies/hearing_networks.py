@@ -38,6 +38,7 @@ from wav2small.losses import concordance_loss
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.suite.robustness import UNCHANGED
 from wav2small.teachers.bundled import TeacherNetwork
+from wav2small.training_schedule import move_average
 
 BATCH = 32
 
@@ -210,7 +211,7 @@ def train(speech: Speech, row: Row, seed: int, path: Path) -> TeacherNetwork:
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         schedule.step()
-        follow(average, network, min(0.995, (1 + step) / (10 + step)))
+        move_average(average, network, min(0.995, (1 + step) / (10 + step)))
         if step % 100 == 99:
             took = (time.process_time() - started) / (step + 1 - first)
             print(f"{row.name} {step + 1} {loss.item():.3f} {took:.3f} s", flush=True)
@@ -233,18 +234,6 @@ def draw(
             rng.choice(items[~own], BATCH - count, replace=False),
         ]
     )
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
-    """Move an average of the weights towards the weights."""
-    for old, new in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if old.dtype.is_floating_point:
-            old.lerp_(new, 1 - keep)
-        else:
-            old.copy_(new)
 
 
 def score(network: TeacherNetwork, maps: list[np.ndarray], row: Row) -> np.ndarray:

@@ -187,6 +187,27 @@ class Lowering:
         self.views[name] = View(rows, shape, order)
         return rows
 
+    def make_map(self, name: str, source: View) -> tuple[View, Rows, Window]:
+        """Enter a map whose rows are made of several rows of another one.
+
+        Args:
+            name: of the tensor
+            source: the other map
+
+        Returns:
+            the other map, channels side by side as here, the rows that are made,
+            and which rows each of them is made of
+
+        """
+        if self.window is None or self.shape is None:
+            self.fail("which stands where none is expected")
+        source = self.map(source)
+        return (
+            source,
+            self.make(name, self.shape, self.by_band(self.shape)),
+            self.window,
+        )
+
     def append(
         self,
         kernel: str,

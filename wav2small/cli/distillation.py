@@ -24,6 +24,7 @@ from .options import (
 from .terminal import (
     check_outputs,
     say,
+    say_unreadable,
     say_use,
     scores_line,
     show,
@@ -107,8 +108,7 @@ def distill(
             teacher=_load(teacher, labels) if teacher else None,
             progress=progress,
         )
-    if best["unreadable"]:
-        say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    say_unreadable(best["unreadable"])
     say(
         f"best at step {best['metrics']['step']}: "
         f"dev CCC to the teacher {scores_line(best['metrics'])}"

@@ -39,6 +39,7 @@ from .terminal import (
     check_outputs,
     say,
     say_averaged,
+    say_unreadable,
     say_use,
     scores_line,
     show,
@@ -212,8 +213,7 @@ def _configuration(options: Mapping[str, Any]) -> FinetuneConfig:
 
 def _report(best: dict[str, Any]) -> None:
     """Say how good the best checkpoint is, and what it may be used for."""
-    if best["unreadable"]:
-        say(f"warning: {best['unreadable']} clips could not be read and were left out")
+    say_unreadable(best["unreadable"])
     say(
         f"best at step {best['metrics']['step']}: dev CCC to people "
         f"{scores_line(best['metrics'])}, {best['trainable']:,} of "

@@ -26,6 +26,12 @@ def say_averaged(count: int) -> None:
         )
 
 
+def say_unreadable(count: int) -> None:
+    """Tell the user if clips were left out because they could not be read."""
+    if count:
+        say(f"warning: {count} clips could not be read and were left out")
+
+
 def say_use(stated: Mapping[str, Any], what: str) -> None:
     """Tell the user if what was made may not be used for everything."""
     from ..teachers.licence import RESEARCH

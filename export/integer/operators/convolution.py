@@ -145,17 +145,13 @@ class Convolution(Layer):
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:
         """Enter a filter of each channel, or a product with columns."""
-        if lowering.window is None or lowering.shape is None:
-            lowering.fail("which stands where none is expected")
-        view = lowering.map(views[0])
-        shape = lowering.shape
+        view, rows, needed = lowering.make_map(self.output, views[0])
         *_, channels, _, columns = view.shape
-        rows = lowering.make(self.output, shape, lowering.by_band(shape))
         outputs, _, taps, width = self.weight.shape
         window = {
-            "stride": lowering.window.stride,
-            "top": lowering.window.top,
-            "dilation": lowering.window.dilation,
+            "stride": needed.stride,
+            "top": needed.top,
+            "dilation": needed.dilation,
         }
         numbers: dict[str, Number] = {
             "channels": channels // self.groups,
@@ -163,7 +159,7 @@ class Convolution(Layer):
             "dilation": self.dilations[1],
             "left": self.pads[1],
             "columns_in": columns,
-            "columns_out": shape[3],
+            "columns_out": rows.count // outputs,
         }
         if self.groups == channels == outputs:
             numbers |= {"channels": channels, "width": width}

@@ -91,11 +91,7 @@ class MaxPool(Operator):
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:
         """Enter a stage on rows of a map."""
-        if lowering.window is None or lowering.shape is None:
-            lowering.fail("which stands where none is expected")
-        view = lowering.map(views[0])
-        shape = lowering.shape
-        rows = lowering.make(self.output, shape, lowering.by_band(shape))
+        view, rows, window = lowering.make_map(self.output, views[0])
         numbers = {
             "channels": view.shape[1],
             "taps": self.kernel[0],
@@ -103,7 +99,7 @@ class MaxPool(Operator):
             "stride": self.strides[1],
             "left": self.pads[1],
             "columns_in": view.shape[3],
-            "columns_out": shape[3],
+            "columns_out": rows.count // view.shape[1],
         }
         lowering.append(
             "max_pool",
@@ -111,6 +107,6 @@ class MaxPool(Operator):
             rows,
             numbers,
             taps=self.kernel[0],
-            stride=lowering.window.stride,
-            top=lowering.window.top,
+            stride=window.stride,
+            top=window.top,
         )
