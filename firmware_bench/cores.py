@@ -1,12 +1,13 @@
 """The one table of cores: how to build for each, emulate it and estimate its speed.
 
-To add a core, add an entry to :data:`CORES`
-and a row to ``tests/test_bench_cores.py``.
+To add a core, add an entry to :data:`CORES`;
 ``examples/fit_prices.py`` then measures the prices that plans are made with.
+The tests of cores go through the table.
 
 References:
     Arm DDI 0439, Cortex-M4 Technical Reference Manual, tables 3-1 and 7-1.
     Arm DDI 0337, Cortex-M3 Technical Reference Manual, table 3-1.
+    Arm IHI 0045, Addenda to the ABI for the Arm Architecture: Tag_CPU_arch.
     Arm DAI 0547, Corstone SSE-300 with Cortex-M55 for MPS3, memory map.
 
 """
@@ -80,6 +81,9 @@ class Board:
 class Core:
     """A core that firmware can be built for and run on."""
 
+    architecture: int
+    """Number of the core's architecture in programs, Tag_CPU_arch of Arm's ABI."""
+
     zig_target: str
     """System that zig builds for."""
 
@@ -107,6 +111,7 @@ _FPV5 = ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16")
 
 CORES = {
     "cortex-m3": Core(
+        architecture=10,
         zig_target="thumb-freestanding-eabi",
         zig_cpu="cortex_m3",
         gcc_float=("-mfloat-abi=soft",),
@@ -124,6 +129,7 @@ CORES = {
         ),
     ),
     "cortex-m4": Core(
+        architecture=13,
         zig_target=_HARD_FLOAT,
         zig_cpu="cortex_m4+vfp4d16sp",
         gcc_float=("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
@@ -141,6 +147,7 @@ CORES = {
         ),
     ),
     "cortex-m7": Core(
+        architecture=13,
         zig_target=_HARD_FLOAT,
         zig_cpu="cortex_m7+fp_armv8d16sp",
         gcc_float=_FPV5,
@@ -152,6 +159,7 @@ CORES = {
         ),
     ),
     "cortex-m33": Core(
+        architecture=17,
         zig_target=_HARD_FLOAT,
         zig_cpu="cortex_m33+dsp+fp_armv8d16sp",
         gcc_float=_FPV5,
@@ -168,6 +176,7 @@ CORES = {
         ),
     ),
     "cortex-m55": Core(
+        architecture=21,
         zig_target=_HARD_FLOAT,
         zig_cpu="cortex_m55+mve_fp+fp_armv8d16",
         gcc_float=("-mfloat-abi=hard", "-mfpu=auto"),

@@ -1,8 +1,12 @@
-"""Load a teacher by its name, or from its files."""
+"""Load a teacher by its name, or from its files.
+
+A new kind of teacher is a file of this folder and an entry of :data:`KINDS`;
+one that comes with the package is an entry of :data:`TEACHERS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -136,7 +140,7 @@ def load_member(
         InputError: as of :func:`load_teacher`
 
     """
-    teacher = _load(name, policy, labels, single)
+    teacher = _open(Wish(name, policy, labels, single))
     if labels is not None and ",".join(labels) != teacher.info.order:
         raise InputError(
             f"labels must be {teacher.info.order}, got {','.join(labels)}: "
@@ -145,55 +149,109 @@ def load_member(
     return teacher
 
 
-def _load(
-    name: str, policy: str, labels: Sequence[str] | None, single: bool
-) -> Teacher:
-    if name in TEACHERS:
-        teacher = TEACHERS[name].load()
-        licences.check(name, teacher.info.licence, policy, "its config.json")
-        return teacher
-    path = ENSEMBLES.get(name, Path(name))
-    checksums.verify(path.parent if name in ENSEMBLES else path)
+@dataclass(frozen=True)
+class Wish:
+    """What teacher is wanted."""
+
+    name: str
+    """As of :func:`load_teacher`."""
+
+    policy: str
+    """As of :func:`load_teacher`."""
+
+    labels: Sequence[str] | None
+    """As of :func:`load_teacher`."""
+
+    single: bool
+    """Whether an ensemble is refused."""
+
+    @property
+    def path(self) -> Path:
+        """File or folder that the name may stand for."""
+        return ENSEMBLES.get(self.name, Path(self.name))
+
+
+def _packaged(wish: Wish) -> Teacher | None:
+    if wish.name not in TEACHERS:
+        return None
+    teacher = TEACHERS[wish.name].load()
+    licences.check(wish.name, teacher.info.licence, wish.policy, "its config.json")
+    return teacher
+
+
+def _ensemble(wish: Wish) -> Teacher | None:
+    from .description import Description
+
+    path = wish.path
     described = path / "teacher.json" if path.is_dir() else path
-    if described.suffix == ".json" and described.is_file():
-        from .description import Description
+    if described.suffix != ".json" or not described.is_file():
+        return None
+    if described != path and Description.read(described).members is None:
+        return None
+    if wish.single:
+        raise InputError(
+            f"member must be a single teacher, got ensemble '{wish.name}': "
+            "list its members"
+        )
+    from .ensemble import EnsembleTeacher
 
-        if described == path or Description.read(described).members is not None:
-            from .ensemble import EnsembleTeacher
+    return EnsembleTeacher.load(
+        described, lambda member: load_member(member, wish.policy, single=True)
+    )
 
-            if single:
-                raise InputError(
-                    f"member must be a single teacher, got ensemble '{name}': "
-                    "list its members"
-                )
-            return EnsembleTeacher.load(
-                described, lambda member: load_member(member, policy, single=True)
-            )
-    if path.suffix == ".onnx" or (path / "model.onnx").is_file():
-        from .onnx import OnnxTeacher
 
-        file = path / "model.onnx" if path.is_dir() else path
-        return OnnxTeacher(file, labels=labels, policy=policy)
+def _onnx_file(wish: Wish) -> Teacher | None:
+    path = wish.path
+    if path.suffix != ".onnx" and not (path / "model.onnx").is_file():
+        return None
+    from .onnx import OnnxTeacher
+
+    file = path / "model.onnx" if path.is_dir() else path
+    return OnnxTeacher(file, labels=wish.labels, policy=wish.policy)
+
+
+def _finetuned(wish: Wish) -> Teacher | None:
     from ..finetune import find
 
-    if find(path):
-        from ..finetune.teacher import FinetunedTeacher
+    if not find(wish.path):
+        return None
+    from ..finetune.teacher import FinetunedTeacher
 
-        return FinetunedTeacher.load(path, policy=policy)
+    return FinetunedTeacher.load(wish.path, policy=wish.policy)
+
+
+def _of_transformers(wish: Wish) -> Teacher | None:
     from .source import Source
 
     with from_extra():
-        source = Source.open(name)
+        source = Source.open(wish.name)
         if source is None:
-            raise _no_teacher(name)
+            return None
         from .transformers import TransformersTeacher
 
-        return TransformersTeacher.load(source, labels=labels, policy=policy)
+        return TransformersTeacher.load(source, labels=wish.labels, policy=wish.policy)
 
 
-def _no_teacher(name: str) -> InputError:
+KINDS: tuple[Callable[[Wish], Teacher | None], ...] = (
+    _packaged,
+    _ensemble,
+    _onnx_file,
+    _finetuned,
+    _of_transformers,
+)
+"""What opens each kind of teacher; the first that knows the name or the files does."""
+
+
+def _open(wish: Wish) -> Teacher:
+    if wish.name not in TEACHERS:
+        path = wish.path
+        checksums.verify(path.parent if wish.name in ENSEMBLES else path)
+    for kind in KINDS:
+        teacher = kind(wish)
+        if teacher is not None:
+            return teacher
     known = ", ".join([*TEACHERS, *ENSEMBLES])
-    return InputError(
+    raise InputError(
         f"teacher must be one of {known} or an ONNX file, a folder of a checkpoint "
-        f"or owner/name on the hub, got '{name}': see 'wav2small list teachers'"
+        f"or owner/name on the hub, got '{wish.name}': see 'wav2small list teachers'"
     )
