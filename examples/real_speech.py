@@ -34,19 +34,18 @@ from wav2small.evaluation import agreement
 from wav2small.export.base import checksums
 from wav2small.firmware_bench.bench import bench
 from wav2small.models import ASSETS, load_model
+from wav2small.students import STUDENTS
 
 RECIPES: dict[str, dict[str, Any]] = {
     # what it says of silence it learns slowly; see docs/students.md
     "wav2small": {"epochs": 200, "batch_size": 32, "non_speech": 0.1},
     "wav2small-rt": {"epochs": 100},
     "wav2small-rt-mini": {"epochs": 200},
-    "wav2small-17k": {"epochs": 20},
-    "mobilenetv3-small": {"epochs": 20},
-    "mobilenetv3-large": {"epochs": 20},
-    "mobilenetv4-small": {"epochs": 20},
-    "mobilenetv4-medium": {"epochs": 20},
 }
-"""Options of ``distill`` for each student; the first three are bundled."""
+"""Options of ``distill`` for the students that are bundled."""
+
+OTHERS: dict[str, Any] = {"epochs": 20}
+"""Options of ``distill`` for all other students."""
 
 WINDOW = 0.5
 """Seconds that a model which cannot stream takes at a time."""
@@ -103,7 +102,7 @@ def make(
             overwrite=True,
         )
     if not (int8 / "model.onnx").exists():
-        bundled = student in list(RECIPES)[:3]
+        bundled = student in RECIPES
         try:
             cli.export(
                 str(run),
@@ -255,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--student", nargs="+", default=["wav2small"], choices=RECIPES)
+    parser.add_argument("--student", nargs="+", default=["wav2small"], choices=STUDENTS)
     parser.add_argument("--epochs", type=int, help="of each; else as in RECIPES")
     parser.add_argument(
         "--bundle", action="store_true", help="put the models into the package"
@@ -268,7 +267,7 @@ def main() -> None:
     cli.annotate([manifest, labels], resume=True)
     results = {}
     for student in arguments.student:
-        recipe = dict(RECIPES[student])
+        recipe = dict(RECIPES.get(student, OTHERS))
         if arguments.epochs:
             recipe["epochs"] = arguments.epochs
         make(student, recipe, data, labels, out / student)

@@ -89,6 +89,31 @@ def test_labels_of_a_recording(tmp_path: Path) -> None:
         wav2small.annotate(DEMO.parent / "de_f2_p08_r103_031.opus", tmp_path / "l")
 
 
+def test_annotate_and_distill_report_progress(tmp_path: Path) -> None:
+    reports: list[tuple[str, int, int]] = []
+
+    def progress(stage: str, done: int, total: int, figures: object = None) -> None:
+        reports.append((stage, done, total))
+
+    files = sorted(DEMO.parent.glob("*.opus"))[:6]
+    wav2small.annotate(files, tmp_path / "l", progress=progress)
+    assert reports[-1] == ("annotate", 6, 6)
+    config = wav2small.DistillConfig(
+        student="wav2small-rt-mini",
+        teaching="cached",
+        epochs=1,
+        batch_size=2,
+        crop_seconds=0.5,
+        evaluations=1,
+    )
+    wav2small.distill(tmp_path / "l", tmp_path / "r", config=config, progress=progress)
+    assert [stage for stage, done, total in reports if done == total][-3:] == [
+        "decode",
+        "train",
+        "dev",
+    ]
+
+
 def test_silent_recordings_give_no_labels(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", np.zeros(16, np.float32), 16000)
     with pytest.raises(wav2small.InputError, match="at least one label, got none of 1"):
@@ -113,7 +138,8 @@ def test_predictions_name_the_file() -> None:
 
 def test_an_export_that_fails_leaves_its_report(tmp_path: Path) -> None:
     config = wav2small.ExportConfig(max_bytes=5000, tune_steps=0)
-    made = wav2small.export_model("wav2small", tmp_path, config=config)
+    few = sorted(DEMO.parent.glob("*.opus"))[:4]
+    made = wav2small.export_model("wav2small", tmp_path, config=config, calibration=few)
     assert made.result.failures
     assert made.paths == (tmp_path / "export.md",)
     assert not (tmp_path / package.MODEL_FILE).exists()

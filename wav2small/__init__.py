@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .evaluation import evaluate
     from .models import load_model as load
+    from .progress import ProgressBar
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ _PLACES = {
     "DistillConfig": "wav2small.config",
     "ExportConfig": "wav2small.export.pipeline",
     "InputError": "wav2small.errors",
+    "ProgressBar": "wav2small.progress",
     "Rule": "wav2small.export.integer.decisions",
     "Stream": "wav2small.export.integer.streaming.run",
     "annotate": "wav2small.api.steps",
@@ -55,6 +57,7 @@ __all__ = [
     "DistillConfig",
     "ExportConfig",
     "InputError",
+    "ProgressBar",
     "Rule",
     "Stream",
     "__version__",

@@ -12,12 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wav2small.export.base import escape
-from wav2small.export.base.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["Progress", "ProgressBar"]
 
 LOG_SECONDS = 15.0
 """Time between two lines about a stage in a log file."""
@@ -52,7 +49,8 @@ class _Seen:
 class ProgressBar:
     """Show each stage as a row with a bar, the time left and the latest figures.
 
-    Pass it to any function that takes ``progress``.
+    Pass it to any function that takes ``progress``,
+    as ``wav2small.annotate("speech", "labels", progress=wav2small.ProgressBar())``.
     A terminal or notebook gets bars.
     Anything else, such as a log file, gets a line about every 15 seconds.
     Reports may come from several threads.

@@ -16,6 +16,8 @@ from ..errors import InputError
 from .paths import Paths, to_paths
 
 if TYPE_CHECKING:
+    from wav2small.export.base.progress import Progress
+
     from ..annotation.store import LabelStore
     from ..config import AnnotateConfig, DistillConfig
     from ..prediction import Prediction
@@ -29,6 +31,7 @@ def annotate(
     config: AnnotateConfig | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> LabelStore:
     """Score audio with a teacher, into a folder of labels.
 
@@ -39,6 +42,8 @@ def annotate(
         config: how audio is cut and batched
         resume: go on where a run stopped
         overwrite: replace what is there
+        progress: called as it goes on, for instance a :class:`wav2small.ProgressBar`,
+            which draws bars in a notebook or a terminal
 
     Returns:
         the labels; files that gave none are in its ``errors()``
@@ -59,6 +64,7 @@ def annotate(
         config=config,
         resume=resume,
         overwrite=overwrite,
+        progress=progress,
     )
     if not report.labelled:
         raise InputError(
@@ -76,6 +82,7 @@ def distill(
     noise: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train a student on a teacher's scores.
 
@@ -86,6 +93,7 @@ def distill(
         noise: folder of recordings of noise to train with
         resume: go on where a run stopped
         overwrite: replace what is there
+        progress: called after each step, as of :func:`annotate`
 
     Returns:
         concordance with the teacher on the development rows, by dimension,
@@ -105,6 +113,7 @@ def distill(
         noise=Path(noise) if noise else None,
         resume=resume,
         overwrite=overwrite,
+        progress=progress,
     )
     metrics: dict[str, float] = best["metrics"]
     return metrics
