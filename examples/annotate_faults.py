@@ -28,7 +28,7 @@ import soundfile
 from wav2small.annotation.engines import Processes
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
-from wav2small.annotation.worker import Limits
+from wav2small.annotation.worker import WorkerLimits
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.models import bundled
@@ -143,7 +143,7 @@ def mutated_files(folder: Path) -> None:
             first = rng.integers(len(data) - 8)
             data[first : first + 200] = bytes(len(data[first : first + 200]))
         (audio / f"mutated_{item:03d}{source.suffix}").write_bytes(data)
-    engine = Processes(2, Limits(seconds=30, memory_bytes=1 << 30))
+    engine = Processes(2, WorkerLimits(seconds=30, memory_bytes=1 << 30))
     options = {"config": AnnotateConfig(shard_files=20), "engine": engine}
     alone, out = folder / "alone", folder / "labels"
     annotate([good], alone, LOAD, **options)

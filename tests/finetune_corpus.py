@@ -12,7 +12,7 @@ from wav2small.adv import DIMENSIONS
 from wav2small.config import AugmentConfig
 from wav2small.finetune.backbones import Origin, build_backbone, save_backbone
 from wav2small.finetune.config import FinetuneConfig, NetworkConfig
-from wav2small.finetune.table import Table, read_table
+from wav2small.finetune.table import Ratings, read_table
 
 SMALL_MEL = {
     "model_type": "mel",
@@ -109,7 +109,7 @@ def fast(backbone: str, **fields: object) -> FinetuneConfig:
     return FinetuneConfig(backbone=backbone, network=network, **settings)
 
 
-def corpus(folder: Path) -> Table:
+def corpus(folder: Path) -> Ratings:
     """Write and read the corpus."""
     return read_table(write_corpus(folder))
 

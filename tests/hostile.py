@@ -39,7 +39,7 @@ from wav2small.firmware_bench.run.measurement import FIGURES
 from wav2small.firmware_bench.target import load_target
 from wav2small.suite import sounds
 from wav2small.teachers.description import Description
-from wav2small.teachers.source import Source, read_json
+from wav2small.teachers.source import CheckpointFiles, read_json
 
 main = sys.modules["wav2small.cli.main"]
 
@@ -216,7 +216,7 @@ KINDS = {
         _json("config.json", {"format": finetune.FORMAT}),
         lambda path: finetune.find(path.parent),
     ),
-    "card": Kind(_card, lambda path: Source("x", path).card(), "README.md"),
+    "card": Kind(_card, lambda path: CheckpointFiles("x", path).card(), "README.md"),
     "checkpoint": Kind(_checkpoint, checkpoint.load, "c/*", exact=True),
     "noises": Kind(_noises, sounds._categories, "metadata.csv"),
 }

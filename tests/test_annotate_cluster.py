@@ -23,7 +23,7 @@ from wav2small.annotation import cluster
 from wav2small.annotation.cluster import Cluster
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
-from wav2small.annotation.worker import Limits
+from wav2small.annotation.worker import WorkerLimits
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 
@@ -124,7 +124,7 @@ def test_a_worker_is_killed_and_one_added(tmp_path, machines):
             assert not any(child.is_running() for child in children)
 
     out = tmp_path / "labels"
-    engine = Cluster(machines.address, Limits(seconds=60))
+    engine = Cluster(machines.address, WorkerLimits(seconds=60))
     report = annotate([audio], out, load, config=CONFIG, engine=engine,
                       progress=progress)  # fmt: skip
     assert report.labelled == 30
@@ -184,7 +184,7 @@ def test_what_a_table_says_goes_along(tmp_path, machines):
     machines.add()
     annotate(
         [audio / "m.csv"], tmp_path / "l", ears.Reader, config=CONFIG,
-        engine=Cluster(machines.address, Limits(seconds=60)),
+        engine=Cluster(machines.address, WorkerLimits(seconds=60)),
     )  # fmt: skip
     scores = LabelStore.open(tmp_path / "l").read().scores[:, 1:]
     np.testing.assert_allclose(scores, [ears.read(*row) for row in said], rtol=1e-6)

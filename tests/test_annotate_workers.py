@@ -23,14 +23,14 @@ from wav2small.annotation import worker as workers
 from wav2small.annotation.engines import Processes, environment
 from wav2small.annotation.run import annotate
 from wav2small.annotation.store import LabelStore
-from wav2small.annotation.worker import Limits, load_on
+from wav2small.annotation.worker import WorkerLimits, load_on
 from wav2small.config import AnnotateConfig
 from wav2small.errors import InputError
 from wav2small.models import ASSETS
 from wav2small.teachers.loading import load_teacher
 
 CONFIG = AnnotateConfig(window_seconds=1.0, batch_seconds=4.0, shard_files=4)
-LIMITS = Limits(seconds=60)
+LIMITS = WorkerLimits(seconds=60)
 STUDENT = ASSETS / "wav2small-rt-mini"
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_kills_is_an_error_and_no_other_is(tmp_path):
     soundfile.write(good / "15_puzzling.wav", np.full(8000, ears.PUZZLING), 16000)
     report = annotate(
         [good], tmp_path / "labels", ears.mortal, config=CONFIG,
-        engine=Processes(2, Limits(seconds=60, memory_bytes=400 << 20)),
+        engine=Processes(2, WorkerLimits(seconds=60, memory_bytes=400 << 20)),
     )  # fmt: skip
     errors = table_of_errors(tmp_path / "labels")
     assert set(errors) == set(FAULTS)
@@ -140,7 +140,7 @@ def test_a_file_that_kills_is_an_error_and_no_other_is(tmp_path):
 def test_a_file_that_hangs(tmp_path):
     good = corpus(tmp_path / "audio", 3)
     write(good / "01_hang.flac", 0.5)
-    engine = Processes(1, Limits(seconds=4))
+    engine = Processes(1, WorkerLimits(seconds=4))
     report = annotate([good], tmp_path / "labels", ears.mortal, engine=engine)
     assert report.labelled == 3
     assert report.errors == [
@@ -186,7 +186,7 @@ def test_damaged_files_among_good_ones(tmp_path, capfd):
             for place in rng.integers(0, len(data) if item % 3 == 1 else 60, 8):
                 data[place] = rng.integers(256)
         (audio / f"mutated_{item:02}{Path(name).suffix}").write_bytes(data)
-    engine = Processes(2, Limits(seconds=60, memory_bytes=1 << 30))
+    engine = Processes(2, WorkerLimits(seconds=60, memory_bytes=1 << 30))
     out, alone = tmp_path / "labels", tmp_path / "alone"
     annotate([audio], out, Ear, config=CONFIG, engine=engine)
     # what is wrong stands in errors.csv, not in what decoders say of it
@@ -346,7 +346,7 @@ def test_no_teacher(tmp_path, load, match):
 
 def test_a_teacher_that_is_too_large(tmp_path):
     write(tmp_path / "audio/a.wav", 0.5)
-    engine = Processes(1, Limits(memory_bytes=300 << 20))
+    engine = Processes(1, WorkerLimits(memory_bytes=300 << 20))
     with pytest.raises(InputError, match="each of 3 processes took more than 300 MiB"):
         annotate([tmp_path / "audio"], tmp_path / "l", ears.linger, engine=engine)
 
@@ -455,7 +455,7 @@ def test_a_teacher_that_dies_on_each_file_ends_the_run(tmp_path, monkeypatch, ot
     audio = corpus(tmp_path / "audio", others)
     for item in range(2 if others else 4):
         soundfile.write(audio / f"9{item}.wav", np.full(8000, ears.EVIL), 16000)
-    words = {"config": CONFIG, "engine": Processes(1, Limits(seconds=60))}
+    words = {"config": CONFIG, "engine": Processes(1, WorkerLimits(seconds=60))}
     if others:
         report = annotate([audio], tmp_path / "l", ears.mortal, **words)
         assert (report.labelled, len(report.errors)) == (1, 2)

@@ -28,7 +28,7 @@ from wav2small.finetune.config import FinetuneConfig, NetworkConfig
 from wav2small.finetune.network import FinetuneNetwork
 from wav2small.finetune.objective import exit_parts, score_parts, task_part
 from wav2small.finetune.recipe import parameter_groups
-from wav2small.finetune.table import Table
+from wav2small.finetune.table import Ratings
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune
 from wav2small.teachers.loading import load_teacher
@@ -39,7 +39,7 @@ SIGNALS = [
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+def table(tmp_path_factory: pytest.TempPathFactory) -> Ratings:
     return corpus(tmp_path_factory.mktemp("corpus"))
 
 
@@ -402,7 +402,7 @@ def test_unlabelled_and_tested_rows_are_not_learned(tmp_path, table, mel) -> Non
 
 
 def test_a_training_that_diverges_is_no_success(
-    table: Table, mel: str, tmp_path: Path
+    table: Ratings, mel: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="training must stay finite, got nan"):
         finetune(table, tmp_path / "run", fast(mel, learning_rate=1e30))

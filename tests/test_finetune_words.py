@@ -19,7 +19,7 @@ from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
 from wav2small.finetune.labelling.words import (
     Example,
-    Program,
+    ExternalProgram,
     annotate_by_words,
     describe,
     parse,
@@ -85,8 +85,8 @@ def test_no_reply_breaks_the_reader(noise, values) -> None:
         assert "\n" not in str(error)
 
 
-def program(code: str, timeout: float = 60) -> Program:
-    return Program([sys.executable, "-c", code], timeout=timeout)
+def program(code: str, timeout: float = 60) -> ExternalProgram:
+    return ExternalProgram([sys.executable, "-c", code], timeout=timeout)
 
 
 def test_a_program_replies() -> None:
@@ -140,7 +140,7 @@ def test_replies_that_are_meant_ill(reply) -> None:
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(InputError, match="program must be one that can be started"):
-        Program(["/no/such/program"])("x")
+        ExternalProgram(["/no/such/program"])("x")
 
 
 def test_labels_by_words(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from teacher_checkpoints import SIGNALS
 
 from wav2small.errors import InputError
 from wav2small.teachers.loading import load_teacher
-from wav2small.teachers.source import Source
+from wav2small.teachers.source import CheckpointFiles
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DAWN = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
@@ -115,6 +115,6 @@ def test_what_is_no_name_on_the_hub(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert Source.open(name) is None
+    assert CheckpointFiles.open(name) is None
     with pytest.raises(InputError, match="teacher must be one of bundled"):
         load_teacher(name)

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.calibrate import run_over
 from wav2small.export.quantise.config import QuantConfig
-from wav2small.export.quantise.plan import Layer, Plan
+from wav2small.export.quantise.plan import Plan, PlannedLayer
 from wav2small.export.quantise.scales import weight_limits, weight_scale
 
 
@@ -81,14 +81,16 @@ def correct_bias(
     return copy
 
 
-def _bias(graph: Topology, layer: Layer) -> np.ndarray | None:
+def _bias(graph: Topology, layer: PlannedLayer) -> np.ndarray | None:
     names = graph.nodes[layer.node].input[2:]
     bias = graph.array(names[0]) if names else None
     outputs = graph.initializers[layer.weight].dims[layer.axis]
     return bias if bias is not None and bias.shape == (outputs,) else None
 
 
-def _add_effect(probe: ModelProto, graph: Topology, layer: Layer, limit: int) -> None:
+def _add_effect(
+    probe: ModelProto, graph: Topology, layer: PlannedLayer, limit: int
+) -> None:
     """Add the layer with the error of its rounded weight and no bias."""
     weight = graph.array(layer.weight)
     assert weight is not None

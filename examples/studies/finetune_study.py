@@ -54,7 +54,7 @@ from wav2small.finetune.labelling.selection import choose, dropout_uncertainty
 from wav2small.finetune.norms import CATEGORIES, norm_score
 from wav2small.finetune.parts.exits import exit_curve
 from wav2small.finetune.probe import draw_layers, layer_features, probe_layers
-from wav2small.finetune.table import Table, read_table, speaker_folds
+from wav2small.finetune.table import Ratings, read_table, speaker_folds
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune
 from wav2small.finetune.warm_up.taught import teach_layers
@@ -145,7 +145,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def read_emodb(data: Path) -> Table:
+def read_emodb(data: Path) -> Ratings:
     """EMO-DB with the norms of its categories, as far as listeners heard them."""
     table = read_table(data / "emodb" / "metadata.csv")
     with (data / "emodb" / "metadata.csv").open(newline="") as file:
@@ -260,7 +260,7 @@ def _guess_quantised(backbone: SelfSupervised, draw: Any, steps: int) -> None:
 class Study:
     """What all rows share."""
 
-    table: Table
+    table: Ratings
     clips: list[np.ndarray]
     folds: np.ndarray
     backbone: str
@@ -759,7 +759,7 @@ def main() -> None:
     print(out / "study.md")
 
 
-def _only(table: Table, items: np.ndarray) -> Table:
+def _only(table: Ratings, items: np.ndarray) -> Ratings:
     labels = table.labels
     metadata = {k: [v[item] for item in items] for k, v in labels.metadata.items()}
     fewer = replace(

@@ -37,7 +37,7 @@ class Constant:
     """Index of the DequantizeLinear that makes numbers of them."""
 
 
-class Target(NamedTuple):
+class MadeTensor(NamedTuple):
     """A tensor that an operator makes."""
 
     tensor: Tensor
@@ -183,7 +183,7 @@ class Reading:
         self.names[stands_for] = name
         return tensor
 
-    def target(self, name: str, bound: float, covered: Sequence[int]) -> Target:
+    def target(self, name: str, bound: float, covered: Sequence[int]) -> MadeTensor:
         """Tensor that an operator shall make: int8 if that is all that is read.
 
         Args:
@@ -208,7 +208,7 @@ class Reading:
         else:
             tensor = self.add(name, name, bound=bound)
         self.done.update(covered)
-        return Target(tensor, tuple(sorted(covered)))
+        return MadeTensor(tensor, tuple(sorted(covered)))
 
     def moved(self, index: int) -> tuple[tuple[str], str, tuple[int, ...]]:
         """Inputs, output and nodes where the integers of the input stay."""

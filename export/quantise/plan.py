@@ -48,7 +48,7 @@ SUPPORTED = sorted(_LINEAR | _MOVES | _RECTIFIERS | _MEANS | _POINTWISE | _FLOAT
 """Operators that a model may consist of."""
 
 
-class Layer(NamedTuple):
+class PlannedLayer(NamedTuple):
     """A convolution or matrix product that gets int8 weights."""
 
     node: int
@@ -71,7 +71,7 @@ class Layer(NamedTuple):
 class Plan:
     """What is to be quantised in a float model whose constants are stored."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[PlannedLayer, ...]
     """Layers with int8 weights, in the order of the graph."""
 
     activations: dict[str, str]
@@ -165,7 +165,7 @@ class _Planner:
     def plan(self) -> Plan:
         """Walk the graph once for layers and once for residual sums."""
         wanted: set[str] = set()
-        layers: list[Layer] = []
+        layers: list[PlannedLayer] = []
         for index in self.linear:
             node = self.nodes[index]
             for name in node.input[1:]:
@@ -186,7 +186,9 @@ class _Planner:
             # onnxruntime turns other products of float activations
             # with int8 weights into ones that quantise the activations.
             if integer_input or node.op_type == "Conv" or _gemm_form(node):
-                layers.append(Layer(index, node.input[1], axis, output, integer_input))
+                layers.append(
+                    PlannedLayer(index, node.input[1], axis, output, integer_input)
+                )
         for index, node in enumerate(self.nodes):
             if node.op_type == "Add" and index in self.learned - self.tail:
                 sources = [self._source(name) for name in node.input]

@@ -11,7 +11,7 @@ from ..base.errors import ExportError
 from ..model.compact import compact, convert_opset
 from ..model.topology import Topology
 from .config import QuantConfig
-from .plan import Layer, Plan, rectifier_limit
+from .plan import Plan, PlannedLayer, rectifier_limit
 from .scales import HIGH, LOW, Scale, weight_limits, weight_scale
 
 
@@ -146,7 +146,9 @@ class _Writer:
         ]
         return f"{name}/dq"
 
-    def _quantize_layer(self, node: NodeProto, source: str, layer: Layer) -> None:
+    def _quantize_layer(
+        self, node: NodeProto, source: str, layer: PlannedLayer
+    ) -> None:
         """Give a node int8 weights, and an int32 bias if its input is int8."""
         weight = self.graph.array(layer.weight)
         assert weight is not None

@@ -22,7 +22,7 @@ from ..integer.operators.reshape import Reshape
 from ..integer.operators.softmax_pool import SoftmaxPool
 from ..integer.operators.sum import Sum
 from ..integer.operators.transpose import Transpose
-from .file import Builder, DType, Model, Value
+from .file import Builder, DType, TfliteModel, Value
 
 _SOFTMAX_SCALE = 1 / 2**15
 """Step of a softmax in 16 bits, fixed by its kernel."""
@@ -37,13 +37,13 @@ class Converter(Builder):
         super().__init__(integer_graph)
         self.frames = frames
 
-    def convert(self) -> Model:
+    def convert(self) -> TfliteModel:
         """Convert all operators."""
         for operator in self.graph.operators:
             self.values[operator.output] = self._convert(operator)
         value = self.as_type(self.values[self.graph.output], "float32")
         value = self.arrange(value, tuple(range(len(value.logical))))
-        return Model(self.tensors, self.operations, 0, self.store(value))
+        return TfliteModel(self.tensors, self.operations, 0, self.store(value))
 
     @singledispatchmethod
     def _convert(self, operator: Operator) -> Value:

@@ -35,7 +35,7 @@ source: tensorflow/lite/tools/versioning/op_version.cc."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
+class TfliteTensor:
     """A tensor of the file."""
 
     name: str
@@ -60,10 +60,10 @@ class Operation:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class TfliteModel:
     """All of the file but its metadata."""
 
-    tensors: list[Tensor]
+    tensors: list[TfliteTensor]
     operations: list[Operation]
     input: int
     output: int
@@ -93,7 +93,7 @@ class Builder:
 
     def __init__(self, integer_graph: IntegerGraph) -> None:
         self.graph = integer_graph
-        self.tensors: list[Tensor] = []
+        self.tensors: list[TfliteTensor] = []
         self.operations: list[Operation] = []
         self.made: dict[tuple[Any, ...], int] = {}
         self.values: dict[str, Value] = {}
@@ -110,7 +110,7 @@ class Builder:
 
     def add(self, name: str, dtype: DType, shape: Sequence[int], **rest: Any) -> int:
         """Enter a tensor and return its number."""
-        self.tensors.append(Tensor(name, dtype, tuple(shape), **rest))
+        self.tensors.append(TfliteTensor(name, dtype, tuple(shape), **rest))
         return len(self.tensors) - 1
 
     def constant(self, name: str, array: np.ndarray, dtype: DType, **rest: Any) -> int:

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .file import Model, Operation
+from .file import Operation, TfliteModel
 
 _ALIGNMENT = 16
 """Bytes that constants are aligned to, for loads of whole vectors."""
 
 
-def serialise(model: Model, metadata: Mapping[str, str]) -> bytes:
+def serialise(model: TfliteModel, metadata: Mapping[str, str]) -> bytes:
     """Write the flatbuffer of a model."""
     return _Writer(model, metadata).bytes()
 
 
 class _Writer:
-    def __init__(self, model: Model, metadata: Mapping[str, str]) -> None:
+    def __init__(self, model: TfliteModel, metadata: Mapping[str, str]) -> None:
         import flatbuffers
 
         self.model, self.metadata = model, metadata

@@ -27,7 +27,7 @@ from ..errors import InputError, ToolError
 from ..teachers.base import Teacher, TeacherInfo
 from .engines import LabelShards, check_load, environment
 from .shard import Labelled, OnScored, Shard
-from .worker import Limits, Load, Worker
+from .worker import Load, Worker, WorkerLimits
 
 ATTEMPTS = 3
 """How often a shard is handed out if the machines that label it die."""
@@ -51,7 +51,7 @@ class Cluster:
     scheduler: str
     """Address, e.g. ``tcp://login:8786``."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
     """What each process may take."""
 
     patience_seconds: float = 60.0

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo
 from .labelling import Labeller
 from .shard import Labelled, OnScored, Shard
-from .worker import ClosedError, Limits, Load, Worker
+from .worker import ClosedError, Load, Worker, WorkerLimits
 
 LabelShards = Callable[[Iterator[Shard], OnScored], Iterator[Labelled]]
 """Labels shards, each once, in any order."""
@@ -75,7 +75,7 @@ class Processes:
     count: int = 1
     """Number of processes."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
     """What each of them may take."""
 
     @contextmanager

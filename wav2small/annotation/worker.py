@@ -39,7 +39,7 @@ Load = Callable[[], Teacher]
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """What a process may take before it is ended."""
 
     seconds: float = 600.0
@@ -102,7 +102,7 @@ class Worker:
         self,
         load: Load,
         config: AnnotateConfig,
-        limits: Limits,
+        limits: WorkerLimits,
         environment: dict[str, str] | None = None,
     ) -> None:
         self._given = load, config

@@ -175,9 +175,9 @@ def _engine(
 ) -> Engine:
     """Return where the work is done."""
     from ..annotation.engines import Processes, ThisProcess
-    from ..annotation.worker import Limits
+    from ..annotation.worker import WorkerLimits
 
-    limits = Limits(timeout, round(memory * 2**30) if memory else None)
+    limits = WorkerLimits(timeout, round(memory * 2**30) if memory else None)
     if scheduler:
         from ..annotation.cluster import Cluster
 

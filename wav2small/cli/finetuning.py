@@ -47,7 +47,7 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
-    from ..finetune.table import Table
+    from ..finetune.table import Ratings
 
 # typer takes no list of a Literal
 FurtherTask = StrEnum("FurtherTask", ["category", "gender"])
@@ -178,7 +178,7 @@ def finetune(
         show(run)
 
 
-def _say_of(table: Table) -> None:
+def _say_of(table: Ratings) -> None:
     """Say it where the truth is not what people said of each recording."""
     if table.origin == "norms":
         say("labels have no scores by humans: the norms of their categories are used")

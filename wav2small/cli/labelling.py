@@ -166,7 +166,7 @@ def ask(
     """Score audio with a language model that reads what is said, and how."""
     import shlex
 
-    from ..finetune.labelling.words import Program, annotate_by_words
+    from ..finetune.labelling.words import ExternalProgram, annotate_by_words
     from ..teachers.base import TeacherInfo
     from ..teachers.licence import canonical
 
@@ -176,7 +176,7 @@ def ask(
         store = annotate_by_words(
             sources,
             out,
-            Program(shlex.split(program), timeout=timeout),
+            ExternalProgram(shlex.split(program), timeout=timeout),
             info,
             resume=resume,
             overwrite=overwrite,

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..splits import split_dev
 from .config import FinetuneConfig
 from .parallel import Group
-from .table import Table
+from .table import Ratings
 
 Text = np.ndarray | Callable[[list[str]], np.ndarray]
 """Embeddings ``(rows, width)``, NaN in rows without a text;
@@ -29,7 +29,7 @@ or what makes them of texts, an empty text being none."""
 class Material:
     """Clips and what is known of them, and which of them are for what."""
 
-    table: Table
+    table: Ratings
     """What people say of each row."""
 
     clips: Clips
@@ -65,7 +65,7 @@ class Material:
 
 
 def read_material(
-    table: Table,
+    table: Ratings,
     folder: Path,
     config: FinetuneConfig,
     text: Text | None,
@@ -99,7 +99,7 @@ def read_material(
 
 
 def _decode(
-    table: Table, folder: Path, group: Group, progress: Progress | None
+    table: Ratings, folder: Path, group: Group, progress: Progress | None
 ) -> tuple[Clips, set[int]]:
     """Decode in the first process; the others find what it has decoded."""
     if group.rank:
@@ -111,7 +111,7 @@ def _decode(
 
 
 def _rows(
-    table: Table, readable: np.ndarray, config: FinetuneConfig
+    table: Ratings, readable: np.ndarray, config: FinetuneConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of training, of development, and those of the warm-up."""
     split = table.labels.metadata["split"]
@@ -130,7 +130,7 @@ def _rows(
     return learned, dev, audible
 
 
-def _embed(text: Text | None, table: Table) -> np.ndarray | None:
+def _embed(text: Text | None, table: Ratings) -> np.ndarray | None:
     """Return the embeddings of a table's rows, NaN where there is no text."""
     if text is None:
         return None
@@ -149,7 +149,7 @@ def _embed(text: Text | None, table: Table) -> np.ndarray | None:
     return embedded
 
 
-def _identity(table: Table, text: np.ndarray | None) -> str:
+def _identity(table: Ratings, text: np.ndarray | None) -> str:
     """Return the SHA-256 of what a run takes from its table."""
     labels = table.labels
     known = ("split", "speaker", "gender", "emotion")

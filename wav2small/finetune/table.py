@@ -29,7 +29,7 @@ def gender_number(name: str | None) -> int:
 
 
 @dataclass(frozen=True)
-class Table:
+class Ratings:
     """Clips and what people say of them."""
 
     labels: Labels
@@ -74,18 +74,18 @@ class Table:
         """Which rows have a truth, shape ``(rows,)``."""
         return ~np.isnan(self.truth).any(1)
 
-    def with_split(self, split: Sequence[str]) -> Table:
+    def with_split(self, split: Sequence[str]) -> Ratings:
         """Return the same table with another split of its rows."""
         metadata = dict(self.labels.metadata)
         metadata["split"] = list(split)
         return replace(self, labels=replace(self.labels, metadata=metadata))
 
-    def with_truth(self, truth: np.ndarray) -> Table:
+    def with_truth(self, truth: np.ndarray) -> Ratings:
         """Return the same table with another truth."""
         return replace(self, truth=truth.astype(np.float32))
 
 
-def read_table(path: Path, audio_root: Path | None = None) -> Table:
+def read_table(path: Path, audio_root: Path | None = None) -> Ratings:
     """Read a manifest, or the humans' scores of a label store.
 
     Rows without a score take the norm of their category,
@@ -137,11 +137,11 @@ def read_table(path: Path, audio_root: Path | None = None) -> Table:
             "labels must have columns arousal, dominance, valence in 0..1 or a column "
             f"emotion of {', '.join(CATEGORIES)}, got neither: {os.fspath(path)}"
         )
-    return Table(labels, audio_root or root, truth, origin, averaged)
+    return Ratings(labels, audio_root or root, truth, origin, averaged)
 
 
 def read_clips(
-    table: Table, progress: Progress | None = None
+    table: Ratings, progress: Progress | None = None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Read the clips of a table's rated rows.
 

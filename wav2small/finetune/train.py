@@ -26,12 +26,12 @@ from .material import Text, read_material
 from .parallel import Group
 from .parts.text import SentenceEncoder
 from .recipe import FinetuneRecipe
-from .table import Table
+from .table import Ratings
 from .warm_up.backbone import warm_backbone
 
 
 def finetune(
-    table: Table,
+    table: Ratings,
     run: Path,
     config: FinetuneConfig,
     *,

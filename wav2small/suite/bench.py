@@ -21,7 +21,7 @@ from .correctness import add_agreement, add_categories
 from .fairness import add_groups
 from .non_speech import STRONG, add_non_speech
 from .robustness import UNCHANGED, add_changes
-from .rows import Rows
+from .rows import SuiteRows
 from .sounds import Sounds
 from .speech import Speech, Tested
 
@@ -85,7 +85,7 @@ def run_suite(
         progress("clips", item + 1, len(scores), {})
     references = {k: np.asarray(v, np.float64) for k, v in speech.references.items()}
     tested = Tested(model, speech, references, scores)
-    rows = Rows(seed, resamples)
+    rows = SuiteRows(seed, resamples)
     add_agreement(rows, tested)
     add_categories(rows, tested)
     add_groups(rows, tested)
@@ -103,7 +103,7 @@ def run_suite(
 
 
 def _report(
-    rows: Rows, settings: dict[str, Any], about: Mapping[str, str]
+    rows: SuiteRows, settings: dict[str, Any], about: Mapping[str, str]
 ) -> dict[str, Any]:
     """Put the report together, as ``assets/suite.schema.json`` describes it."""
     tests = rows.tests

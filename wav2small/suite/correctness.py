@@ -17,7 +17,7 @@ from .figures import (
     of_means,
     rank_cc,
 )
-from .rows import Heading, Rows, Threshold, at_least, at_most
+from .rows import Heading, SuiteRows, Threshold, at_least, at_most
 from .speech import Tested
 
 Figure = Callable[[np.ndarray, np.ndarray], float]
@@ -40,7 +40,7 @@ CONSISTENT = 0.75
 """Least share of clips in the range that is expected of their category."""
 
 
-def add_agreement(rows: Rows, tested: Tested) -> None:
+def add_agreement(rows: SuiteRows, tested: Tested) -> None:
     """Add rows of how scores agree with each reference, over clips and speakers."""
     speakers = tested.speech.names("speaker")
     for reference, truth in tested.references.items():
@@ -70,7 +70,7 @@ def add_agreement(rows: Rows, tested: Tested) -> None:
                 )
 
 
-def add_categories(rows: Rows, tested: Tested) -> None:
+def add_categories(rows: SuiteRows, tested: Tested) -> None:
     """Add rows of how many scores lie in the range that is expected of a category."""
     group, scores = "correctness: categories", tested.scores
     emotions = tested.speech.metadata.get("emotion", [None] * len(scores))

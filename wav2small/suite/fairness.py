@@ -18,7 +18,7 @@ from .figures import (
     shift_of,
 )
 from .pitch import pitch_group
-from .rows import Heading, Rows, Threshold, at_most
+from .rows import Heading, SuiteRows, Threshold, at_most
 from .speech import Tested
 
 FAIRNESS: dict[
@@ -52,7 +52,7 @@ UNKNOWN = {
 """Tests of fairness whose data a label store has no place for."""
 
 
-def add_groups(rows: Rows, tested: Tested) -> None:
+def add_groups(rows: SuiteRows, tested: Tested) -> None:
     """Add rows of how groups differ: by sex, by pitch and by language."""
     speech, scores, truth = tested.speech, tested.scores, tested.truth
     groups = {

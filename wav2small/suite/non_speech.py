@@ -11,7 +11,7 @@ from wav2small.export.base.progress import Progress
 from ..adv import SAMPLING_RATE
 from ..gate import SpeechGate
 from ..teachers.base import Model
-from .rows import Heading, Rows, Threshold, at_most
+from .rows import Heading, SuiteRows, Threshold, at_most
 from .sounds import Sounds
 
 STRONG = (0.3, 0.7)
@@ -25,7 +25,7 @@ GROUP = "non-speech"
 
 
 def add_non_speech(
-    rows: Rows,
+    rows: SuiteRows,
     model: Model,
     sounds: Sounds,
     *,

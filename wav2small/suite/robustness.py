@@ -16,7 +16,7 @@ from ..acoustics import aid, lines, outside, rooms, signals
 from ..acoustics.rooms import ROOMS, Room, room_response
 from . import changes
 from .figures import loss_of_ccc
-from .rows import Heading, Rows, at_least
+from .rows import Heading, SuiteRows, at_least
 from .sounds import Sounds, spread
 from .speech import Tested
 
@@ -50,7 +50,7 @@ class Change:
 
 
 def add_changes(
-    rows: Rows,
+    rows: SuiteRows,
     tested: Tested,
     sounds: Sounds,
     *,
@@ -95,7 +95,7 @@ def add_changes(
 
 
 def _add_change(
-    rows: Rows,
+    rows: SuiteRows,
     change: Change,
     truth: np.ndarray,
     before: np.ndarray,

@@ -56,7 +56,7 @@ class Heading(NamedTuple):
     """What the figure must keep, None if it is for information."""
 
 
-class Rows:
+class SuiteRows:
     """Rows of the report."""
 
     def __init__(self, seed: int, resamples: int) -> None:

@@ -221,10 +221,10 @@ def _finetuned(wish: Wish) -> Teacher | None:
 
 
 def _of_transformers(wish: Wish) -> Teacher | None:
-    from .source import Source
+    from .source import CheckpointFiles
 
     with from_extra():
-        source = Source.open(wish.name)
+        source = CheckpointFiles.open(wish.name)
         if source is None:
             return None
         from .transformers import TransformersTeacher

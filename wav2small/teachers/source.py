@@ -38,7 +38,7 @@ _HELP = (
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckpointFiles:
     """A checkpoint's files; those of the hub are fetched when they are asked for."""
 
     name: str
@@ -51,7 +51,7 @@ class Source:
     """Revision on the hub; None if the files are the user's own."""
 
     @classmethod
-    def open(cls, text: str) -> Source | None:
+    def open(cls, text: str) -> CheckpointFiles | None:
         """Open the folder or ``owner/name[@revision]`` that a text stands for.
 
         Returns:

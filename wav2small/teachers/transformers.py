@@ -22,7 +22,7 @@ from ..weights import check_settings
 from .base import TeacherInfo, check_lengths
 from .description import FILE, Description, Outputs
 from .licence import canonical, check
-from .source import Source, read_json
+from .source import CheckpointFiles, read_json
 from .weights import find_weights, read_weights
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class TransformersTeacher:
 
     @classmethod
     def load(
-        cls, source: Source, *, labels: Sequence[str] | None, policy: str
+        cls, source: CheckpointFiles, *, labels: Sequence[str] | None, policy: str
     ) -> TransformersTeacher:
         """Load a checkpoint.
 
@@ -202,7 +202,7 @@ class TransformersTeacher:
         return ((signal - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
 
 
-def _build(source: Source, config: dict[str, Any], outputs: int) -> Network:
+def _build(source: CheckpointFiles, config: dict[str, Any], outputs: int) -> Network:
     """Build the network of a checkpoint, without weights."""
     from .heads import DawnNetwork, OdysseyNetwork
 
@@ -247,7 +247,9 @@ def _backbone(settings: Mapping[str, Any]) -> tuple[torch.nn.Module, int]:
     return getattr(transformers, model_name)(config), config.hidden_size
 
 
-def _backbone_config(source: Source, config: Mapping[str, Any]) -> dict[str, Any]:
+def _backbone_config(
+    source: CheckpointFiles, config: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the settings of the backbone that an Odyssey checkpoint names."""
     name = config["ssl_type"]
     beside = source.folder / _BACKBONE_FILE
@@ -256,7 +258,7 @@ def _backbone_config(source: Source, config: Mapping[str, Any]) -> dict[str, Any
     if name in BACKBONES:
         return BACKBONES[name]
     try:
-        found = Source.open(str(name))
+        found = CheckpointFiles.open(str(name))
         if found is None:
             raise InputError(f"no such model: {name}")
         return read_json(found.find("config.json"))

@@ -13,7 +13,7 @@ from wav2small.export.base.errors import one_line
 from wav2small.export.base.reading import open_file
 
 from ..errors import InputError
-from .source import INDEX, Source, read_json
+from .source import INDEX, CheckpointFiles, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ MOST_SHARDS = 1000
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}\.safetensors")
 
 
-def find_weights(source: Source) -> list[Path]:
+def find_weights(source: CheckpointFiles) -> list[Path]:
     """Find the files of a checkpoint's weights.
 
     Args:

@@ -21,7 +21,7 @@ from .mel import MEL, MelBackbone, MelConfig
 from .self_supervised import SelfSupervised
 
 if TYPE_CHECKING:
-    from ...teachers.source import Source
+    from ...teachers.source import CheckpointFiles
 
 _FORMAT = "wav2small-backbone"
 
@@ -126,13 +126,13 @@ def load_backbone(name: str) -> tuple[Backbone, Origin]:
 
 def _published(name: str) -> tuple[Backbone, Origin]:
     """Read a model of transformers from a folder or the hub's cache."""
-    from ...teachers.source import Source, read_json
+    from ...teachers.source import CheckpointFiles, read_json
 
     with from_extra():
         import transformers
     from ...teachers.transformers import FAMILIES
 
-    source = Source.open(name)
+    source = CheckpointFiles.open(name)
     if source is None:
         raise InputError(
             f"backbone must be {MEL}, a folder or owner/name on the hub, got '{name}'"
@@ -193,7 +193,7 @@ def _tuned(folder: Path) -> tuple[Backbone, Origin]:
     )
 
 
-def _origin(source: Source) -> Origin:
+def _origin(source: CheckpointFiles) -> Origin:
     """Read licence and training data of a folder's card or ``teacher.json``."""
     from ...teachers.description import FILE, Description
     from ...teachers.licence import UNKNOWN, canonical

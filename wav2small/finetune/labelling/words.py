@@ -118,7 +118,7 @@ def parse(reply: str) -> tuple[float, float, float]:
     )
 
 
-class Program:
+class ExternalProgram:
     """A program that reads a prompt on stdin and writes its reply to stdout.
 
     What it started is ended with it.

@@ -23,7 +23,7 @@ def masked_mean(hidden: Tensor, valid: Tensor | None) -> Tensor:
     return filled.sum(1) / valid.sum(1, keepdim=True)
 
 
-class Mean(nn.Module):
+class MeanPooling(nn.Module):
     """Mean over time."""
 
     def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
@@ -64,7 +64,7 @@ def build_pooling(kind: Pooling, width: int) -> tuple[nn.Module, int]:
 
     """
     if kind == "mean":
-        return Mean(), width
+        return MeanPooling(), width
     if kind == "deviation":
         return MeanDeviation(), 2 * width
     if kind == "attentive":

@@ -14,7 +14,7 @@ from ...features import LogMel, normalize
 from ...losses import check_finite
 from ..backbones import Backbone
 from ..labelling.prosody import FEATURES, prosody
-from ..parts.pooling import Mean
+from ..parts.pooling import MeanPooling
 
 WIDTH = 64
 """Width in which the views meet."""
@@ -53,7 +53,7 @@ class Views(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pool = Mean()
+        self.pool = MeanPooling()
         self.project = _projection(backbone.width)
         self.front_end = LogMel(
             window_length=400, hop_length=160, n_fft=512, n_mels=64, center=True
