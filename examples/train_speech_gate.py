@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small import audio, gate
-from wav2small.acoustics.signals import add_at_snr, fit
+from wav2small.acoustics.signals import add_at_snr, crop_or_repeat
 from wav2small.adv import SAMPLING_RATE
 from wav2small.export.base import checksums
 from wav2small.export.base.files import atomic_write
@@ -178,11 +178,11 @@ def crop(
     wanted = int(samples * factor) + 16
     least = gate.level(signal) - 10
     for _ in range(10):
-        part = fit(signal, wanted, rng)
+        part = crop_or_repeat(signal, wanted, rng)
         if gate.level(part) >= least:
             break
     part = soxr.resample(part, SAMPLING_RATE * factor, SAMPLING_RATE, "LQ")
-    return fit(part, samples, rng)
+    return crop_or_repeat(part, samples, rng)
 
 
 def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
@@ -353,7 +353,9 @@ def report(corpus: Corpus, speech_gate: gate.SpeechGate) -> None:
         row(f"{name}, clean", "miss", signals)
         noisy = []
         for signal in signals:
-            other = fit(unseen[int(rng.integers(len(unseen)))], len(signal), rng)
+            other = crop_or_repeat(
+                unseen[int(rng.integers(len(unseen)))], len(signal), rng
+            )
             noisy.append(add_at_snr(signal, other, 10))
         row(f"{name}, ESC-10 fold 5 at 10 dB", "miss", signals, noisy)
         noisy = [add_at_snr(x, rng.normal(size=len(x)), 10) for x in signals]

@@ -18,9 +18,9 @@ from .model import size
 from .model.size import Part, SizeCheck
 from .model.to_onnx import to_onnx
 from .quantise.config import QuantConfig
-from .quantise.scales import measure
-from .quantise.steps import fitting_config, prepare
-from .quantise.write import write
+from .quantise.scales import measure_scales
+from .quantise.steps import fitting_config, prepare_to_quantise
+from .quantise.write import write_quantised
 
 if TYPE_CHECKING:
     from torch import nn
@@ -222,8 +222,8 @@ def _quantize(
     from .quantise.tune import TuneConfig, tune
 
     quantisation = config.quantisation
-    prepared, plan = prepare(model, quantisation)
-    scales = measure(prepared, plan, calibration)
+    prepared, plan = prepare_to_quantise(model, quantisation)
+    scales = measure_scales(prepared, plan, calibration)
     if config.max_bytes:
         room = config.max_bytes - overhead
         quantisation = fitting_config(prepared, plan, scales, room, quantisation)
@@ -231,7 +231,7 @@ def _quantize(
     def compare(candidate: ModelProto) -> ParityReport:
         return parity.compare(reference, candidate, held_out, max_error=0.05)
 
-    rounded = write(prepared, plan, scales, quantisation)
+    rounded = write_quantised(prepared, plan, scales, quantisation)
     plain = compare(rounded)
     steps = config.tune_steps
     if steps is None:
@@ -247,5 +247,5 @@ def _quantize(
         quantisation,
         progress,
     )
-    rounded = write(trained, plan, trained_scales, quantisation)
+    rounded = write_quantised(trained, plan, trained_scales, quantisation)
     return rounded, compare(rounded), quantisation, steps

@@ -18,7 +18,7 @@ from .run.measurement import (
     FIGURES,
     Measurement,
     find_overflow,
-    measure,
+    measure_firmware,
     prepare_code,
     why_not_emulated,
 )
@@ -89,7 +89,7 @@ class EmulatedCores:
             checks = (*planned.checks, *self._unchecked(problem))
             return dataclasses.replace(planned, checks=checks)
         if target.core not in self.measured:
-            self.measured[target.core] = measure(
+            self.measured[target.core] = measure_firmware(
                 self.code, target.core, compiler=self._compiler, cache=self._cache
             )
         measured = self.measured[target.core]

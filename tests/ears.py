@@ -134,12 +134,12 @@ def linger() -> Ear:
 class Reader(Ear):
     """A teacher that reads what is said, and hears who says it."""
 
-    hears = ("gender", "text")
+    uses_metadata = ("gender", "text")
 
-    def predict(self, signals: list[np.ndarray], *, told=()) -> np.ndarray:
+    def predict(self, signals: list[np.ndarray], *, metadata=()) -> np.ndarray:
         scores = super().predict(signals)
-        for row, known in zip(scores, told, strict=True):
-            assert set(known) == set(self.hears)
+        for row, known in zip(scores, metadata, strict=True):
+            assert set(known) == set(self.uses_metadata)
             row[1:] = read(known["gender"], known["text"])
         return scores
 

@@ -14,7 +14,7 @@ from wav2small.acoustics import signals
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
 def test_fit_crops_or_repeats(length, samples, seed):
     signal = np.arange(length)
-    fitted = signals.fit(signal, samples, np.random.default_rng(seed))
+    fitted = signals.crop_or_repeat(signal, samples, np.random.default_rng(seed))
     assert len(fitted) == samples
     steps = np.diff(fitted) % length
     assert (steps == 1 % length).all()

@@ -15,7 +15,7 @@ from wav2small.export.integer.reference import ReferenceModel
 from wav2small.firmware_bench.run import measurement as module
 from wav2small.firmware_bench.run.measurement import (
     find_overflow,
-    measure,
+    measure_firmware,
     prepare_code,
     why_not_emulated,
 )
@@ -58,7 +58,7 @@ def code(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(code, cache):
-    return measure(code, "cortex-m4", cache=cache)
+    return measure_firmware(code, "cortex-m4", cache=cache)
 
 
 def test_signals_and_what_they_shall_give(tmp_path):
@@ -79,7 +79,7 @@ def test_signals_and_what_they_shall_give(tmp_path):
 def test_counts_are_the_same_three_times(code, measured, cache, tmp_path):
     # the last one is built anew
     for folder in (cache, tmp_path):
-        other = measure(code, "cortex-m4", cache=folder)
+        other = measure_firmware(code, "cortex-m4", cache=folder)
         assert other.emulation == measured.emulation
         assert other.layers == measured.layers
         assert other.stack_bytes == measured.stack_bytes
@@ -87,7 +87,7 @@ def test_counts_are_the_same_three_times(code, measured, cache, tmp_path):
 
 @pytest.mark.parametrize("core", ["cortex-m3", "cortex-m7"])
 def test_figures_belong_together(core, code, cache):
-    found = measure(code, core, cache=cache)
+    found = measure_firmware(code, core, cache=cache)
     assert found.core == core
     assert found.differing_bits == found.golden == 0
     assert [run.signal for run in found.runs] == list(code.signals)
@@ -114,7 +114,7 @@ def test_slower_code_is_seen_and_gives_the_same(code, cache, tmp_path):
     other = prepare_code(small(), tmp_path)
     twice(tmp_path, 1)
     before, after = (
-        measure(entry, "cortex-m4", cache=cache) for entry in (code, other)
+        measure_firmware(entry, "cortex-m4", cache=cache) for entry in (code, other)
     )
     assert after.differing_bits == 0
     name = code.layers[1]
@@ -135,7 +135,7 @@ def test_wrong_code_is_seen(cache, tmp_path):
     )
     assert found
     path.write_text(text)
-    wrong = measure(made, "cortex-m3", cache=cache)
+    wrong = measure_firmware(made, "cortex-m3", cache=cache)
     assert wrong.golden == 1
     assert sum(run.differing_bits for run in wrong.runs) > 0
     assert wrong.differing_bits > 1
@@ -168,4 +168,4 @@ def test_cores_without_an_emulator(code, cache):
     assert why_not_emulated("cortex-m4") is None
     assert why_not_emulated("cfx") == "cfx is not emulated"
     with pytest.raises(BenchError, match="core must be one of"):
-        measure(code, "cfx", cache=cache)
+        measure_firmware(code, "cfx", cache=cache)

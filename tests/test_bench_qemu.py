@@ -20,7 +20,7 @@ from wav2small.firmware_bench.run import machine as emulator
 from wav2small.firmware_bench.run import qemu
 from wav2small.firmware_bench.run.emulation import emulate, profile, result_and_stack
 from wav2small.firmware_bench.run.measurement import (
-    measure,
+    measure_firmware,
     prepare_code,
     why_not_emulated,
 )
@@ -130,7 +130,7 @@ def test_measurement(cache, tmp_path):
         getattr(builder, step)()
     builder.pool()
     code = prepare_code(builder.build(), tmp_path)
-    measured = measure(code, CORE, cache=cache)
+    measured = measure_firmware(code, CORE, cache=cache)
     assert measured.differing_bits == measured.golden == 0
     assert len(measured.runs) == 4
     assert 200 < measured.stack_bytes < 2048

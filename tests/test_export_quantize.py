@@ -18,11 +18,15 @@ from wav2small.export.quantise.plan import plan
 from wav2small.export.quantise.scales import (
     Scale,
     activation_scale,
-    measure,
+    measure_scales,
     weight_scale,
 )
-from wav2small.export.quantise.steps import fitting_config, prepare, quantize
-from wav2small.export.quantise.write import write
+from wav2small.export.quantise.steps import (
+    fitting_config,
+    prepare_to_quantise,
+    quantize,
+)
+from wav2small.export.quantise.write import write_quantised
 
 
 @pytest.fixture(scope="module", params=["wav2small", "wav2small-17k"])
@@ -334,12 +338,12 @@ def test_rectifier_goes_into_the_range(rectifier, constants, stays):
 def test_trained_scales_are_taken_as_they_are():
     model = expand_constants(simple())
     parts = plan(model)
-    scales = measure(model, parts, clips(2, 0))
+    scales = measure_scales(model, parts, clips(2, 0))
     name = parts.measured[-1]
     scales[name] = Scale(np.float32(0.123), -7)
     weight = parts.layers[1].weight
     scales[weight] = Scale(np.array([0.01, 0.02, 0.5], np.float32))
-    graph, nodes = quantizers(write(model, parts, scales))
+    graph, nodes = quantizers(write_quantised(model, parts, scales))
     pairs = [tuple(graph.array(i).item() for i in n.input[1:]) for n in nodes]
     assert (np.float32(0.123), -7) in pairs
     # a zero point above the lowest integer does not rectify
@@ -463,13 +467,13 @@ def test_model_is_refused(model, message):
 def test_scale_is_refused(change, message):
     model = expand_constants(simple())
     parts = plan(model)
-    scales = measure(model, parts, clips(1, 0))
+    scales = measure_scales(model, parts, clips(1, 0))
     if change is None:
         scales.pop(parts.measured[0])
     else:
         scales[parts.measured[0]] = change
     with pytest.raises(ExportError, match=message):
-        write(model, parts, scales)
+        write_quantised(model, parts, scales)
 
 
 @pytest.mark.parametrize("bits", [0, 4, 9])
@@ -536,12 +540,12 @@ def test_a_clipped_step_is_better_than_the_largest_weight():
 
 @pytest.mark.parametrize("room", [0.999, 0.75, 0.1])
 def test_fit_takes_as_few_layers_as_it_can(student, room):
-    model, parts = prepare(student)
-    scales = measure(model, parts, clips(4, 0))
+    model, parts = prepare_to_quantise(student)
+    scales = measure_scales(model, parts, clips(4, 0))
 
     def size(count):
         config = QuantConfig(four_bit_layers=count)
-        return write(model, parts, scales, config).ByteSize()
+        return write_quantised(model, parts, scales, config).ByteSize()
 
     limit = round(room * size(0))
     found = fitting_config(model, parts, scales, limit).four_bit_layers

@@ -10,10 +10,10 @@ from wav2small.export.base.errors import ExportError
 from wav2small.export.checks import agreement, parity
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.config import QuantConfig
-from wav2small.export.quantise.scales import measure, weight_limits
-from wav2small.export.quantise.steps import prepare
+from wav2small.export.quantise.scales import measure_scales, weight_limits
+from wav2small.export.quantise.steps import prepare_to_quantise
 from wav2small.export.quantise.tune import TuneConfig, _Trained, tune
-from wav2small.export.quantise.write import write
+from wav2small.export.quantise.write import write_quantised
 
 SHORT = TuneConfig(steps=12, batch_size=4, crop_seconds=0.1)
 
@@ -22,8 +22,8 @@ SHORT = TuneConfig(steps=12, batch_size=4, crop_seconds=0.1)
 def student(request):
     """Prepared student with 4 bits wherever it hurts, its plan and scales."""
     config = QuantConfig(four_bit_layers=11)
-    model, plan = prepare(exported(request.param), config)
-    return model, plan, measure(model, plan, clips(8, 0)), config
+    model, plan = prepare_to_quantise(exported(request.param), config)
+    return model, plan, measure_scales(model, plan, clips(8, 0)), config
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_exported_file_computes_what_was_trained(student, tuned):
                 for x in signals
             ]
         ).numpy()
-    written = write(model, plan, scales, config)
+    written = write_quantised(model, plan, scales, config)
     for execution in parity.EXECUTIONS:
         actual = parity.scores(written, signals, execution)
         errors = np.abs(actual - expected).max(axis=1)
@@ -63,7 +63,7 @@ def test_it_loses_less_than_rounding_alone(student, tuned):
     signals = list(clips(24, 3))
     truth = parity.scores(model, signals)
     errors = [
-        np.abs(parity.scores(write(*form, config), signals) - truth).mean()
+        np.abs(parity.scores(write_quantised(*form, config), signals) - truth).mean()
         for form in ((model, plan, scales), (tuned[0], plan, tuned[1]))
     ]
     assert errors[1] < 0.9 * errors[0]
@@ -152,8 +152,8 @@ def test_signals_that_touch_each_other_are_refused():
         "w": np.random.default_rng(0).standard_normal((3, 1, 5)).astype(np.float32),
     }.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
-    prepared, plan = prepare(model)
+    prepared, plan = prepare_to_quantise(model)
     signals = [clip + index for index, clip in enumerate(clips(8, 0))]
-    scales = measure(prepared, plan, signals)
+    scales = measure_scales(prepared, plan, signals)
     with pytest.raises(ExportError, match="each signal of a batch as it does alone"):
         tune(prepared, plan, scales, signals, SHORT)

@@ -9,8 +9,8 @@ from wav2small.export.model.constants import expand_constants
 from wav2small.export.model.topology import Topology
 from wav2small.export.quantise.config import QuantConfig
 from wav2small.export.quantise.plan import plan
-from wav2small.export.quantise.scales import measure, weight_limits
-from wav2small.export.quantise.write import write
+from wav2small.export.quantise.scales import measure_scales, weight_limits
+from wav2small.export.quantise.write import write_quantised
 
 
 def signals(count=6, seed=0):
@@ -151,8 +151,8 @@ def test_mean_error_of_the_written_model_falls(config):
     parts = plan(model)
     errors = []
     for entry in (model, correct_bias(model, parts, clips, config)):
-        scales = measure(entry, parts, clips)
-        result = write(entry, parts, scales, config)
+        scales = measure_scales(entry, parts, clips)
+        result = write_quantised(entry, parts, scales, config)
         session = topology.session(result, "exact")
         reference = topology.session(model)
         errors.append(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import soxr
 
-from .acoustics.signals import add_at_snr, fit
+from .acoustics.signals import add_at_snr, crop_or_repeat
 from .acoustics.way import to_the_ear
 from .adv import SAMPLING_RATE
 from .config import AugmentConfig
@@ -40,12 +40,15 @@ def vary(
         factor = 1 + rng.uniform(-config.speed, config.speed)
         wanted = int(samples * factor) + 16
         signal = soxr.resample(
-            fit(signal, wanted, rng), SAMPLING_RATE * factor, SAMPLING_RATE, "LQ"
+            crop_or_repeat(signal, wanted, rng),
+            SAMPLING_RATE * factor,
+            SAMPLING_RATE,
+            "LQ",
         )
-    signal = fit(signal, samples, rng)
+    signal = crop_or_repeat(signal, samples, rng)
     if rng.random() < config.mix_probability:
         if rng.random() < 0.5:
-            other = fit(clips[int(rng.integers(len(clips)))], samples, rng)
+            other = crop_or_repeat(clips[int(rng.integers(len(clips)))], samples, rng)
         else:
             other = background(samples, rng, noises)
         snr = rng.uniform(config.snr_low, config.snr_high)
@@ -170,7 +173,7 @@ def background(
 ) -> np.ndarray:
     """Return noise: a piece of a recording if there are any, else white or pink."""
     if len(noises) and rng.random() < 0.75:
-        return fit(noises[int(rng.integers(len(noises)))], samples, rng)
+        return crop_or_repeat(noises[int(rng.integers(len(noises)))], samples, rng)
     noise: np.ndarray = rng.standard_normal(samples, dtype=np.float32)
     if rng.random() < 0.5:  # pink: power falls as 1 / f
         spectrum = np.fft.rfft(noise)

@@ -13,7 +13,7 @@ from .adv import NEUTRAL, SAMPLING_RATE
 from .augment import degrade, vary, without_speech
 from .clips import Clips
 from .config import DistillConfig
-from .teachers.base import Teacher, Told, predict_told
+from .teachers.base import ClipMetadata, Teacher, predict_with_metadata
 from .training_schedule import epoch_batch
 
 
@@ -41,9 +41,9 @@ class Crops:
         noises: list[np.ndarray],
         config: DistillConfig,
         teacher: Teacher | None,
-        told: Sequence[Told] | None = None,
+        metadata: Sequence[ClipMetadata] | None = None,
     ) -> None:
-        self.told = told or [{}] * len(clips)
+        self.metadata = metadata or [{}] * len(clips)
         self.clips, self.scores, self.items = clips, scores, items
         self.noises, self.config, self.teacher = noises, config, teacher
         self.samples = round(config.crop_seconds * SAMPLING_RATE)
@@ -95,10 +95,10 @@ class Crops:
         if self.crop_scores.size:
             missing = np.flatnonzero(np.isnan(self.crop_scores[items, turn, 0]))
         if len(missing):
-            scores = predict_told(
+            scores = predict_with_metadata(
                 teacher,
                 [signals[row] for row in missing],
-                [self.told[items[row]] for row in missing],
+                [self.metadata[items[row]] for row in missing],
             )
             if not self.crop_scores.size:
                 shape = (len(self.clips), self.config.variations, scores.shape[1])

@@ -123,8 +123,8 @@ def _read_crops(
     """Return crops to train on, rows of development, and how many rows are unread."""
     clips, unreadable = decode_labels(labels, root, run / "clips", progress=progress)
     train, dev = _rows(labels, unreadable, root, config)
-    noises, told = read_noises(noise), labels.metadata_rows
-    crops = Crops(clips, labels.scores, train, noises, config, teacher, told)
+    noises, metadata = read_noises(noise), labels.metadata_rows
+    crops = Crops(clips, labels.scores, train, noises, config, teacher, metadata)
     return crops, dev, len(unreadable)
 
 

@@ -11,7 +11,7 @@ from wav2small.export.base.progress import Progress
 
 from .adv import DIMENSIONS
 from .metrics import bootstrap_interval, concordance_cc, mean_absolute_error, pearson_cc
-from .teachers.base import Model, Told, predict_told
+from .teachers.base import ClipMetadata, Model, predict_with_metadata
 
 
 def agreement(
@@ -57,7 +57,7 @@ def evaluate(
     signals: Sequence[np.ndarray],
     references: dict[str, np.ndarray],
     *,
-    told: Sequence[Told] | None = None,
+    metadata: Sequence[ClipMetadata] | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Score clips and compare with each reference apart.
@@ -66,7 +66,7 @@ def evaluate(
         model: what to evaluate
         signals: clips, each ``(time,)``, float32 at 16 kHz
         references: scores ``(clips, 3)`` by name, e.g. of teacher and humans
-        told: what is known of each clip, for a teacher that uses it
+        metadata: what is known of each clip, for a teacher that uses it
         progress: called after each clip
 
     Returns:
@@ -75,8 +75,8 @@ def evaluate(
     """
     scores = np.zeros((len(signals), 3), np.float32)
     for item in range(len(signals)):
-        known = [told[item] if told else {}]
-        scores[item] = predict_told(model, [signals[item]], known)[0]
+        known = [metadata[item] if metadata else {}]
+        scores[item] = predict_with_metadata(model, [signals[item]], known)[0]
         if progress:
             progress("evaluate", item + 1, len(signals), {})
     return {key: agreement(truth, scores) for key, truth in references.items()}, scores

@@ -40,9 +40,9 @@ from wav2small.export.quantise.config import QuantConfig
 from wav2small.export.quantise.padding import pad_channels
 from wav2small.export.quantise.plan import Plan, plan
 from wav2small.export.quantise.scales import Scale, activation_scale
-from wav2small.export.quantise.steps import prepare
+from wav2small.export.quantise.steps import prepare_to_quantise
 from wav2small.export.quantise.tune import tune
-from wav2small.export.quantise.write import write
+from wav2small.export.quantise.write import write_quantised
 from wav2small.models import load_student
 
 SECONDS = 4.0
@@ -127,7 +127,7 @@ def methods(
         parts = plan(float_model)
         for method in get_args(Method):
             found = scales(float_model, parts, calibration, method)
-            result = write(float_model, parts, found, config)
+            result = write_quantised(float_model, parts, found, config)
             cells = [method, "yes" if equalized else "no", "no"]
             least[method, equalized] = row(cells, truth, result, test)
     for method, equalized in sorted(least, key=lambda key: -least[key])[:4]:
@@ -135,7 +135,7 @@ def methods(
         parts = plan(float_model)
         corrected = correct_bias(float_model, parts, calibration, config)
         found = scales(corrected, parts, calibration, method)
-        result = write(corrected, parts, found, config)
+        result = write_quantised(corrected, parts, found, config)
         row([method, "yes" if equalized else "no", "yes"], truth, result, test)
 
 
@@ -188,14 +188,14 @@ def sensitivity(
     nodes = Topology(model).nodes
     for title, reduce in (("only this one int8", only), ("this one float", without)):
         header(title, "layer", "weights")
-        row(["-", "all int8", ""], truth, write(model, parts, found), test)
+        row(["-", "all int8", ""], truth, write_quantised(model, parts, found), test)
         for index, layer in enumerate(parts.layers):
             node = nodes[layer.node]
             size = Topology(model).size(layer.weight)
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
             kind = "depthwise" if groups > 1 else node.op_type
             cells = [str(index), kind, str(size)]
-            result = write(model, reduce(model, parts, index), found)
+            result = write_quantised(model, reduce(model, parts, index), found)
             row(cells, truth, result, test)
 
 
@@ -219,14 +219,14 @@ def layouts(
     found: list[Layout] = []
     for count in counts:
         config = QuantConfig(four_bit_layers=count)
-        prepared, parts = prepare(model, config)
+        prepared, parts = prepare_to_quantise(model, config)
         measured = scales(prepared, parts, calibration, "minmax")
         for tuned in (False, True):
             form = (prepared, parts, measured)
             if tuned:
                 trained, learned = tune(prepared, parts, measured, tuning, None, config)
                 form = (trained, parts, learned)
-            result = write(*form, config)
+            result = write_quantised(*form, config)
             size = result.ByteSize()
             cells = [str(count), "yes" if tuned else "no", f"{size:,}"]
             loss = 1 - row(cells, truth, result, test)

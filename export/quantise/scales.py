@@ -31,7 +31,7 @@ class Scale(NamedTuple):
     """Integer that stands for 0, in [-128, 127]; 0 for a weight."""
 
 
-def measure(
+def measure_scales(
     model: ModelProto, plan: Plan, signals: Iterable[np.ndarray]
 ) -> dict[str, Scale]:
     """Scale of each activation that has one of its own, from its range.

@@ -16,8 +16,8 @@ that no logarithm on the way to a convolution depends on.
 Between measuring and writing stands a plain mapping
 from a tensor's name to its :class:`wav2small.export.quantise.scales.Scale`:
 :func:`wav2small.export.quantise.plan.plan` says which tensors need one,
-:func:`wav2small.export.quantise.scales.measure` makes them from signals,
-:func:`wav2small.export.quantise.write.write` takes them from anywhere,
+:func:`wav2small.export.quantise.scales.measure_scales` makes them from signals,
+:func:`wav2small.export.quantise.write.write_quantised` takes them from anywhere,
 trained ones as well.
 """
 
@@ -34,8 +34,8 @@ from ..model.compact import expand_constants
 from .config import QuantConfig
 from .padding import pad_channels
 from .plan import Plan, plan
-from .scales import Scale, measure
-from .write import write
+from .scales import Scale, measure_scales
+from .write import write_quantised
 
 
 def quantize(
@@ -61,11 +61,13 @@ def quantize(
 
     """
     config = config or QuantConfig()
-    model, parts = prepare(model, config)
-    return write(model, parts, measure(model, parts, calibration_signals), config)
+    model, parts = prepare_to_quantise(model, config)
+    return write_quantised(
+        model, parts, measure_scales(model, parts, calibration_signals), config
+    )
 
 
-def prepare(
+def prepare_to_quantise(
     model: ModelProto, config: QuantConfig | None = None
 ) -> tuple[ModelProto, Plan]:
     """Bring a float model into the form that is measured, tuned and written.
@@ -112,7 +114,9 @@ def fitting_config(
     config = config or QuantConfig()
 
     def fits(count: int) -> bool:
-        written = write(model, plan, scales, replace(config, four_bit_layers=count))
+        written = write_quantised(
+            model, plan, scales, replace(config, four_bit_layers=count)
+        )
         return written.ByteSize() <= max_bytes
 
     counts = range(config.four_bit_layers, len(plan.layers))

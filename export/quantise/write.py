@@ -15,7 +15,7 @@ from .plan import Plan, PlannedLayer, rectifier_limit
 from .scales import HIGH, LOW, Scale, weight_limits, weight_scale
 
 
-def write(
+def write_quantised(
     model: ModelProto,
     plan: Plan,
     scales: Mapping[str, Scale],

@@ -226,7 +226,7 @@ def _reference_result(
     return tuple(reference.run(samples)[graph.output].ravel().tolist())
 
 
-def measure(
+def measure_firmware(
     code: Code,
     core: str,
     *,
@@ -310,7 +310,7 @@ def find_overflow(
         compiler: as of the measurement
         ram: bytes of RAM, None for as many as it takes
         flash: bytes of flash memory, None for as many as it takes
-        cache: see :func:`measure`
+        cache: see :func:`measure_firmware`
 
     Returns:
         bytes too many by region, ``RAM`` and ``FLASH``; empty if it fits

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..adv import SAMPLING_RATE
-from .signals import add_at_snr, as_float32, as_float64, fit
+from .signals import add_at_snr, as_float32, as_float64, crop_or_repeat
 
 CALM = 3.0
 """Wind of this speed in m/s is as loud as soft speech: 15 dB below it."""
@@ -99,6 +99,6 @@ def babble(
     """Add talkers, each as loud as the other, at a ratio of powers in dB."""
     total = np.zeros(len(signal))
     for item in rng.choice(len(voices), talkers, replace=len(voices) < talkers):
-        voice = as_float64(fit(voices[int(item)], len(signal), rng))
+        voice = as_float64(crop_or_repeat(voices[int(item)], len(signal), rng))
         total += voice / max(float(np.std(voice)), 1e-6)
     return as_float32(add_at_snr(as_float64(signal), total, snr))

@@ -9,7 +9,9 @@ import numpy as np
 from ..adv import SAMPLING_RATE
 
 
-def fit(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+def crop_or_repeat(
+    signal: np.ndarray, samples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Crop a signal at random, or repeat it, to a number of samples."""
     if len(signal) > samples:
         start = rng.integers(len(signal) - samples + 1)

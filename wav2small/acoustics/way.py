@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import aid, lines, outside, rooms
-from .signals import add_at_snr, as_float32, as_float64, fit, tilt
+from .signals import add_at_snr, as_float32, as_float64, crop_or_repeat, tilt
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _through_the_air(
         response = rooms.room_response(rooms.own_voice(room) if own else room)
         changed = rooms.reverberate(changed, response)
     if len(noises) and rng.random() < config.ambience:
-        noise = fit(noises[int(rng.integers(len(noises)))], len(signal), rng)
+        noise = crop_or_repeat(noises[int(rng.integers(len(noises)))], len(signal), rng)
         snr = rng.uniform(config.snr_low, config.snr_high)
         changed = add_at_snr(as_float64(changed), as_float64(noise), snr)
     if len(voices) and rng.random() < config.babble:

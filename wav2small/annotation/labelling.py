@@ -14,7 +14,7 @@ import numpy as np
 from ..adv import DIMENSIONS
 from ..config import AnnotateConfig
 from ..gate import load_gate
-from ..teachers.base import Teacher, TeacherError, predict_told
+from ..teachers.base import Teacher, TeacherError, predict_with_metadata
 from .shard import Announce, Care, Clip, Labelled, OnScored, OpenShard, Shard
 
 FAILURES = 10
@@ -129,7 +129,9 @@ class Labeller:
     def _predict(self, clips: Sequence[Clip]) -> np.ndarray:
         signals = [signal for _, signal in clips]
         with _bfloat16() if self.config.bfloat16 else nullcontext():
-            found = predict_told(self.teacher, signals, [row for row, _ in clips])
+            found = predict_with_metadata(
+                self.teacher, signals, [row for row, _ in clips]
+            )
         scores = np.asarray(found, np.float32)
         if scores.shape != (len(signals), len(DIMENSIONS)):
             raise TeacherError(

@@ -118,8 +118,8 @@ def evaluate(
         )  # fmt: skip
         return
     metadata_rows = rows.metadata_rows
-    told = [metadata_rows[row] for row in readable]
-    scores = _compare(model, loaded, signals, references, told, json_file)
+    known = [metadata_rows[row] for row in readable]
+    scores = _compare(model, loaded, signals, references, known, json_file)
     if picture:
         from ..pictures import draw_agreement
 
@@ -166,7 +166,7 @@ def _compare(
     model: Model,
     signals: list[np.ndarray],
     references: dict[str, np.ndarray],
-    told: list[dict[str, str | None]],
+    known: list[dict[str, str | None]],
     json_file: Path | None,
 ) -> np.ndarray:
     """Score clips, show how well the scores agree with others, and return them."""
@@ -174,7 +174,7 @@ def _compare(
 
     with ProgressBar() as progress:
         result, scores = compare(
-            model, signals, references, told=told, progress=progress
+            model, signals, references, metadata=known, progress=progress
         )
     for reference, figures in result.items():
         show(f"{name} against {reference}")

@@ -147,10 +147,10 @@ def _run() -> None:
         say("error: memory must suffice, it did not: free some or give less at a time")
         sys.exit(3)
     except Exception as error:
-        told = missing(error) if isinstance(error, ImportError) else None
-        if told:
-            say(f"error: {told}")
-            sys.exit(told.exit_code)
+        problem = missing(error) if isinstance(error, ImportError) else None
+        if problem:
+            say(f"error: {problem}")
+            sys.exit(problem.exit_code)
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:

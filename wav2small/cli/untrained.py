@@ -13,9 +13,9 @@ from onnx import ModelProto
 from wav2small.export import package
 from wav2small.export.base.reading import read_json
 from wav2small.export.model.to_onnx import to_onnx
-from wav2small.export.quantise.scales import measure
-from wav2small.export.quantise.steps import fitting_config, prepare
-from wav2small.export.quantise.write import write
+from wav2small.export.quantise.scales import measure_scales
+from wav2small.export.quantise.steps import fitting_config, prepare_to_quantise
+from wav2small.export.quantise.write import write_quantised
 from wav2small.firmware_bench.run.signals import voice
 
 from ..adv import DIMENSIONS, SAMPLING_RATE
@@ -52,12 +52,12 @@ def untrained(
         ) from error
     signal = voice(4 * SAMPLING_RATE).astype(np.float32) / 32768
     floats = to_onnx(module, window=None, example_samples=2 * SAMPLING_RATE)
-    prepared, plan = prepare(floats)
-    scales = measure(prepared, plan, list(signal.reshape(4, -1)))
+    prepared, plan = prepare_to_quantise(floats)
+    scales = measure_scales(prepared, plan, list(signal.reshape(4, -1)))
     bits = None
     if max_bytes:
         bits = fitting_config(prepared, plan, scales, max_bytes - METADATA_BYTES)
-    return write(prepared, plan, scales, bits)
+    return write_quantised(prepared, plan, scales, bits)
 
 
 def write_untrained(student: str, folder: Path) -> Path:

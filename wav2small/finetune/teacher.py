@@ -18,7 +18,7 @@ from wav2small.export.base.errors import one_line
 from .. import checkpoint
 from ..errors import InputError
 from ..teachers import licence as licences
-from ..teachers.base import TeacherError, TeacherInfo, Told, check_lengths
+from ..teachers.base import ClipMetadata, TeacherError, TeacherInfo, check_lengths
 from ..teachers.description import FILE, Description
 from ..weights import check_settings, load_weights, to_arrays
 from . import FORMAT, find
@@ -54,9 +54,11 @@ class FinetunedTeacher:
         encoder: Callable[[Sequence[str]], np.ndarray] | None = None,
     ) -> None:
         self.network = network.eval()
-        self.hears: tuple[str, ...] = ("gender",) if network.config.gender else ()
+        self.uses_metadata: tuple[str, ...] = (
+            ("gender",) if network.config.gender else ()
+        )
         if encoder is not None and network.config.text_width:
-            self.hears += ("text",)
+            self.uses_metadata += ("text",)
             # texts are embedded one by one, so that none depends on the others;
             # windows of a recording share its text, so the vectors are cached
             self._vector = functools.lru_cache(4096)(lambda text: encoder([text])[0])
@@ -141,7 +143,7 @@ class FinetunedTeacher:
         *,
         gender: np.ndarray | None = None,
         text: np.ndarray | None = None,
-        told: Sequence[Told] | None = None,
+        metadata: Sequence[ClipMetadata] | None = None,
     ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`.
 
@@ -153,27 +155,29 @@ class FinetunedTeacher:
                 None where unknown
             text: embedding of what is said, ``(signals, width)``,
                 NaN in rows without; None where unknown
-            told: gender and text in words, in place of both
+            metadata: gender and text in words, in place of both
 
         Raises:
             InputError: if a signal is too short for a frame,
                 or the encoder of texts cannot be loaded
 
         """
-        if told is not None:
-            gender, text = self._read(told)
+        if metadata is not None:
+            gender, text = self._read(metadata)
         if self.tolerance is not None and gender is None and text is None:
             return predict_early(self.network, signals, self.tolerance).scores
         return score(self.network, signals, gender=gender, text=text)
 
     def _read(
-        self, told: Sequence[Told]
+        self, metadata: Sequence[ClipMetadata]
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return numbers of genders and embeddings of texts, None if none is known."""
-        genders = np.array([gender_number(row.get("gender")) for row in told])
-        sentences = [row.get("text") for row in told]
-        texts = np.full((len(told), self.network.config.text_width), np.nan, np.float32)
-        if "text" in self.hears:
+        genders = np.array([gender_number(row.get("gender")) for row in metadata])
+        sentences = [row.get("text") for row in metadata]
+        texts = np.full(
+            (len(metadata), self.network.config.text_width), np.nan, np.float32
+        )
+        if "text" in self.uses_metadata:
             for vector, words in zip(texts, sentences, strict=True):
                 if words:
                     vector[:] = self._vector(words)

@@ -14,7 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..acoustics.signals import add_at_snr, as_float32, as_float64, filtered, fit
+from ..acoustics.signals import (
+    add_at_snr,
+    as_float32,
+    as_float64,
+    crop_or_repeat,
+    filtered,
+)
 from ..adv import SAMPLING_RATE
 
 
@@ -68,7 +74,7 @@ def recording(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Add one of some recordings, cropped or repeated, at a ratio of powers in dB."""
-    noise = fit(noises[int(rng.integers(len(noises)))], len(signal), rng)
+    noise = crop_or_repeat(noises[int(rng.integers(len(noises)))], len(signal), rng)
     return as_float32(add_at_snr(as_float64(signal), as_float64(noise), snr))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..teachers.base import Model, predict_told
+from ..teachers.base import Model, predict_with_metadata
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Speech:
     def score(self, model: Model, item: int, signal: np.ndarray) -> np.ndarray:
         """Score a clip, changed or not, with all that is known of it, ``(3,)``."""
         known = {name: column[item] for name, column in self.metadata.items()}
-        return predict_told(model, [signal], [known])[0]
+        return predict_with_metadata(model, [signal], [known])[0]
 
     def names(self, column: str) -> np.ndarray:
         """Return a column of the metadata, empty where it is not known."""

@@ -12,7 +12,7 @@ from ..adv import DIMENSIONS
 from ..errors import InputError
 from . import licence as licences
 
-Told = Mapping[str, str | None]
+ClipMetadata = Mapping[str, str | None]
 """What is known of a clip beside its signal, by name."""
 
 
@@ -71,9 +71,9 @@ class TeacherError(InputError):
 class Teacher(Protocol):
     """Anything that scores signals.
 
-    One that uses what is known beside a signal has an attribute ``hears``,
+    One that uses what is known beside a signal has an attribute ``uses_metadata``,
     names of :data:`wav2small.audio.METADATA`,
-    and its ``predict`` takes ``told``: for each signal what is known of them.
+    and its ``predict`` takes ``metadata``: for each signal what is known of them.
 
     Shape:
         signals: a sequence of arrays ``(time,)``,
@@ -92,22 +92,22 @@ class Teacher(Protocol):
         ...
 
 
-def predict_told(
-    model: Model, signals: Sequence[np.ndarray], told: Sequence[Told]
+def predict_with_metadata(
+    model: Model, signals: Sequence[np.ndarray], metadata: Sequence[ClipMetadata]
 ) -> np.ndarray:
     """Score signals, and tell a teacher that uses it what is known of them.
 
     Args:
         model: a teacher, or anything else that scores signals
         signals: ``(time,)`` each
-        told: metadata of each signal by name, None or missing where unknown
+        metadata: what is known of each signal by name, None or missing where unknown
 
     """
-    hears = getattr(model, "hears", ())
-    if not hears:
+    uses_metadata = getattr(model, "uses_metadata", ())
+    if not uses_metadata:
         return model.predict(signals)
-    known = [{name: row.get(name) for name in hears} for row in told]
-    return model.predict(signals, told=known)  # type: ignore[call-arg]
+    known = [{name: row.get(name) for name in uses_metadata} for row in metadata]
+    return model.predict(signals, metadata=known)  # type: ignore[call-arg]
 
 
 def move(model: Model, device: str) -> bool:

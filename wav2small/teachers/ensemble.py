@@ -16,7 +16,7 @@ from wav2small.export.base.escape import short
 
 from ..adv import DIMENSIONS
 from ..errors import InputError
-from .base import TeacherInfo, Told, predict_told
+from .base import ClipMetadata, TeacherInfo, predict_with_metadata
 from .description import Description, check_keys
 from .licence import most_restrictive
 
@@ -142,21 +142,26 @@ class EnsembleTeacher:
         return self
 
     @property
-    def hears(self) -> tuple[str, ...]:
+    def uses_metadata(self) -> tuple[str, ...]:
         """What members use beside the signal, see ``Teacher``."""
-        names = (getattr(member.teacher, "hears", ()) for member in self.members)
+        names = (
+            getattr(member.teacher, "uses_metadata", ()) for member in self.members
+        )
         return tuple(sorted({name for group in names for name in group}))
 
     def predict(
-        self, signals: Sequence[np.ndarray], *, told: Sequence[Told] | None = None
+        self,
+        signals: Sequence[np.ndarray],
+        *,
+        metadata: Sequence[ClipMetadata] | None = None,
     ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`."""
-        told = told or [{}] * len(signals)
+        metadata = metadata or [{}] * len(signals)
         total = np.zeros((len(signals), len(DIMENSIONS)), np.float32)
         for member, weight, given in zip(
             self.members, self.weights, self.given, strict=True
         ):
-            scores = predict_told(member.teacher, signals, told)
+            scores = predict_with_metadata(member.teacher, signals, metadata)
             if member.clip:
                 scores = scores.clip(0, 1)
             total[:, given] += weight[given] * scores[:, given]

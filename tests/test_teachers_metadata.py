@@ -24,7 +24,7 @@ from wav2small.finetune.network import NetworkConfig
 from wav2small.finetune.parts.text import SentenceEncoder
 from wav2small.finetune.train import finetune
 from wav2small.suite import Speech
-from wav2small.teachers.base import move, predict_told
+from wav2small.teachers.base import move, predict_with_metadata
 from wav2small.teachers.ensemble import EnsembleTeacher, Member
 from wav2small.teachers.loading import load_teacher
 
@@ -39,7 +39,7 @@ SAID = [
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips of whom something is known."""
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("metadata")
     for number, signal in enumerate(SIGNALS):
         soundfile.write(folder / f"{number}.wav", signal, 16000, subtype="FLOAT")
     return write_table(folder / "m.csv", SAID)
@@ -64,9 +64,9 @@ def test_every_engine_tells(engine: Engine, table: Path, tmp_path: Path) -> None
 
 def test_an_ensemble_tells_those_who_listen() -> None:
     both = EnsembleTeacher("both", [Member(Reader()), Member(Ear())])
-    assert both.hears == ("gender", "text")
-    found = predict_told(both, SIGNALS, SAID)
-    parts = [Reader().predict(SIGNALS, told=SAID), Ear().predict(SIGNALS)]
+    assert both.uses_metadata == ("gender", "text")
+    found = predict_with_metadata(both, SIGNALS, SAID)
+    parts = [Reader().predict(SIGNALS, metadata=SAID), Ear().predict(SIGNALS)]
     np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_crops_are_scored_with_what_is_known(table: Path, tmp_path: Path) -> Non
     clips, _ = Clips.decode(sources, tmp_path)
     config = DistillConfig(batch_size=3, crop_seconds=0.2, non_speech=0.0)
     crops = Crops(
-        clips, np.zeros((3, 3)), np.arange(3), [], config, Reader(), told=SAID
+        clips, np.zeros((3, 3)), np.arange(3), [], config, Reader(), metadata=SAID
     )
     crops.make_batch(0)
     wanted = [read(row["gender"], row["text"]) for row in SAID]
@@ -124,13 +124,13 @@ def teacher(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_hears_words_as_it_did_in_training(teacher: Path, encoder: Path) -> None:
     loaded = load_teacher(str(teacher))
-    assert loaded.hears == ("gender", "text")
+    assert loaded.uses_metadata == ("gender", "text")
     texts = np.full((3, 16), np.nan, np.float32)
     texts[:2] = SentenceEncoder(str(encoder))(["a good day", "bad"])
-    found = predict_told(loaded, SIGNALS, SAID)
+    found = predict_with_metadata(loaded, SIGNALS, SAID)
     wanted = loaded.predict(SIGNALS, gender=np.array([1, 2, 0]), text=texts)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    unknown = predict_told(loaded, SIGNALS, [{}] * 3)
+    unknown = predict_with_metadata(loaded, SIGNALS, [{}] * 3)
     np.testing.assert_array_equal(unknown, loaded.predict(SIGNALS))
 
 
@@ -175,15 +175,15 @@ def test_the_encoder_must_be_that_of_the_training(
             stated.write_text(json.dumps({"text_encoder": name}))
             loaded = load_teacher(str(teacher))
             with pytest.raises(InputError, match=match):
-                predict_told(loaded, SIGNALS, SAID)
+                predict_with_metadata(loaded, SIGNALS, SAID)
             # nothing is said: nobody is asked
-            assert predict_told(loaded, SIGNALS, [{}] * 3).shape == (3, 3)
+            assert predict_with_metadata(loaded, SIGNALS, [{}] * 3).shape == (3, 3)
         moved = write_encoder(tmp_path / "moved")
         stated.write_text(json.dumps({"text_encoder": str(moved)}))
-        found = predict_told(load_teacher(str(teacher)), SIGNALS, SAID)
+        found = predict_with_metadata(load_teacher(str(teacher)), SIGNALS, SAID)
     finally:
         stated.unlink(missing_ok=True)
-    wanted = predict_told(load_teacher(str(teacher)), SIGNALS, SAID)
+    wanted = predict_with_metadata(load_teacher(str(teacher)), SIGNALS, SAID)
     np.testing.assert_array_equal(found, wanted)
 
 
