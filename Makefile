@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test test-quick lint models checksums bench interop bench-firmware clean
+.PHONY: help install demo test test-quick lint dist models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,10 +43,23 @@ test: install  ## Run the tests (WAV2SMALL_DATA: folder of real speech, optional
 test-quick: install  ## Run the tests but the slow ones and those in emulators
 	$(PYTEST) -m 'not slow and not emulator'
 
-lint: install  ## Check style and types
+lint: install  ## Check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+# The wheel is built twice, from the tree and from the sdist, and has to be the same.
+# What was built before would be packed with it.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+dist: install  ## Build and check sdist and wheel in dist
+	$(BIN)/python -m pip install --quiet -c constraints.txt build twine
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --wheel --outdir build/again .
+	cmp dist/*.whl build/again/*.whl
+	$(BIN)/twine check --strict dist/*
+	test "$$(cat dist/*.whl | wc -c)" -le 12582912
 
 models: install  ## Train the bundled models again (DATA: folder of speech; hours)
 	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \

@@ -1,83 +1,142 @@
-"""The workflow that is there to be copied, and that its commands exist."""
+"""The gate that projects copy into their CI, run as they run it."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
-yaml = pytest.importorskip("yaml", reason="no PyYAML: the workflow is not read")
+FOLDER = ROOT / "examples" / "ci"
 
 
-def steps() -> dict[str, dict[str, object]]:
-    text = (ROOT / "examples" / "ci" / "firmware.yml").read_text()
-    (job,) = yaml.safe_load(text)["jobs"].values()
-    return {step["name"]: step for step in job["steps"] if "name" in step}
+def read(name: str) -> Any:
+    return yaml.safe_load((FOLDER / name).read_text())
 
 
-def bench_words() -> list[str]:
-    command = str(steps()["Bench"]["run"]).replace("\\\n", " ")
-    words = shlex.split(command)
-    assert words[:2] == ["wav2small", "bench"]
-    return words[1:]
+def gate(
+    out: Path, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the script with the command of this environment."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MODEL": "wav2small-rt-mini",
+        "TARGETS": "generic-m4-64k",
+        "OUT": str(out),
+        **variables,
+    }
+    return subprocess.run(
+        [FOLDER / "gate.sh", *options], env=environment, capture_output=True, text=True
+    )
 
 
-def test_workflow_is_whole():
-    text = (ROOT / "examples" / "ci" / "firmware.yml").read_text()
-    workflow = yaml.safe_load(text)
-    # YAML takes "on" for true
-    assert set(workflow) == {"name", True, "permissions", "jobs"}
-    (job,) = workflow["jobs"].values()
-    assert all(("uses" in step) != ("run" in step) for step in job["steps"])
-    assert set(re.findall(r"\$([A-Z]+)\b", text)) <= {"MODEL", "BASELINE", "NUMBER"}
-    for step in job["steps"]:
-        if "run" in step:
-            subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
+def badge(out: Path) -> str:
+    return json.loads((out / "badge.json").read_text())["message"]
 
 
-def test_it_installs_extras_that_exist():
-    import tomllib
+def test_a_plan_passes_and_every_report_is_left(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    out = tmp_path / "out"
+    targets = "generic-m4-64k generic-m33-128k"
+    done = gate(
+        out,
+        TARGETS=targets,
+        BASELINE=str(tmp_path / "none"),
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert done.returncode == 0, done.stderr
+    made = {path.name for path in out.iterdir()}
+    assert made == {"badge.json", "bench.json", "bench.md", "bench.xml"}
+    assert badge(out) == "fits"
+    assert summary.read_text() == "before\n" + (out / "bench.md").read_text()
+    budgets = json.loads((out / "bench.json").read_text())["budgets"]
+    assert [budget["target"]["name"] for budget in budgets] == targets.split()
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (extras,) = re.findall(r"wav2small\[(.*)\]", str(steps()["Install"]["run"]))
-    for extra in extras.split(","):
-        needs = project["optional-dependencies"][extra]
-        assert not [need for need in needs if need.startswith("torch")]
+
+def test_a_budget_fails(tmp_path: Path) -> None:
+    assert gate(tmp_path, "--ram", "4KiB").returncode == 1
+    assert badge(tmp_path) == "does not fit"
+
+
+def test_wrong_input_is_no_verdict(tmp_path: Path) -> None:
+    assert gate(tmp_path, TARGETS="nothing").returncode == 2
+    assert badge(tmp_path) == "error"
 
 
 @pytest.mark.slow
 @pytest.mark.emulator
-def test_its_bench_runs(tmp_path, monkeypatch):
-    for package in ("ziglang", "unicorn", "capstone", "elftools", "matplotlib"):
+def test_growth_fails(tmp_path: Path) -> None:
+    for package in ("ziglang", "unicorn", "capstone", "elftools"):
         pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
-    from wav2small.cli import main
+    options = shlex.split(
+        read("firmware.yml")["jobs"]["bench"]["steps"][-1]["with"]["options"]
+    )
+    baseline = tmp_path / "bench.json"
+    assert gate(tmp_path, *options).returncode == 0
+    assert gate(tmp_path / "same", *options, BASELINE=str(baseline)).returncode == 0
+    report = json.loads(baseline.read_text())
+    figures = report["firmware"]["cores"][0]["figures"]
+    figures["flash"] = figures["flash"] * 98 // 100  # and 1 % may be added
+    baseline.write_text(json.dumps(report))
+    assert gate(tmp_path / "grown", *options, BASELINE=str(baseline)).returncode == 1
+    (line,) = [
+        line
+        for line in (tmp_path / "grown" / "bench.md").read_text().splitlines()
+        if "DOES NOT FIT" in line and "flash" in line
+    ]
+    assert f"{figures['flash'] * 1.01:,.0f}" in line
 
-    monkeypatch.chdir(tmp_path)
-    places = {"$MODEL": "wav2small-rt-mini", "$BASELINE": "before.json"}
-    words = [places.get(word, word) for word in bench_words()]
-    place = words.index("--baseline")
 
-    def call(words: list[str]) -> int:
-        monkeypatch.setattr(sys, "argv", ["wav2small", *words])
-        try:
-            main()
-        except SystemExit as done:
-            return int(done.code or 0)
-        return 0
+def test_the_workflow_gives_what_the_action_takes() -> None:
+    action, workflow = read("action.yml"), read("firmware.yml")
+    # YAML takes "on" for true
+    assert set(workflow) == {"name", True, "permissions", "jobs"}
+    given = workflow["jobs"]["bench"]["steps"][-1]["with"]
+    assert set(given) <= set(action["inputs"])
+    used = {
+        name
+        for step in action["runs"]["steps"]
+        for name in re.findall(r"inputs\.(\w+)", json.dumps(step))
+    }
+    assert used == set(action["inputs"])
 
-    # one core is enough to see that each option is one
-    (first, second) = (i for i, word in enumerate(words) if word == "--target")
-    for start in sorted((second, place), reverse=True):
-        del words[start : start + 2]
-    assert words[first + 1] == "generic-m4-64k"
-    assert call(words) == 0
-    (tmp_path / "bench.json").rename("before.json")
-    assert call([*words, "--baseline", "before.json"]) == 0
-    made = {path.name for path in tmp_path.iterdir()}
-    (upload,) = [step for name, step in steps().items() if name == "Upload"]
-    assert set(str(upload["with"]["path"]).split()) <= made  # type: ignore[index]
+
+def test_the_gate_gets_the_variables_that_it_reads() -> None:
+    script = (FOLDER / "gate.sh").read_text()
+    (step,) = [s for s in read("action.yml")["runs"]["steps"] if s.get("id") == "gate"]
+    gitlab = read("gitlab-ci.yml")["firmware"]["variables"]
+    jenkins = (FOLDER / "Jenkinsfile").read_text()
+    read_by_script = {"MODEL", "TARGETS", "BASELINE"}
+    for name in read_by_script:
+        assert f"${name}" in script or f"${{{name}" in script
+        assert name in step["env"] and name in gitlab and f"{name} = '" in jenkins
+    for line in step["run"], *read("gitlab-ci.yml")["firmware"]["script"]:
+        subprocess.run(["bash", "-n", "-c", line], check=True)
+
+
+@pytest.mark.parametrize("name", ["action.yml", "gitlab-ci.yml", "Jenkinsfile"])
+def test_extras_exist_and_bring_no_torch(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = re.findall(r"wav2small\[(\w+)\]", (FOLDER / name).read_text())
+    assert found
+    for extra in found:
+        needs = project["optional-dependencies"][extra]
+        assert not [need for need in needs if need.startswith("torch")]
+
+
+def test_exit_codes_stand_in_the_guide() -> None:
+    guide = (FOLDER / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    codes = re.findall(r"^\| (\d+) \| ", readme, re.M)
+    assert re.findall(r"^\| (\d+) \| ", guide, re.M) == codes

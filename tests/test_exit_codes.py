@@ -29,6 +29,8 @@ WRONG_INPUT = [
     ["layers", "nowhere.csv", "--backbone", "nowhere"],
     ["select", "nowhere", "out.csv", "--count", "3"],
     ["ask", "nowhere", "out", "--program", "true"],
+    ["c99", "nowhere", "out"],
+    ["page", "nowhere", "out.html"],
 ]
 WRONG_USE = [
     ["annotate", "one"],
@@ -42,6 +44,8 @@ WRONG_USE = [
     ["layers"],
     ["select"],
     ["ask"],
+    ["c99"],
+    ["page"],
     ["list", "cats"],
     ["demo", "--cats"],
     ["nothing"],
