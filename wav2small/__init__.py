@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wav2small.export.pipeline import ExportConfig
 
     from .api.exporting import export_model
+    from .api.listening import follow
+    from .api.personal import calibrate, load_calibration
     from .api.steps import annotate, bench, distill, predict
     from .config import AnnotateConfig, DistillConfig
     from .errors import InputError
@@ -43,10 +45,13 @@ _PLACES = {
     "Stream": "wav2small.export.integer.streaming.run",
     "annotate": "wav2small.api.steps",
     "bench": "wav2small.api.steps",
+    "calibrate": "wav2small.api.personal",
     "distill": "wav2small.api.steps",
     "evaluate": "wav2small.evaluation",
     "export_model": "wav2small.api.exporting",
+    "follow": "wav2small.api.listening",
     "load": "wav2small.models:load_model",
+    "load_calibration": "wav2small.api.personal",
     "predict": "wav2small.api.steps",
 }
 """Where each public name is defined."""
@@ -63,10 +68,13 @@ __all__ = [
     "__version__",
     "annotate",
     "bench",
+    "calibrate",
     "distill",
     "evaluate",
     "export_model",
+    "follow",
     "load",
+    "load_calibration",
     "predict",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..base.errors import InputError
@@ -57,6 +58,11 @@ class Personal:
             clamp(((part * gain + half) >> GAIN_BITS) + offset)
             for part, gain, offset in zip(parts, self.gains, self.offsets, strict=True)
         ]
+
+    def scores(self, scores: Sequence[float]) -> list[float]:
+        """Turn scores into those of the wearer, in the steps of the table."""
+        parts = [clamp(round(score * 2**PART_BITS)) for score in scores]
+        return [part / 2**PART_BITS for part in self.apply(parts)]
 
     def to_bytes(self) -> bytes:
         """Make the table that the C reads: version, scores, pairs, CRC-32."""

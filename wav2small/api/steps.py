@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundled import DEFAULT
 from ..errors import InputError
 from .paths import Paths, to_paths
+from .personal import load_calibration, personal
 
 if TYPE_CHECKING:
     from wav2small.export.base.progress import Progress
@@ -191,6 +192,7 @@ def predict(
     model: str | Path = DEFAULT,
     window_seconds: float = 10.0,
     hop_seconds: float | None = None,
+    calibration: str | Path | None = None,
 ) -> Iterator[Prediction]:
     """Score recordings window by window; silence and other sounds get no scores.
 
@@ -199,12 +201,14 @@ def predict(
         model: bundled name, run or ONNX; the bundled default if none is named
         window_seconds: length of what is scored at a time, in seconds
         hop_seconds: seconds from one window to the next, those of a window if None
+        calibration: file of one wearer, see :func:`wav2small.calibrate`
 
     Yields:
         file, start, end, kind and scores of each window
 
     Raises:
         AudioError: if a recording cannot be read
+        InputError: if the calibration is damaged or of another model
 
     """
     from .. import audio
@@ -213,8 +217,10 @@ def predict(
     from ..prediction import predict as run
 
     loaded, gate = load_model(model), SpeechGate()
+    table = load_calibration(calibration, model=model) if calibration else None
     _, found = audio.find(to_paths(sources))
     for source in found:
-        yield from run(
+        for item in run(
             loaded, gate, source, window_seconds=window_seconds, hop_seconds=hop_seconds
-        )
+        ):
+            yield personal(item, table)

@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
 from .benchmark import bench
+from .calibration import calibrate
 from .code import c99
 from .comparison import compare
 from .distillation import distill
@@ -62,6 +63,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     bench,
     predict,
     page,
+    calibrate,
     finetune,
     layers,
     select,

@@ -6,7 +6,7 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,8 +34,22 @@ Hop = Annotated[
     float | None,
     typer.Option(help="From one window to the next, s; a window if not given."),
 ]
+Calibration = Annotated[
+    Path | None, typer.Option(help="File of one wearer, see 'wav2small calibrate'.")
+]
+Raw = Annotated[
+    Literal["int16", "float32"],
+    typer.Option(help="With --stream and '-' for AUDIO: samples of 16 kHz."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+AsStream = Annotated[
+    bool, typer.Option("--stream", help="As a chip hears it: a line a second, events.")
+]
+Forget = Annotated[
+    float,
+    typer.Option(help="With --stream: what was heard falls to 1/e in so many s."),
+]
 
 
 def predict(
@@ -43,6 +57,10 @@ def predict(
     model: ModelName = DEFAULT,
     window: Window = 10.0,
     hop: Hop = None,
+    calibration: Calibration = None,
+    stream: AsStream = False,
+    raw: Raw = "int16",
+    forget: Forget = 4.0,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -52,10 +70,21 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     from .. import audio
+    from ..api.personal import load_calibration, personal
 
+    table = load_calibration(calibration, model=model) if calibration else None
+    if stream:
+        from .streaming import stream_lines
+
+        form = "json" if as_json else "csv" if as_csv else "text"
+        chosen = {"raw": raw, "forget": forget, "table": table}
+        raise typer.Exit(stream_lines(paths, model, form=form, **chosen))
     _, sources = audio.find(paths)
     failed: list[Source] = []
-    predictions = _predictions(sources, model, window, hop, failed)
+    predictions = (
+        personal(item, table)
+        for item in _predictions(sources, model, window, hop, failed)
+    )
     if as_json:
         show(to_json([dict(_cells(item)) for item in predictions]))
     elif as_csv:
