@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from wav2small import audio, gate
 from wav2small.acoustics.signals import add_at_snr, crop_or_repeat
 from wav2small.adv import SAMPLING_RATE
-from wav2small.export.base import checksums
+from wav2small.export.base import checksums, log_mel
 from wav2small.export.base.files import atomic_write
 from wav2small.export.model.compact import compact
 from wav2small.export.model.simplify import simplify
@@ -297,8 +297,12 @@ def to_onnx(network: GateNetwork, threshold: float) -> bytes:
         verbose=False,
     )
     assert program is not None
-    model = compact(simplify(program.model_proto))
-    onnx.helper.set_model_props(model, METADATA | {"threshold": str(threshold)})
+    whole = simplify(program.model_proto)
+    settings = network.front_end.settings(normalized=True)
+    onnx.helper.set_model_props(whole, {log_mel.ENTRY: settings.to_text()})
+    model = compact(whole)
+    said = {log_mel.ENTRY: settings.to_text(), "threshold": str(threshold)}
+    onnx.helper.set_model_props(model, METADATA | said)
     return model.SerializeToString(deterministic=True)
 
 

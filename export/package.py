@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from .base import checksums
 from .base.errors import ExportError
+from .base.escape import line
 from .base.files import replace_file
 from .base.reading import read_bytes
 from .model import speech, topology
@@ -67,7 +68,9 @@ def pack(
                 "write it as text"
             )
     packed = compact(model)
-    entries = {**metadata, "labels": ",".join(labels)}
+    entries = {entry.key: entry.value for entry in packed.metadata_props}
+    entries = {**metadata, **entries, "labels": ",".join(labels)}
+    del packed.metadata_props[:]
     for key in sorted(entries):
         packed.metadata_props.add(key=key, value=entries[key])
     return topology.load(packed).SerializeToString(deterministic=True)
@@ -104,7 +107,7 @@ def write(
     """
     folder = Path(folder)
     model, about = folder / MODEL_FILE, folder / AUDONNX_FILE
-    description = _audonnx_yaml(labels).encode()
+    description = describe(data, labels)
     # a write that was killed has left the description alone
     left = about.is_file() and read_bytes(about) == description
     for path in (model, about):
@@ -135,12 +138,24 @@ def write(
     return model
 
 
-def _audonnx_yaml(labels: Sequence[str]) -> str:
+def describe(data: bytes, labels: Sequence[str]) -> bytes:
+    """Write the description of a packed model that ``audonnx.load`` reads.
+
+    Args:
+        data: what :func:`pack` made
+        labels: names of the scores, in their order
+
+    """
+    said = topology.load(data).metadata_props
+    found = (entry.value for entry in said if entry.key == "range")
+    measured = line(next(found, "not stated"))
     # 'y' or 'null' would be no text without quotes
     quoted = ", ".join(f"'{label}'" for label in labels)
-    return (
+    text = (
         "$audonnx.core.model.Model==1.0.1:\n"
         f"  path: {MODEL_FILE}\n"
         f"  labels: [{quoted}]\n"
         "  transform: null\n"
+        f"# lowest and highest scores that were measured: {measured}\n"
     )
+    return text.encode()

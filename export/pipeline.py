@@ -10,11 +10,12 @@ import numpy as np
 from onnx import ModelProto
 
 from . import package
+from .base.escape import line
 from .base.progress import Progress
 from .checks import agreement, parity
 from .checks.agreement import AgreementReport
 from .checks.parity import ParityReport
-from .model import size
+from .model import size, topology
 from .model.size import Part, SizeCheck
 from .model.to_onnx import to_onnx
 from .quantise.config import QuantConfig
@@ -57,6 +58,11 @@ class Export:
 
     data: bytes
     """The ONNX file."""
+
+    metadata: dict[str, str]
+    """What it says of itself:
+    what the caller gave, labels, settings of the log-mel,
+    and the lowest and highest scores that were measured."""
 
     parity: ParityReport
     """Scores against the module's."""
@@ -115,6 +121,8 @@ class Export:
             + (f" of at most {self.size.limit:,}" if self.size else "")
             + (f"; fails {', '.join(self.failures)}" if self.failures else "; passes"),
             "",
+            f"Lowest and highest scores: {line(self.metadata['range'])}",
+            "",
             f"## Scores against the student's, {self.parity.signals} clips",
             "",
             "| execution | largest difference | CCC |",
@@ -154,7 +162,8 @@ def export(
         module: module that maps ``(1, time)`` to ``(1, 3)``
         signals: speech, each of shape ``(samples,)``, at 16 kHz, at least 4
         config: what to do
-        metadata: what the file shall say of itself
+        metadata: what the file shall say of itself;
+            ``range`` is added, measured on all signals
         labels: names of the scores, in their order
         progress: called as it goes on
 
@@ -174,7 +183,9 @@ def export(
             reference, model, held_out, max_error=1e-3, min_concordance_cc=0.9999
         )
     else:
-        overhead = len(package.pack(model, metadata=metadata, labels=labels))
+        longest = describe_range(labels, np.full((999, len(labels)), -9.0))
+        entries = {**metadata, "range": longest}
+        overhead = len(package.pack(model, metadata=entries, labels=labels))
         overhead -= model.ByteSize()
         model, compared, quantisation, tuned = _quantize(
             model, reference, calibration, held_out, config, overhead, progress
@@ -184,9 +195,12 @@ def export(
         changed = max(entry.max_error for entry in compared.executions.values())
         limit = max(agreement.LARGEST_SCORE_ERROR, changed / 4)
         found = agreement.agree(model, signals, progress, score_limit=limit)
-    data = package.pack(model, metadata=metadata, labels=labels)
+    heard = parity.scores(model, signals, "default")
+    entries = {**metadata, "range": describe_range(labels, heard)}
+    data = package.pack(model, metadata=entries, labels=labels)
     return Export(
         data=data,
+        metadata={e.key: e.value for e in topology.load(data).metadata_props},
         parity=compared,
         agreement=found,
         parts=tuple(size.byte_budget(data)),
@@ -207,6 +221,14 @@ def _scorer(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
             return module(torch.from_numpy(signal)[None]).numpy()[0]
 
     return score
+
+
+def describe_range(labels: Sequence[str], scores: np.ndarray) -> str:
+    """Write the lowest and the highest of the scores ``(signals, labels)``."""
+    # packing refuses another number of labels, in words
+    columns = zip(labels, scores.min(axis=0), scores.max(axis=0), strict=False)
+    parts = [f"{label} {low:.3f}..{high:.3f}" for label, low, high in columns]
+    return f"{', '.join(parts)} on {len(scores)} clips"
 
 
 def _quantize(

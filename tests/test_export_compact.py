@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.base.log_mel import ENTRY
 from wav2small.export.model import topology
 from wav2small.export.model.compact import compact, convert_opset
 from wav2small.export.model.constants import expand_constants
+from wav2small.features import LogMel
 
 
 def model(text, *, opset=17, **constants):
@@ -70,20 +72,38 @@ def test_fourier_kernels_are_formulas(window, n_fft):
     time, bins = np.arange(window), np.arange(n_fft // 2 + 1)
     angle = 2 * np.pi * np.outer(bins, time) / n_fft
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / window)
+    settings = LogMel(
+        window_length=window, n_fft=n_fft, hop_length=32, n_mels=8
+    ).settings(normalized=True)
     for wave in (np.cos(angle), -np.sin(angle)):
         kernel = (wave * hann)[:, None].astype(np.float32)
-        small = compact(whole_of(kernel))
-        assert small.ByteSize() < 600
+        small = compact(whole_of(kernel, settings))
+        assert small.ByteSize() < 600 + len(settings.to_text())
         assert np.abs(constant(small) - kernel).max() <= 1e-7
+        # of a log-mel that nobody states it is stored
+        np.testing.assert_array_equal(constant(compact(whole_of(kernel))), kernel)
         # the smallest change that matters is no formula
         kernel[3, 0, 5] += 1e-6
-        np.testing.assert_array_equal(constant(compact(whole_of(kernel))), kernel)
+        changed = compact(whole_of(kernel, settings))
+        np.testing.assert_array_equal(constant(changed), kernel)
 
 
-def whole_of(kernel):
-    return model(
+def test_the_stated_log_mel_stays():
+    settings = LogMel(window_length=64, hop_length=32, n_mels=8)
+    settings = settings.settings(normalized=True)
+    small = compact(whole_of(np.ones((2, 1, 4), np.float32), settings))
+    for made in (small, convert_opset(small, 21)):
+        (entry,) = made.metadata_props
+        assert (entry.key, entry.value) == (ENTRY, settings.to_text())
+
+
+def whole_of(kernel, settings=None):
+    made = model(
         "g (float[1, 1, N] x) => (float[1, K, M] y) { y = Conv(x, w) }", w=kernel
     )
+    if settings is not None:
+        made.metadata_props.add(key=ENTRY, value=settings.to_text())
+    return made
 
 
 def test_compact_twice_is_compact_once():

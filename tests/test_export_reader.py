@@ -7,6 +7,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from speech import clips, exported
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.base.log_mel import ENTRY, LogMelSettings
 from wav2small.export.integer.operators.concat import Concat
 from wav2small.export.integer.operators.convolution import Convolution
 from wav2small.export.integer.operators.hard_swish import HardSwish
@@ -51,6 +52,23 @@ FRONT_END = """
     q = QuantizeLinear(map, s, z)
     x = DequantizeLinear(q, s, z)
 """
+SETTINGS = LogMelSettings(
+    sampling_rate=16000,
+    window_length=16,
+    hop_length=4,
+    n_fft=16,
+    n_mels=4,
+    fmin=0.0,
+    fmax=8000.0,
+    padding=0,
+    floor=1e-8,
+    power_floor=1e-6,
+    past_frames=None,
+    center=0.0,
+    spread=10 / np.log(10),  # the natural logarithm
+)
+"""What :data:`FRONT_END` computes."""
+
 BODY = """
     wf = DequantizeLinear<axis = 0>(w, sw)
     bf = DequantizeLinear<axis = 0>(b, sb)
@@ -89,7 +107,7 @@ def constants() -> dict[str, np.ndarray]:
         "one": np.array([1]),
         "cosine": (hann * np.cos(angle))[:, None].astype(np.float32),
         "sine": (hann * -np.sin(angle))[:, None].astype(np.float32),
-        "mel": generator.random((4, 9, 1)).astype(np.float32),
+        "mel": SETTINGS.mel_weights()[:, :, None],
         "floor": np.float32(1e-8),
         "s": step,
         "z": np.int8(20),
@@ -122,9 +140,11 @@ def model(
         if name in used:
             tensor = numpy_helper.from_array(np.asarray(value), name)
             graph.initializer.append(tensor)
-    return helper.make_model(
+    made = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
     )
+    helper.set_model_props(made, {ENTRY: SETTINGS.to_text()})
+    return made
 
 
 def refuse(candidate: onnx.ModelProto, match: str) -> None:
@@ -659,6 +679,7 @@ def test_blocks_of_weights():
             node.attribute.remove(axes)
     opsets = [helper.make_opsetid("", 21)]
     candidate = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    helper.set_model_props(candidate, {ENTRY: SETTINGS.to_text()})
     refuse(candidate, "one constant scale for each output, got DequantizeLinear 'vf'")
 
 

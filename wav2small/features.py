@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small.export.base.log_mel import LogMelSettings, mel_basis
+
 from .adv import SAMPLING_RATE
+
+POWER_FLOOR = 1e-7
+"""Power that is added to a signal's before it is scaled to unit power."""
+
+FLOOR = 1e-10
+"""Smallest power of a mel band."""
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -39,13 +47,13 @@ def normalize(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
     if lengths is None:
         signal = signal - signal.mean(dim=1, keepdim=True)
         power = signal.square().mean(dim=1, keepdim=True)
-        return signal / torch.sqrt(power + 1e-7)
+        return signal / torch.sqrt(power + POWER_FLOOR)
     mask = frame_mask(lengths, signal.shape[1]).to(signal.dtype)
     count = lengths[:, None].to(signal.dtype)
     mean = (signal * mask).sum(dim=1, keepdim=True) / count
     signal = (signal - mean) * mask
     power = signal.square().sum(dim=1, keepdim=True) / count
-    return signal / torch.sqrt(power + 1e-7)
+    return signal / torch.sqrt(power + POWER_FLOOR)
 
 
 class _Spectrogram(nn.Module):
@@ -92,43 +100,7 @@ class _LogMelScale(nn.Module):
         # onnxruntime would quantise a product's input on the fly.
         with full_precision(power):
             mel = nn.functional.conv1d(power, self.melW.t()[:, :, None])
-        return 10 * torch.log10(torch.clamp(mel, min=1e-10))
-
-
-def mel_basis(n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
-    """Slaney mel filter bank, area-normalised.
-
-    The same numbers as ``librosa.filters.mel`` with its defaults,
-    made here because importing librosa costs seconds.
-
-    Args:
-        n_fft: length of the Fourier transform in samples
-        n_mels: number of bands
-        fmin: lower edge of the first band in Hz
-        fmax: upper edge of the last band in Hz
-
-    Returns:
-        array of shape ``(n_mels, n_fft // 2 + 1)``, float32
-
-    References:
-        Slaney 1998, Auditory Toolbox, Interval Technical Report 1998-010.
-
-    """
-    step = np.log(6.4) / 27  # above 1 kHz 27 mels to a factor of 6.4
-
-    def to_mel(hertz: float) -> float:
-        if hertz < 1000:
-            return hertz * 3 / 200
-        return 15 + np.log(hertz / 1000) / step
-
-    mels = np.linspace(to_mel(fmin), to_mel(fmax), n_mels + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(step * (mels - 15)))
-    frequencies = np.linspace(0, SAMPLING_RATE / 2, n_fft // 2 + 1)
-    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    triangles *= (2 / (edges[2:] - edges[:-2]))[:, None]
-    return triangles.astype(np.float32)
+        return 10 * torch.log10(torch.clamp(mel, min=FLOOR))
 
 
 class LogMel(nn.Module):
@@ -168,6 +140,9 @@ class LogMel(nn.Module):
         n_fft = n_fft or window_length
         self.window_length = window_length
         self.hop_length = hop_length
+        self.n_mels = n_mels
+        self.n_fft = n_fft
+        self.fmin, self.fmax = fmin, fmax
         self.padding = n_fft // 2 if center else 0
         self.spectrogram_extractor = _Spectrogram(window_length, hop_length, n_fft)
         self.logmel_extractor = _LogMelScale(n_fft, n_mels, fmin, fmax)
@@ -176,6 +151,39 @@ class LogMel(nn.Module):
         """Return how many frames signals of these lengths (samples) have."""
         lengths = lengths + 2 * self.padding
         return (lengths - self.window_length) // self.hop_length + 1
+
+    def settings(
+        self,
+        *,
+        normalized: bool,
+        past_frames: int | None = None,
+        center: float = 0.0,
+        spread: float = 1.0,
+    ) -> LogMelSettings:
+        """Return what an exported file says of it and of what surrounds it.
+
+        Args:
+            normalized: whether it hears what :func:`normalize` gives
+            past_frames: frames whose mean level is taken from the present one's
+            center: decibels that are taken away last
+            spread: decibels that become 1
+
+        """
+        return LogMelSettings(
+            sampling_rate=SAMPLING_RATE,
+            window_length=self.window_length,
+            hop_length=self.hop_length,
+            n_fft=self.n_fft,
+            n_mels=self.n_mels,
+            fmin=self.fmin,
+            fmax=self.fmax,
+            padding=self.padding,
+            floor=FLOOR,
+            power_floor=POWER_FLOOR if normalized else None,
+            past_frames=past_frames,
+            center=center,
+            spread=spread,
+        )
 
     def forward(self, signal: Tensor) -> Tensor:
         """Compute the log-mel spectrogram."""

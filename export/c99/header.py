@@ -99,6 +99,7 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "labels": escape.c_comment(
             metadata.get("labels", "arousal, dominance, valence")
         ),
+        "range": escape.c_comment(metadata.get("range", "not stated")),
         "scores": placed.program.output.count,
         "hop_length": front.hop_length,
         "min_samples": min_samples(plan),

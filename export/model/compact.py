@@ -1,7 +1,7 @@
 """Make an ONNX file small without changing what it computes.
 
 Names, annotations and repeated constants go;
-the frozen kernels of a Fourier transform are written as the formula they are,
+the frozen kernels of the log-mel that the metadata state are written as formulas,
 mostly empty matrices (mel filters) as their few values,
 blocks in a frame of zeros as the block
 and integers of 4 bits two to a byte.
@@ -25,6 +25,7 @@ from onnx import (
 )
 
 from ..base.errors import ExportError
+from ..base.log_mel import ENTRY, read_settings
 from . import topology
 from .constants import expand_constants
 from .formulas import FOUR_BIT_OPSET, shrink_constants, use_four_bit_type
@@ -34,7 +35,8 @@ from .topology import opset
 def compact(model: ModelProto) -> ModelProto:
     """Write a model with as few bytes as its values allow.
 
-    Node names, documentation, shape annotations and metadata are dropped,
+    Node names, documentation, shape annotations and metadata are dropped
+    (but the settings of the log-mel, which say what the graph computes),
     tensors get short names (inputs and outputs keep theirs),
     equal constants and equal nodes are merged.
     Constants stay what they are to the last bit,
@@ -52,10 +54,11 @@ def compact(model: ModelProto) -> ModelProto:
 
     """
     model = expand_constants(model)
+    settings = read_settings({e.key: e.value for e in model.metadata_props})
     graph = model.graph
     if opset(model) >= FOUR_BIT_OPSET:
         use_four_bit_type(graph)
-    shrink_constants(graph)
+    shrink_constants(graph, settings)
     _merge(graph)
     _remove_unused(graph)
     _rename(graph)
@@ -71,6 +74,8 @@ def compact(model: ModelProto) -> ModelProto:
     )
     # the oldest that knows the operators: old runtimes refuse a newer one
     slim.ir_version = helper.find_min_ir_version_for(slim.opset_import)
+    if settings is not None:
+        slim.metadata_props.add(key=ENTRY, value=settings.to_text())
     return topology.load(slim)
 
 
@@ -90,6 +95,8 @@ def convert_opset(model: ModelProto, version: int) -> ModelProto:
             f"model must be one that opset {version} can express, got "
             f"{topology.one_line(error)}: keep opset {opset(model)}"
         ) from error
+    del converted.metadata_props[:]
+    converted.metadata_props.extend(model.metadata_props)
     converted.ir_version = helper.find_min_ir_version_for(converted.opset_import)
     return compact(converted)
 

@@ -9,6 +9,11 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from ..base.log_mel import LogMelSettings
+
+_KERNEL_ERROR = 1e-7
+"""Largest distance of a kernel to its formula: the rounding to float32."""
+
 FOUR_BIT_OPSET = 21
 """First version of the operators with a 4-bit type for weights;
 before it, packed bytes are taken apart by the graph itself."""
@@ -43,8 +48,14 @@ class _Writer:
         return sum(sizes)
 
 
-def shrink_constants(graph: onnx.GraphProto) -> None:
-    """Put nodes in place of the constants that they make in fewer bytes."""
+def shrink_constants(graph: onnx.GraphProto, settings: LogMelSettings | None) -> None:
+    """Put nodes in place of the constants that they make in fewer bytes.
+
+    Args:
+        graph: graph, which is changed
+        settings: log-mel whose kernels have a formula, None if there is none
+
+    """
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
     kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
@@ -52,8 +63,8 @@ def shrink_constants(graph: onnx.GraphProto) -> None:
         value = numpy_helper.to_array(tensor)
         writer = None
         if value.dtype == np.float32 and value.size >= 256:
-            if tensor.name in kernels:
-                writer = _fourier_kernel(value, tensor.name)
+            if settings is not None and tensor.name in kernels:
+                writer = _fourier_kernel(value, tensor.name, settings)
             writer = writer or _sparse(value, tensor.name)
         if value.dtype == np.int8:
             writer = _packed(value, tensor.name)
@@ -71,21 +82,21 @@ def shrink_constants(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(constants)
 
 
-def _fourier_kernel(value: np.ndarray, name: str) -> _Writer | None:
-    """Generate a kernel if it is a Hann-windowed cosine or negative sine."""
-    bins, window_length = value.shape[0], value.shape[-1]
-    if value.ndim != 3 or value.shape[1] != 1 or bins < 2:
+def _fourier_kernel(
+    value: np.ndarray, name: str, settings: LogMelSettings
+) -> _Writer | None:
+    """Generate a kernel if it is the log-mel's windowed cosine or negative sine."""
+    bins, window_length = settings.bins, settings.window_length
+    if value.shape != (bins, 1, window_length):
         return None
-    step = np.pi / (bins - 1)  # from one bin and sample to the next
-    time = np.arange(window_length)
-    hann = np.sin(np.pi / window_length * time) ** 2
-    angle = step * np.outer(np.arange(bins), time)
-    for phase in (np.pi / 2, np.pi):
-        generated = np.sin(angle + phase) * hann
-        if np.abs(generated - value[:, 0]).max() <= 1e-7:
-            break
-    else:
+    cosines, sines = (
+        bool(np.abs(wave - value[:, 0]).max() <= _KERNEL_ERROR)
+        for wave in settings.waves()
+    )
+    if not (cosines or sines):
         return None
+    phase = np.pi / 2 if cosines else np.pi
+    step = 2 * np.pi / settings.n_fft  # from one bin and sample to the next
     # In double precision, so that the rounding to float32 is the only one.
     writer = _Writer(name)
     zero, one = writer.constant(np.float64(0)), writer.constant(np.float64(1))

@@ -10,6 +10,7 @@ import onnx
 from onnx import ModelProto
 
 from ..base.errors import ExportError
+from ..base.log_mel import ENTRY, LogMelSettings
 from . import topology
 from .compact import compact
 from .simplify import simplify
@@ -39,6 +40,10 @@ def to_onnx(
     Shape:
         input ``signal``: ``(1, window)`` or ``(1, time)``, float32
         output ``logits``: ``(1, 3)``, float32
+
+    A module whose attribute ``log_mel_settings`` says how its log-mel is made
+    gets them into the metadata:
+    what is more than an ONNX, its C99 for one, needs them.
 
     The module is exported as it evaluates
     and left in the mode in which it was.
@@ -71,7 +76,11 @@ def to_onnx(
             "end it with one score per dimension"
         )
     model = onnx.load_from_string(data)
-    return compact(_fixed_output(simplify(_fixed_output(model))))
+    model = _fixed_output(simplify(_fixed_output(model)))
+    settings = getattr(module, "log_mel_settings", None)
+    if isinstance(settings, LogMelSettings):
+        model.metadata_props.add(key=ENTRY, value=settings.to_text())
+    return compact(model)
 
 
 def _traced(

@@ -1,4 +1,4 @@
-"""Find Fourier transforms that a graph computes as convolutions.
+"""Find the log-mel that a model states among its convolutions.
 
 A log-mel front end is exported as convolutions, which all runtimes can quantise:
 one with windowed cosines, one with windowed sines, and one with the mel weights.
@@ -10,25 +10,29 @@ and a five-hundredth of the tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from wav2small.export.base.errors import ExportError
+from wav2small.export.base import log_mel
+from wav2small.export.base.errors import BenchError, ExportError
 from wav2small.export.integer.front_end.constants import (
     count_multiplications,
     integer_mel,
     mel_bytes,
     transform_bytes,
 )
-from wav2small.export.integer.front_end.fourier import LENGTHS, find_window
+from wav2small.export.integer.front_end.fourier import LENGTHS
+from wav2small.export.integer.front_end.reading import float_front_end
 from wav2small.export.model.constants import expand_constants
 
 from .onnx_graph import Graph
 from .operations import WindowOperation, WindowProgram
+
+_KERNEL_ERROR = 1e-6
+"""Largest distance of a kernel in float32 to what the settings make."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Transforms:
     """What the transforms of a graph cost as firmware computes them."""
 
     names: tuple[str, ...] = ()
-    """The two convolutions of each, and its length."""
+    """The two convolutions of the Fourier transform, and its length."""
 
     macs: dict[str, int] = field(default_factory=dict)
     """Multiplications by the first output of a convolution, per execution."""
@@ -46,55 +50,67 @@ class Transforms:
 
 
 def find_transforms(graph: Graph, program: WindowProgram) -> Transforms:
-    """Find pairs of convolutions that are a Fourier transform.
+    """Find the convolutions that are the log-mel which a model states.
 
-    The first of a pair gets the cost of window, transform and squares,
-    the second no cost,
-    and the convolution with the mel weights the cost of those that are not 0.
+    That with the cosines gets the cost of window, transform and squares,
+    that with the sines no cost,
+    and that with the mel weights the cost of those that are not 0.
+    In a model that states no log-mel all count as they stand.
+
+    Raises:
+        BenchError: if the model states a log-mel and has other constants
+
     """
-    filters = [entry for entry in program.operations if _is_filter(entry, program)]
-    pairs = [
-        (first, second)
-        for first, second in combinations(filters, 2)
-        if first.node.input[0] == second.node.input[0]
-        and list(first.node.attribute) == list(second.node.attribute)
-    ]
-    found = Transforms()
-    names: list[str] = []
-    for pair in pairs:
-        first, second = (_kernel_values(graph, entry) for entry in pair)
-        if first is None or second is None:
-            continue
-        recognised = find_window(first[:, 0], second[:, 0])
-        if recognised is None or recognised[1] not in LENGTHS:
-            continue
-        window, length = recognised
-        names.append(f"{pair[0].name} and {pair[1].name} ({length} samples)")
-        multiplications = count_multiplications(len(window), length, 0)
-        size = transform_bytes(window, length)
-        for entry, count, table in zip(
-            pair, (multiplications, 0), (size, 0), strict=True
-        ):
-            found.macs[entry.node.output[0]] = count * _count_frames(entry, program)
-            found.table_bytes[entry.constants[0]] = table
-        for entry in _mel_operations(graph, program, pair):
-            mel = _kernel_values(graph, entry)
-            if mel is None or not ((mel >= 0) & (mel < np.inf)).all():
-                continue
-            mel, _ = integer_mel(mel[:, :, 0])
-            weights = int(np.count_nonzero(mel))
-            frames = _count_frames(entry, program)
-            found.macs[entry.node.output[0]] = 2 * weights * frames
-            found.table_bytes[entry.constants[0]] = mel_bytes(len(mel), weights)
-    return Transforms(tuple(names), found.macs, found.table_bytes)
-
-
-def _is_filter(operation: WindowOperation, program: WindowProgram) -> bool:
-    """Whether an operation filters a signal with constants that only it reads."""
-    return (
-        _is_plain(operation, program)
-        and program.tensors[operation.node.input[1]].shape[1] == 1
+    settings = log_mel.read_settings(graph.metadata, BenchError)
+    if settings is None or settings.n_fft not in LENGTHS:
+        return Transforms()
+    numbers = float_front_end(settings)
+    wanted = (*settings.waves(), numbers.mel)
+    plain = [entry for entry in program.operations if _is_plain(entry, program)]
+    parts = [_with_kernel(graph, program, plain, kernel) for kernel in wanted]
+    if None in parts:
+        raise BenchError(
+            "model must hold the kernels of the log-mel that its metadata state, got "
+            "other ones: export the model again"
+        )
+    mel, _ = integer_mel(numbers.mel)
+    weights = int(np.count_nonzero(mel))
+    length = settings.n_fft
+    costs = (
+        (
+            count_multiplications(len(numbers.window), length, 0),
+            transform_bytes(numbers.window, length),
+        ),
+        (0, 0),
+        (2 * weights, mel_bytes(len(mel), weights)),
     )
+    macs, tables = {}, {}
+    for entry, (multiplications, table) in zip(parts, costs, strict=True):
+        assert entry is not None
+        macs[entry.node.output[0]] = multiplications * _count_frames(entry, program)
+        tables[entry.constants[0]] = table
+    names = " and ".join(entry.name for entry in parts[:2] if entry)
+    return Transforms((f"{names} ({length} samples)",), macs, tables)
+
+
+def _with_kernel(
+    graph: Graph,
+    program: WindowProgram,
+    operations: Sequence[WindowOperation],
+    kernel: np.ndarray,
+) -> WindowOperation | None:
+    """Convolution that has the numbers of a kernel ``(outputs, taps)``."""
+    rows, columns = kernel.shape
+    for entry in operations:
+        shape = program.tensors[entry.node.input[1]].shape
+        if shape not in ((rows, 1, columns), (rows, columns, 1)):
+            continue
+        values = _kernel_values(graph, entry)
+        if values is None:
+            continue
+        if np.abs(values.reshape(kernel.shape) - kernel).max() <= _KERNEL_ERROR:
+            return entry
+    return None
 
 
 def _is_plain(operation: WindowOperation, program: WindowProgram) -> bool:
@@ -154,28 +170,3 @@ def _kernel_values(graph: Graph, operation: WindowOperation) -> np.ndarray | Non
 def _count_frames(operation: WindowOperation, program: WindowProgram) -> int:
     batch, _, frames = program.tensors[operation.node.output[0]].shape
     return batch * frames
-
-
-def _mel_operations(
-    graph: Graph, program: WindowProgram, pair: tuple[WindowOperation, WindowOperation]
-) -> Iterator[WindowOperation]:
-    """Convolutions of a transform's power with mel weights."""
-    readers: dict[str, list[NodeProto]] = {}
-    for node in graph.nodes:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
-    sums = [
-        {
-            power.output[0]
-            for square in readers.get(entry.node.output[0], [])
-            if square.op_type == "Mul" and square.input[0] == square.input[1]
-            for power in readers.get(square.output[0], [])
-            if power.op_type == "Add"
-        }
-        for entry in pair
-    ]
-    for entry in program.operations:
-        if entry.node.input[0] in sums[0] & sums[1] and _is_plain(entry, program):
-            kernel = program.tensors[entry.node.input[1]].shape
-            if kernel[2] == 1:
-                yield entry

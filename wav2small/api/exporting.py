@@ -33,7 +33,7 @@ def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
 
     Returns:
         metadata of the ONNX file:
-        sampling rate, range, licence, use, and where its weights come from
+        sampling rate, licence, use, and where its weights come from
 
     """
     import onnx
@@ -62,7 +62,6 @@ def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
         ]
     return {
         "sampling_rate": str(SAMPLING_RATE),
-        "range": "about 0..1",
         "window": str(window / SAMPLING_RATE) if window else "any",
         "normalisation": getattr(module, "normalisation", "per signal, inside"),
         "licence": config["licence"],
@@ -177,6 +176,7 @@ def export_model(
             module, signals, config,
             metadata=metadata, labels=DIMENSIONS, progress=progress,
         )  # fmt: skip
+        metadata = result.metadata
         reports = _write_report(result, out, config, len(signals), metadata)
         if result.failures:
             return Exported(result, metadata, None, (out / "export.md",))
@@ -240,6 +240,7 @@ def _write_report(
         "clips": clips,
         "licence": metadata["licence"],
         "use": metadata["use"],
+        "range": metadata["range"],
         **result.to_dict(),
         "versions": {
             "onnxruntime": onnxruntime.__version__,

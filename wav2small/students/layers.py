@@ -58,6 +58,9 @@ class LogMelMap(nn.Module):
             n_mels=n_mels,
             center=True,
         )
+        self.settings = self.log_mel.settings(
+            normalized=True, center=CENTER, spread=SPREAD
+        )
 
     def forward(
         self, signal: Tensor, lengths: Tensor | None
@@ -196,6 +199,7 @@ class MobileNet(nn.Module):
     ) -> None:
         super().__init__()
         self.front_end, self.trunk = front_end, trunk
+        self.log_mel_settings = front_end.settings
         self.hidden, self.activation = nn.Linear(channels, hidden), activation
         self.dropout = nn.Dropout(dropout)
         self.adv = nn.Linear(hidden, 3)

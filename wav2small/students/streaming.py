@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from ..adv import SAMPLING_RATE
 from ..features import LogMel, frame_mask
 
+SPREAD = 20.0
+"""Typical deviation of a log-mel cell from the level of the past, in dB."""
+
 
 @dataclass(frozen=True)
 class StreamingConfig:
@@ -109,6 +112,9 @@ class Streaming(nn.Module):
             fmin=60,
             center=True,
         )
+        self.log_mel_settings = self.log_mel.settings(
+            normalized=False, past_frames=config.past_frames, spread=SPREAD
+        )
         first, second = config.filters
         self.conv1 = nn.Conv2d(1, first, 3, (1, 2), 1, bias=False)
         self.norm1 = nn.BatchNorm2d(first)
@@ -137,7 +143,7 @@ class Streaming(nn.Module):
 
         # the first frames have fewer frames before them
         mean = average(level) / average(level * 0 + 1)
-        return (x[:, None] - mean.transpose(1, 2)[:, None]) / 20
+        return (x[:, None] - mean.transpose(1, 2)[:, None]) / SPREAD
 
     def ramp(self, score: Tensor) -> Tensor:
         """What is added to scores so that older frames weigh less.

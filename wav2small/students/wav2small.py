@@ -72,6 +72,7 @@ class _Trunk(nn.Module):
             n_mels=config.n_mels,
         )
         self.frames = front_end.frames
+        self.settings = front_end.settings(normalized=True)
         self.spectrogram_extractor = front_end.spectrogram_extractor
         self.logmel_extractor = front_end.logmel_extractor
         for index in range(1, 8):
@@ -141,6 +142,7 @@ class Wav2Small(nn.Module):
         self.config = config
         self.min_samples = config.window_length
         self.vgg7 = _Trunk(config)
+        self.log_mel_settings = self.vgg7.settings
         mels = (config.n_mels + 1) // 2
         if config.head == "attention":
             features = config.channels * mels

@@ -42,7 +42,8 @@ extern "C" {
 #define WAV2SMALL_MIN_SAMPLES $min_samples
 $limit/* Bytes of samples that the caller has to hold for each second of a signal. */
 #define WAV2SMALL_HELD_BYTES_PER_SECOND $held_bytes
-/* A score is (integer - zero point) * step. */
+/* A score is (integer - zero point) * step.
+ * Lowest and highest that were measured: $range. */
 #define WAV2SMALL_STEP $step
 #define WAV2SMALL_ZERO_POINT ($zero_point)
 

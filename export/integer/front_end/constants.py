@@ -146,7 +146,7 @@ def integer_mel(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class Settings:
+class FloatFrontEnd:
     """What a log-mel front end computes in float."""
 
     window: np.ndarray
@@ -183,12 +183,12 @@ class Settings:
 
 
 def integer_constants(
-    settings: Settings, scale: float, zero_point: int
+    numbers: FloatFrontEnd, scale: float, zero_point: int
 ) -> FrontEnd | None:
     """Turn the numbers of a float front end into integers.
 
     Args:
-        settings: what it computes
+        numbers: what it computes
         scale: step of its int8 map
         zero_point: of its int8 map
 
@@ -196,30 +196,30 @@ def integer_constants(
         constants, None if they do not fit their bits
 
     """
-    weights, gains = integer_mel(settings.mel)
+    weights, gains = integer_mel(numbers.mel)
     # a windowed sample is the signal's times 2 ** (15 + WINDOWED)
     log_offset = np.log2(gains) + 2 * (15 + WINDOWED)
     # one step of a logarithm to base 2 in steps of the int8 tensor
-    factor = settings.slope * math.log(2) / 2**FRACTION / scale
-    offset = settings.intercept / scale + zero_point
+    factor = numbers.slope * math.log(2) / 2**FRACTION / scale
+    offset = numbers.intercept / scale + zero_point
     if not (math.isfinite(factor) and math.isfinite(offset)):
         return None
     shift = 30 - math.frexp(factor)[1]
     # logarithms have less than 30 bits
     if factor == 0 or not 1 <= shift <= 62 or abs(offset) >= 2.0 ** (62 - shift):
         return None
-    power_floor = settings.power_floor
+    power_floor = numbers.power_floor
     return FrontEnd(
-        hop_length=settings.hop_length,
-        padding=settings.padding,
+        hop_length=numbers.hop_length,
+        padding=numbers.padding,
         power_floor=None if power_floor is None else round(power_floor * 2**38),
-        window=np.rint(np.clip(settings.window, -1, 1) * 2**WINDOW).astype(np.int32),
-        length=settings.length,
+        window=np.rint(np.clip(numbers.window, -1, 1) * 2**WINDOW).astype(np.int32),
+        length=numbers.length,
         mel=weights,
         log_offset=np.rint(log_offset * 2**FRACTION).astype(np.int64),
-        log_floor=round(math.log2(settings.floor) * 2**FRACTION),
+        log_floor=round(math.log2(numbers.floor) * 2**FRACTION),
         multiplier=round(math.ldexp(factor, shift)),
         offset=round(math.ldexp(offset, shift)),
         shift=shift,
-        past_frames=settings.past_frames,
+        past_frames=numbers.past_frames,
     )

@@ -24,45 +24,6 @@ _TWIDDLE = 31
 _ROOT = round(2**_TWIDDLE * math.sqrt(0.5))
 """Root of one half."""
 
-_KERNEL_ERROR = 1e-6
-"""Largest error of a kernel in float32."""
-
-
-def find_window(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """Find the window of two kernels that are a windowed Fourier transform.
-
-    Args:
-        first: windowed cosines of all bins ``(bins, window_length)``
-        second: windowed sines, of either sign; or the other way round
-
-    Returns:
-        window ``(window_length,)`` and length of the transform in samples,
-        None if the kernels are something else
-
-    """
-    if first.shape != second.shape or first.ndim != 2:
-        return None
-    bins, window_length = first.shape
-    length = 2 * (bins - 1)
-    if not 0 < window_length <= length:
-        return None
-    # sines of the bin at 0 are 0
-    cosine, sine = (first, second) if np.any(first[0]) else (second, first)
-    window = cosine[0].astype(np.float64)
-    if not window.any() or not (np.abs(window) <= 1 + _KERNEL_ERROR).all():
-        return None
-    turns = np.outer(np.arange(bins), np.arange(window_length)) % length
-    angle = 2 * np.pi / length * turns
-
-    def equal(kernel: np.ndarray, wave: np.ndarray) -> bool:
-        return bool((np.abs(kernel - wave * window) <= _KERNEL_ERROR).all())
-
-    if not equal(cosine, np.cos(angle)):
-        return None
-    if not equal(sine, np.sin(angle)) and not equal(sine, -np.sin(angle)):
-        return None
-    return window, length
-
 
 def twiddles(length: int) -> np.ndarray:
     """Cosines and sines of a Fourier transform.

@@ -33,8 +33,10 @@ class LogMel(Operator):
             if node.op_type == "QuantizeLinear"
         )
         before = reading.graph.upstream([first])
-        constants = read_front_end(reading.model, reading.graph, first)
         scale, zero_point = reading.activation_parameters(first)
+        constants = read_front_end(
+            reading.model, reading.graph, first, scale, zero_point
+        )
         node = reading.nodes[first]
         name = node.input[0]
         if len(reading.graph.consumers[name]) != 1 or name in reading.graph.outputs:
