@@ -148,6 +148,7 @@ def with_speech(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
         helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, "rows"])
     )
     packed = compact(whole)
+    del packed.metadata_props[:]
     packed.metadata_props.extend(model.metadata_props)
     return packed
 
