@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import signal
@@ -15,12 +16,14 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_export_speech import detector, with_detector
 
 import wav2small
 from wav2small import audio
 from wav2small.bundled import DEMO
 from wav2small.cli.streaming import read_raw
 from wav2small.errors import InputError
+from wav2small.export.model.speech import Layer
 from wav2small.models import find_onnx
 
 MINI = "wav2small-rt-mini"
@@ -87,6 +90,34 @@ def test_rules_and_a_wearer_of_ones_own(tmp_path):
     *_, own = wav2small.follow([heard], model=MINI, calibration=table)
     moved = table.offsets[0] / 2**14
     assert own.scores[0] == pytest.approx(last.scores[0] + moved, abs=2e-4)
+
+
+def test_scores_stay_where_the_model_hears_no_speech(tmp_path):
+    layers = detector()
+    weight = np.zeros((8, 1, 1, 40))
+    weight[0, :, :, 30:] = 0.3  # the louder the highest bands, the more it is speech
+    past = np.zeros((6, 8, 3, 1))
+    past[0, 0, 2] = 1
+    layers[0] = dataclasses.replace(layers[0], weight=weight)
+    layers[1] = dataclasses.replace(layers[1], weight=past)
+    layers[2] = Layer(np.eye(1, 6)[:, :, None, None], -np.ones(1), 1, 1, None)
+    path = tmp_path / "hears.onnx"
+    path.write_bytes(with_detector("wav2small-rt", layers).SerializeToString())
+    rng = np.random.default_rng(0)
+    hiss = np.diff(rng.normal(size=32001)) * 3000
+    hum = np.cumsum(rng.normal(size=64000)) * 20
+    heard = np.concatenate([hiss, hum]).clip(-32000, 32000).astype(np.int16)
+    found = list(wav2small.follow([heard], model=path))
+    assert [moment.speech for moment in found] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    assert len({moment.scores for moment in found[2:]}) == 1
+    assert found[0].scores != found[1].scores
 
 
 def test_no_audio_says_nothing():

@@ -83,27 +83,33 @@ def follow(
         )
     stream = Stream(find_onnx(model))
     stream.forget(forget_seconds)
+    detects = stream.schedule.detector is not None
+    if detects:
+        stream.listen(speech_alone=True)
     decisions = decisions or Decisions(stream.graph)
     if calibration is not None:
         decisions.calibrate(calibration)
     count = heard = 0
+    speech: bool | None = None
     for count, step in enumerate(_steps(blocks), 1):
         stream.push(step)
         heard += len(step)
         with contextlib.suppress(ExportError):  # not enough was heard so far
-            decisions.hear(stream.latest_integers(), len(step))
+            integers = stream.latest_integers()
+            decisions.hear(integers, len(step), speech=stream.hears_speech)
+        speech = stream.hears_speech if detects else None
         if count % each == 0:
-            yield _moment(decisions, heard)
+            yield _moment(decisions, heard, speech)
     if count % each:
-        yield _moment(decisions, heard)
+        yield _moment(decisions, heard, speech)
 
 
-def _moment(decisions: Decisions, heard: int) -> Moment:
+def _moment(decisions: Decisions, heard: int, speech: bool | None) -> Moment:
     scores = decisions.scores
     return Moment(
         heard / SAMPLING_RATE,
         None if scores is None else tuple(scores.tolist()),
-        None,
+        speech,
         tuple(decisions.events()),
     )
 

@@ -77,8 +77,10 @@ def predict(
         from .streaming import stream_lines
 
         form = "json" if as_json else "csv" if as_csv else "text"
-        chosen = {"raw": raw, "forget": forget, "table": table}
-        raise typer.Exit(stream_lines(paths, model, form=form, **chosen))
+        code = stream_lines(
+            paths, model, raw=raw, forget=forget, table=table, form=form
+        )
+        raise typer.Exit(code)
     _, sources = audio.find(paths)
     failed: list[Source] = []
     predictions = (

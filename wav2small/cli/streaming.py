@@ -22,7 +22,10 @@ from .terminal import say
 STDIN = Path("-")
 """What stands for standard input."""
 
-RAW = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+RAW: dict[str, np.dtype[Any]] = {
+    "int16": np.dtype("<i2"),
+    "float32": np.dtype("<f4"),
+}
 """Raw samples that standard input may have, of 16 kHz and one channel."""
 
 _READ_SAMPLES = SAMPLING_RATE // 10
