@@ -50,6 +50,7 @@ EXTRAS = {
     "report": ("matplotlib",),
     "scale": ("distributed", "dask"),
     "vad": ("silero_vad",),
+    "microphone": ("sounddevice",),
     "tflite": ("tflite", "flatbuffers"),
     "logs": ("tensorboard",),
     "firmware": ("unicorn", "capstone", "elftools", "ziglang"),

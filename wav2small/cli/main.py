@@ -28,7 +28,7 @@ from .exporting import export
 from .finetuning import finetune, layers
 from .labelling import ask, select
 from .listing import list_
-from .live import page
+from .live import live, page
 from .prediction import predict
 from .terminal import say, speak_any_language
 
@@ -63,6 +63,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     bench,
     predict,
     page,
+    live,
     calibrate,
     finetune,
     layers,

@@ -15,7 +15,7 @@ from wav2small.export.base.escape import to_json
 
 from ..adv import DIMENSIONS
 from ..bundled import DEFAULT
-from .terminal import say, show
+from .terminal import check_outputs, say, show
 
 if TYPE_CHECKING:
     from ..audio import Source
@@ -51,6 +51,11 @@ Forget = Annotated[
     typer.Option(help="With --stream: what was heard falls to 1/e in so many s."),
 ]
 
+Picture = Annotated[
+    Path | None,
+    typer.Option(help="PNG of the scores of one recording under its waveform."),
+]
+
 
 def predict(
     paths: AudioPaths,
@@ -63,12 +68,16 @@ def predict(
     forget: Forget = 4.0,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    picture: Picture = None,
 ) -> None:
     """Score files; silence and other sounds are marked, not scored."""
     if hop is not None and not 0 < hop <= window:
         raise typer.BadParameter(f"--hop must be above 0 and at most {window:g}")
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if stream and picture:
+        raise typer.BadParameter("--stream and --picture exclude each other")
+    check_outputs(picture)
     from .. import audio
     from ..api.personal import load_calibration, personal
 
@@ -82,11 +91,17 @@ def predict(
         )
         raise typer.Exit(code)
     _, sources = audio.find(paths)
+    if picture and len(sources) != 1:
+        raise typer.BadParameter(
+            f"--picture must be of one recording, got {len(sources)}"
+        )
     failed: list[Source] = []
-    predictions = (
+    predictions: Iterable[Prediction] = (
         personal(item, table)
         for item in _predictions(sources, model, window, hop, failed)
     )
+    if picture:
+        predictions = list(predictions)
     if as_json:
         show(to_json([dict(_cells(item)) for item in predictions]))
     elif as_csv:
@@ -95,6 +110,11 @@ def predict(
         _print_table(predictions)
     if len(failed) == len(sources):
         raise typer.Exit(2)
+    if picture:
+        from ..pictures import draw_predictions
+
+        draw_predictions(sources[0], list(predictions), picture)
+        say(f"picture: {picture}")
 
 
 def _predictions(

@@ -149,7 +149,7 @@ function addEvents({ events, heard }) {
   });
 }
 
-// Four seconds of a calm voice; after three of them their mean becomes the middle.
+// Four seconds of a calm voice; after three of them it becomes neutral.
 function addCalm(scores) {
   calm.push(scores);
   if (calm.length < 40) return;
@@ -157,10 +157,12 @@ function addCalm(scores) {
   calm = null;
   const count = calmVoices.length;
   if (count === 3) {
-    const offsets = scores.map((_, i) => 0.5 - calmVoices.reduce((sum, one) => sum + one[i], 0) / count);
+    // as 'wav2small calibrate': the median becomes neutral, but for what is known of anyone
+    const middle = (i) => calmVoices.map((one) => one[i]).sort((a, b) => a - b)[1];
+    const offsets = scores.map((_, i) => (i === 2 ? 0 : ((data.neutral - middle(i)) * 3) / 4));
     personal = makeTable(offsets);
     calmVoices = [];
-    say("Your calm voice is the middle of the scores now");
+    say("Your calm voice is what counts as neutral now");
     showSettings();
   }
   $("anyone").disabled = !personal.length;

@@ -23,7 +23,7 @@ from wav2small.firmware_bench.plan.firmware import plan_firmware
 from wav2small.firmware_bench.target import TARGETS
 
 from .. import __version__
-from ..adv import DIMENSIONS
+from ..adv import DIMENSIONS, NEUTRAL
 from ..bundled import DEMO
 from .costs import chip_costs
 from .wasm import compile_model
@@ -55,6 +55,7 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
     """
     data = {
         "version": __version__,
+        "neutral": NEUTRAL,
         "models": [
             _describe(name, path, emulate=emulate) for name, path in models.items()
         ],
