@@ -145,17 +145,8 @@ def equations(
         for name, amount in amounts(step, front).items():
             to[name] = to.get(name, 0) + amount * rate
 
-    for i, step in enumerate(made.steps):
-        own = 16000 / front.hop_length / step.pace.period
-        if i in rates:
-            add(groups[i], step, rates[i])
-            continue
-        # without a mark it counts to the next stage that has one, if that has a row
-        following = min((j for j in rates if j > i), default=None)
-        with_next = min(own, rates[following]) if following is not None else 0.0
-        if following is not None:
-            add(groups[following], step, with_next)
-        add(rest, step, own - with_next)
+    for i, rate in rates.items():
+        add(groups[i], made.steps[i], rate)
     rows = [
         (groups[int(i)], [value / found["seconds"] for value in row[1:]])
         for i, row in found["stages"].items()

@@ -84,8 +84,8 @@ def _require_emulator(
 ) -> None:
     if not emulate and (limits.need_emulation or audio):
         raise BenchError(
-            "max_push_instructions, max_result_instructions, baseline and audio must "
-            "be used with emulate, got no emulate: add it"
+            "limits of instructions, baseline and audio must be used with emulate, "
+            "got no emulate: add it"
         )
 
 

@@ -239,10 +239,6 @@ def check_firmware(
     )
     ram = (measured.ram_bytes, f"measured: {described}")
     flash = (measured.flash_bytes, "measured: text and data")
-    most = {
-        "push": limits.max_push_instructions,
-        "result": limits.max_result_instructions,
-    }
     checks = [
         check_bits(measured),
         check_link(overflow, target, limits.ram, limits.flash),
@@ -255,7 +251,7 @@ def check_firmware(
             target,
             limits.realtime_factor,
         ),
-        *check_instructions(measured, most),
+        *check_instructions(measured, limits.instructions),
     ]
     if baseline is not None:
         checks += check_growth(measured, baseline, limits.growth)

@@ -19,7 +19,9 @@ CHECKS = (
     "bits",
     "link",
     "push",
+    "slice",
     "result",
+    "latest",
     *(f"growth of {name}" for name in FIGURES),
 )
 """Names of all checks."""

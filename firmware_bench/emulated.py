@@ -113,11 +113,7 @@ class EmulatedCores:
 
     def _unchecked(self, problem: str) -> list[Check]:
         """Checks that were asked for and need an emulator."""
-        most = {
-            "push": self._limits.max_push_instructions,
-            "result": self._limits.max_result_instructions,
-        }
-        names = [name for name, limit in most.items() if limit]
+        names = [name for name, limit in self._limits.instructions.items() if limit]
         if self._baseline is not None:
             names += [f"growth of {name}" for name in FIGURES]
         return [unchecked(name, problem) for name in names]

@@ -30,8 +30,14 @@ class Limits:
     max_push_instructions: int | None = None
     """Instructions of the most expensive push of one hop; needs an emulator."""
 
+    max_slice_instructions: int | None = None
+    """Instructions of the most expensive push of 32 samples; needs an emulator."""
+
     max_result_instructions: int | None = None
     """Instructions of one result; needs an emulator."""
+
+    max_latest_instructions: int | None = None
+    """Instructions of the scores of what was heard completely; needs an emulator."""
 
     baseline: str | Path | None = None
     """Earlier report as JSON, whose figures may not grow; needs an emulator."""
@@ -58,10 +64,19 @@ class Limits:
     @property
     def need_emulation(self) -> bool:
         """Whether a limit can only be checked on an emulated core."""
-        instructions = (self.max_push_instructions, self.max_result_instructions)
-        return any(instructions) or self.baseline is not None
+        return any(self.instructions.values()) or self.baseline is not None
 
     @property
     def of_memory_or_time(self) -> bool:
         """Whether there is a limit that needs no target to be checked."""
         return any((self.ram, self.flash, self.realtime_factor))
+
+    @property
+    def instructions(self) -> dict[str, int | None]:
+        """Most instructions by name of what takes them, as the report has it."""
+        return {
+            "push": self.max_push_instructions,
+            "slice": self.max_slice_instructions,
+            "result": self.max_result_instructions,
+            "latest": self.max_latest_instructions,
+        }

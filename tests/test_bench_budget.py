@@ -17,7 +17,7 @@ from wav2small.firmware_bench.plan import firmware as planning
 from wav2small.firmware_bench.plan.arena import ArenaPlan
 from wav2small.firmware_bench.plan.cost import Cost, Flash
 from wav2small.firmware_bench.plan.firmware import FirmwarePlan
-from wav2small.firmware_bench.run.emulation import Emulation
+from wav2small.firmware_bench.run.emulation import Emulation, Slice
 from wav2small.firmware_bench.run.host import HostMeasurement
 from wav2small.firmware_bench.run.measurement import FIGURES, Measurement, Run, Signal
 from wav2small.firmware_bench.target import Figure, Target
@@ -261,7 +261,10 @@ def measurement(*, differing=0, golden=0, stack=280, held=0, **changes):
     signal = Signal("voice", np.zeros(4, np.int16), None, (1, 2, 3))
     runs = (Run(signal, 0), Run(signal, differing))
     found = emulation(**changes)
-    return Measurement("cortex-m4", "cc", (), found, {}, stack, held, runs, golden)
+    slices = (Slice(32, 700_000, 600_000.0),)
+    return Measurement(
+        "cortex-m4", "cc", (), found, slices, {}, stack, held, runs, golden
+    )
 
 
 def check_all(measured=None, over=None, chip=None, baseline=None, **limits):
@@ -301,6 +304,9 @@ def test_measured_figures_are_those_that_count():
         ("flash", {}, {"flash": 498}),
         ("realtime_factor", {}, {"realtime_factor": 0.799}),
         ("push", {}, {"max_push_instructions": 2_999_999}),
+        ("slice", {}, {"max_slice_instructions": 699_999}),
+        ("result", {}, {"max_result_instructions": 899}),
+        ("latest", {}, {"max_latest_instructions": 89}),
     ],
 )
 def test_each_gate_closes(name, changes, limits):
@@ -336,13 +342,22 @@ def test_unverified_clocks_decide_and_are_marked():
     assert check_all()[0]["realtime_factor"].limit == REAL_TIME
 
 
-def test_held_samples_count_and_the_result_has_a_limit():
+def test_held_samples_count():
     checks, _ = check_all(measurement(held=40))
     assert checks["ram"].actual == 19 + 701 + 280 + 40
     assert checks["ram"].passed is False
-    assert check_all(max_result_instructions=900)[1] is True
-    checks, fits = check_all(max_result_instructions=899)
-    assert checks["result"].passed is False and fits is False
+
+
+def test_each_call_has_a_limit():
+    checks, fits = check_all(
+        max_push_instructions=3_000_000,
+        max_slice_instructions=700_000,
+        max_result_instructions=900,
+        max_latest_instructions=90,
+    )
+    assert fits is True
+    calls = [checks[name].actual for name in ("push", "slice", "result", "latest")]
+    assert calls == [3_000_000, 700_000, 900, 90]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -70,7 +70,8 @@ def folder(run, tmp_path_factory) -> Path:
         "bench", MODEL, "--emulate", "--target", "generic-m4-64k", "--target", own,
         "--target", "gap9", "--ram", "12KiB", "--flash", "96KiB",
         "--realtime-factor", 1, "--max-push-instructions", 10**7,
-        "--max-result-instructions", 10**7,
+        "--max-result-instructions", 10**7, "--max-latest-instructions", 10**6,
+        "--max-slice-instructions", 10**6,
         "--json", made / "bench.json", "--markdown", made / "bench.md",
         "--junit", made / "bench.xml", "--pictures", made / "pictures",
         "--audio", DEMO / "de_f2_p08_r103_031.opus",
@@ -132,12 +133,14 @@ def test_report(folder):
         "flash",
         "realtime_factor",
         "push",
+        "slice",
         "result",
+        "latest",
     ]
     assert all(check["passed"] for check in generic["checks"])
     assert [budget["fits"] for budget in report["budgets"]] == [True, True, None]
     assert report["fits"] is None
-    for name in ("push", "result"):
+    for name in ("push", "slice", "result", "latest"):
         (check,) = (check for check in gap9["checks"] if check["name"] == name)
         assert check["passed"] is None and "not emulated" in check["source"]
 
@@ -149,7 +152,7 @@ def test_formats(folder):
     assert "planned alone: riscv-gap9 is not emulated" in page
     assert len(page.encode()) < 64 * 1024
     suites = ElementTree.parse(folder / "bench.xml").getroot()
-    assert [suite.attrib["tests"] for suite in suites] == ["7", "7", "5"]
+    assert [suite.attrib["tests"] for suite in suites] == ["9", "9", "7"]
     assert {path.name for path in (folder / "pictures").iterdir()} == {
         "memory.png",
         "fit.png",

@@ -22,6 +22,7 @@ from wav2small.firmware_bench.run.emulation import (
     profile,
     result_and_stack,
     selftest,
+    worst_slices,
 )
 from wav2small.firmware_bench.run.toolchain import Firmware, build
 from wav2small.firmware_bench.run.unicorn import UnicornMachine
@@ -98,6 +99,26 @@ def test_latest_costs_at_most_30000_instructions(name, tmp_path, cache):
     generate(find_onnx(name), tmp_path)
     found = emulate(build(tmp_path, "cortex-m4", cache=cache), signal(1, 9000))
     assert 0 < found.latest <= 30_000
+
+
+BLOCKS = (32, 37, 48, 55, 64, 80, 81, 96, 128)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wav2small-rt", "wav2small-rt-mini"])
+def test_no_push_takes_more_than_twice_the_mean_and_a_constant(name, tmp_path, cache):
+    generate(find_onnx(name), tmp_path)
+    firmware = build(tmp_path, "cortex-m4", cache=cache)
+    samples = signal(1, 24000)
+    # of all work, whatever each length of push had to do of it
+    mean = emulate(firmware, samples[:12000]).instructions_per_second / 16000
+    found = worst_slices(firmware, samples, BLOCKS)
+    assert [entry.push_samples for entry in found] == list(BLOCKS)
+    over = {
+        entry.push_samples: entry.worst - 2 * mean * entry.push_samples
+        for entry in found
+    }
+    assert max(over.values()) <= 21_000, over
 
 
 @pytest.mark.parametrize(

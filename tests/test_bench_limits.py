@@ -11,7 +11,9 @@ from wav2small.firmware_bench.limits import Limits
         "flash",
         "realtime_factor",
         "max_push_instructions",
+        "max_slice_instructions",
         "max_result_instructions",
+        "max_latest_instructions",
     ],
 )
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf")])
@@ -34,7 +36,9 @@ def test_growth_is_a_share(growth):
         ({}, False),
         ({"ram": 1, "flash": 1, "realtime_factor": 1, "growth": 1}, False),
         ({"max_push_instructions": 1}, True),
+        ({"max_slice_instructions": 1}, True),
         ({"max_result_instructions": 1}, True),
+        ({"max_latest_instructions": 1}, True),
         ({"baseline": "x"}, True),
     ],
 )

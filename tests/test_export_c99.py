@@ -143,6 +143,13 @@ class Library:
         self.c.trace(self.callback)
 
 
+def latest(stream: Stream) -> list[int] | type[ExportError]:
+    try:
+        return stream.latest_integers().ravel().tolist()
+    except ExportError:
+        return ExportError
+
+
 def whole(model: IntegerGraph, samples: np.ndarray) -> list[int] | type[ExportError]:
     try:
         return ReferenceModel(model).run(samples)[model.output].ravel().tolist()
@@ -191,7 +198,9 @@ def test_every_row_equals_the_reference(built):
     seen: set[tuple[str, int]] = set()
     wrong: set[str] = set()
 
-    def compare(number: int, row: int, address: int) -> None:
+    def compare(number: int, row: int, address: int | None) -> None:
+        if not address:  # a pool makes no row
+            return
         rows = stages[number].step.output
         kind = ctypes.c_int32 if rows.wide else ctypes.c_int8
         found = np.ctypeslib.as_array((kind * rows.count).from_address(address))
@@ -367,8 +376,7 @@ def test_time_constants_that_change(built, seed):
         library.c.wav2small_forget(library.state, round(1000 * (seconds or 0)))
         stream.push(piece)
         library.push(piece)
-        if stream.schedule.pools[0].count:
-            assert library.latest() == stream.latest_integers().ravel().tolist()
+        assert library.latest() == latest(stream)
     assert library.so_far() == stream.integers().ravel().tolist()
 
 
@@ -385,7 +393,7 @@ def test_latest_is_what_the_pools_hold(built):
         library.push(piece)
         heard += len(piece)
         frames = (front.padding[0] + heard - front.window_length) // front.hop_length
-        rows = made.pools[0].pace.rows(frames + 1)
+        rows = made.pools[0].pace.rows(frames)
         if rows < 1:
             assert library.latest() is ExportError
             continue

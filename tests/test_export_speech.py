@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from test_export_c99 import OK, TOO_SHORT, Library, compiled
+from test_export_c99 import OK, TOO_SHORT, Library, compiled, latest
 from test_export_streaming import pieces, signal
 
 from wav2small.export.base.errors import ExportError
@@ -205,6 +205,7 @@ def test_own_voice_leaves_no_trace(alone):
         stream = Stream(model)
         stream.listen(speech_alone=alone)
         stream.push(samples[:16000])
+        stream.integers()  # after a result the last frame counts as well
         before = stream.latest_integers().tolist()
         stream.cover(True)
         stream.push(own_voice(40 * front.hop_length)[: covered * front.hop_length])
@@ -264,6 +265,10 @@ def test_c_gives_the_same_integers(name, tmp_path: Path):
             hears = bool(c.wav2small_hears(state))
             assert hears == stream.hears_speech
             states.add(hears)
-            status = c.wav2small_integers(state, library.scores)
-            assert (list(library.scores) if status == OK else status) == c_of(stream)
+            assert library.latest() == latest(stream)
+            if change > 9:
+                status = c.wav2small_integers(state, library.scores)
+                assert (list(library.scores) if status == OK else status) == c_of(
+                    stream
+                )
     assert states == {False, True}

@@ -88,7 +88,7 @@ class Arrangement:
         self.lap = self._lap() if plan.endless else 0
         """Frames after which their count starts again, 0 where signals end."""
         self.push_places, push = place(self._push_spans())
-        self.result_places, result = place(self._result_spans())
+        self.result_places, result = place(self._result_spans(push))
         self.memory = Memory(
             lines=aligned(lines),
             pools=8 * self.sum_count
@@ -145,7 +145,8 @@ class Arrangement:
             if step.work:
                 yield Span(f"work {i}", step.work, i, i)
 
-    def _result_spans(self) -> Iterator[Span]:
+    def _result_spans(self, push: int) -> Iterator[Span]:
+        """What a result needs; the head leaves alone what a push has so far."""
         stages, head = self.stages, self.program.head
         voice = [stage.step for stage in self.voice]
         begin = {s.part: i for i, s in reversed(list(enumerate(stages)))}
@@ -167,7 +168,7 @@ class Arrangement:
             name = f"row {self.of(rows)}"
             if step.pools:
                 yield Span(f"work {i}", step.work, begin[part], end[part])
-                yield Span(name, rows.bytes, end[part], head_reads[id(rows)])
+                yield Span(name, rows.bytes, end[part], head_reads[id(rows)], push)
                 continue
             if step.work:
                 yield Span(f"work {i}", step.work, i, i)
@@ -180,9 +181,9 @@ class Arrangement:
         for i, step in enumerate(head, len(stages)):
             name = f"row {self.of(step.output)}"
             last = head_reads.get(id(step.output), i)
-            yield Span(name, step.output.bytes, i, last)
+            yield Span(name, step.output.bytes, i, last, push)
             if step.work:
-                yield Span(f"work {i}", step.work, i, i)
+                yield Span(f"work {i}", step.work, i, i, push)
 
     def is_whole(self, rows: Rows) -> bool:
         """Whether all last rows of a tensor are there at once in a result."""

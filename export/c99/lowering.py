@@ -121,6 +121,9 @@ class Step:
     references: int = 0
     """Numbers of 32 bits that a pool keeps beside them, if it can forget."""
 
+    macs: int = 0
+    """Multiply-accumulates of a row, as far as they are counted."""
+
     decay: int = 0
     """How far weights in a pool fall from row to row, in ``2 ** -24`` octaves."""
 
@@ -155,6 +158,7 @@ class Lowering:
         shape: tuple[int, ...] | None = None,
         window: Window | None = None,
         pooling: bool = False,
+        macs: int = 0,
     ) -> None:
         """Begin an operator.
 
@@ -165,9 +169,10 @@ class Lowering:
                 None behind the pooling
             window: rows of the input that it needs, None if those of the same place
             pooling: whether it pools over time
+            macs: multiply-accumulates of a row
 
         """
-        self.label, self.pace = label, pace
+        self.label, self.pace, self.macs = label, pace, macs
         self.shape, self.window, self.pooling = shape, window, pooling
 
     def fail(self, reason: str) -> NoReturn:
@@ -228,6 +233,7 @@ class Lowering:
                 self.pace,
                 numbers,
                 tables or {},
+                macs=self.macs,
                 **more,
             )
         )

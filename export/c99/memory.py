@@ -25,6 +25,9 @@ class Span:
     last: int
     """Last step that it is alive in."""
 
+    lowest: int = 0
+    """Place that it must not be below."""
+
 
 def place(spans: Iterable[Span]) -> tuple[dict[str, int], int]:
     """Give each span a place so that none overlaps another that is alive with it.
@@ -37,7 +40,7 @@ def place(spans: Iterable[Span]) -> tuple[dict[str, int], int]:
     """
     placed: list[tuple[Span, int]] = []
     for span in sorted(spans, key=lambda span: (-span.bytes, span.first, span.name)):
-        start = 0
+        start = span.lowest
         for other, begin in sorted(placed, key=lambda entry: entry[1]):
             together = span.first <= other.last and other.first <= span.last
             if together and begin < start + span.bytes:

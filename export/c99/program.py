@@ -72,7 +72,7 @@ def _lower_stage(lowering: Lowering, stage: WindowStage | RowStage | PoolStage) 
     window = stage.window if isinstance(stage, WindowStage) else None
     pooling = isinstance(stage, PoolStage)
     shape = stage.shape if isinstance(stage, PoolStage) else stage.output.shape
-    lowering.begin(stage.name, stage.pace, shape, window, pooling)
+    lowering.begin(stage.name, stage.pace, shape, window, pooling, stage.macs)
     operator.lower(lowering, [lowering.views[name] for name in operator.inputs])
     for name, back in zip(operator.inputs, stage.back, strict=True):
         if back:

@@ -16,6 +16,13 @@ from .lowering import Rows, Step
 from .program import FRONT
 from .text import integer, member, table, words
 
+_COST_UNIT = 64
+"""Instructions, in whose numbers the C reckons what rows cost."""
+
+_PUSH_SHARE = 1.8
+"""What a push may cost, as a share of the mean work of its samples: more would not
+spread the work, with less the last push before a frame would have to do too much."""
+
 
 def known_conditions(arrangement: Arrangement) -> dict[str, int]:
     """What conditions of fragments may ask for."""
@@ -63,6 +70,7 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         **_voice(arrangement),
         "WINDOW_LENGTH": front.window_length,
         "HOP_LENGTH": front.hop_length,
+        "HOP_BUDGET": _hop_budget(arrangement),
         "PADDING_BEFORE": front.padding[0],
         "PADDING_AFTER": front.padding[1],
         "FOURIER_LENGTH": front.length,
@@ -247,9 +255,27 @@ def _stage(
         "extra": step.pace.extra,
         "input": "{" + ", ".join(map(str, inputs)) + "}",
         "layer": layer,
+        "cost": _cost(step, arrangement.front),
     }
     fields = ", ".join(f".{name} = {value}" for name, value in numbers.items())
     return f"{{{fields}}}"
+
+
+def _cost(step: Step, front: FrontEnd) -> int:
+    """What a row costs on a Cortex-M4, roughly: work is spread by it."""
+    instructions = 4 * step.macs // 3 + 20 * step.output.count + 150
+    if step.kernel == FRONT:
+        instructions = 65 * front.length
+    elif step.pools:
+        instructions = 50 * step.output.count
+    return min(-(-instructions // _COST_UNIT), 2**16 - 1)
+
+
+def _hop_budget(arrangement: Arrangement) -> int:
+    """What the pushes of a hop's samples may cost."""
+    steps = [stage.step for stage in arrangement.stages]
+    mean = sum(_cost(step, arrangement.front) / step.pace.period for step in steps)
+    return min(round(_PUSH_SHARE * mean), 2**16 - 1)
 
 
 def _across(step: Step) -> int:

@@ -56,7 +56,7 @@ def make_report(
     """
     seconds = plan.window_seconds
     return model.FirmwareReport(
-        schema_version=3,
+        schema_version=4,
         model=_model(plan, path),
         window=model.ReportedWindow(seconds, plan.graph.sampling_rate),
         c99=_code(plan, budgets),
@@ -237,11 +237,14 @@ def _core(measured: Measurement) -> model.EmulatedCore:
         figures=model.ReportedFigures(
             instructions=emulation.instructions_per_second,
             push=emulation.worst_push,
+            slice=measured.slices[0].worst,
             result=emulation.result,
+            latest=emulation.latest or 0,
             ram=measured.ram_bytes,
             flash=measured.flash_bytes,
         ),
         mean_push=sum(emulation.pushes) / len(emulation.pushes),
+        slices=measured.slices,
         begin=emulation.begin,
         classes=emulation.classes,
         layers=[

@@ -15,6 +15,7 @@ from wav2small.export.c99 import Memory
 
 from ..checks import Check
 from ..plan.firmware import StageWork
+from ..run.emulation import Slice
 from ..run.host import HostMeasurement
 from ..target import Target
 
@@ -185,7 +186,9 @@ class ReportedFigures:
 
     instructions: float
     push: int
+    slice: int
     result: int
+    latest: int
     ram: int
     flash: int
 
@@ -217,6 +220,7 @@ class EmulatedCore:
     bss_bytes: int
     figures: ReportedFigures
     mean_push: float
+    slices: Sequence[Slice]
     begin: int
     classes: Mapping[str, int]
     layers: Sequence[ReportedLayer]
@@ -274,7 +278,7 @@ class FirmwareReport:
     and null if none failed and one that was asked for could not be made.
     """
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     model: ReportedModel
     window: ReportedWindow
     c99: ReportedCode

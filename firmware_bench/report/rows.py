@@ -14,7 +14,9 @@ _LABELS = {
     "bits": "differing bits",
     "link": "linker",
     "push": "worst push",
+    "slice": "worst push of 32",
     "result": "a result",
+    "latest": "latest scores",
 }
 CHECK_COLUMNS = ("target", "check", "needs", "limit", "verdict", "why")
 """Names of the columns of :func:`check_rows`."""
@@ -143,7 +145,16 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{figures['instructions'] / 1e6:.2f} M instructions per second of "
                 f"audio, worst push {figures['push']:,} "
                 f"({figures['push'] / core['mean_push']:.2f} of the mean), "
-                f"a result {figures['result']:,}",
+                f"a result {figures['result']:,}, the latest {figures['latest']:,}",
+            ),
+            (
+                "",
+                "worst push of "
+                + ", ".join(
+                    f"{entry['push_samples']} samples {entry['worst']:,} "
+                    f"({entry['worst'] / entry['mean']:.2f} of the mean)"
+                    for entry in core["slices"]
+                ),
             ),
             (
                 "",

@@ -133,10 +133,10 @@ class Profile:
 
     stages: Mapping[int, int]
     """Instructions by number of the stage, in the order of execution, 0 the front end.
-    A stage that makes no row, such as a pool, counts to the next that does."""
+    What comes before a row in a push counts to it."""
 
     rest: int
-    """What comes after the last row of a push: pooling, and buffering of samples."""
+    """What comes after the last row of a push: buffering of samples."""
 
     rows: Mapping[int, int]
     """Rows that each of these stages made."""
@@ -202,6 +202,50 @@ def emulate(
         data_bytes=data,
         bss_bytes=cleared,
     )
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The most that one push of a signal takes."""
+
+    push_samples: int
+    """Samples of a push."""
+
+    worst: int
+    """Instructions of the most expensive push."""
+
+    mean: float
+    """Instructions of all pushes of this length, for each of them."""
+
+
+def worst_slices(
+    firmware: Firmware, samples: np.ndarray, sizes: Sequence[int]
+) -> tuple[Slice, ...]:
+    """Push the second half of a signal in short pieces, a share of it in each length.
+
+    Args:
+        firmware: see :func:`emulate`
+        samples: see :func:`emulate`; each share needs some hops
+        sizes: samples of a push
+
+    Raises:
+        BenchError: as :func:`emulate`
+
+    """
+    machine = start_machine(firmware)
+    begin_signal(machine, samples, None)
+    half = len(samples) // 2
+    machine.push(0, half)
+    share = half // len(sizes)
+    slices = []
+    for number, size in enumerate(sizes):
+        start = half + number * share
+        pushes = []
+        for place in range(start, start + share - size + 1, size):
+            machine.push(place, size)
+            pushes.append(machine.instructions())
+        slices.append(Slice(size, max(pushes), sum(pushes) / len(pushes)))
+    return tuple(slices)
 
 
 def profile(

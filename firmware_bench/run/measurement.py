@@ -25,20 +25,33 @@ from wav2small.export.integer.streaming.schedule import schedule
 from ..cores import CORES
 from ..plan import firmware as planning
 from . import qemu, signals
-from .emulation import Emulation, emulate, profile, result_and_stack, selftest
+from .emulation import (
+    Emulation,
+    Slice,
+    emulate,
+    profile,
+    result_and_stack,
+    selftest,
+    worst_slices,
+)
 from .toolchain import ZIG, Firmware, NoRoomError, build
 
 FIGURES = {
     "instructions": "instructions per second of audio",
     "push": "instructions of the worst push",
+    "slice": "instructions of the worst push of 32 samples",
     "result": "instructions of a result",
+    "latest": "instructions of the scores of what was heard completely",
     "ram": "bytes of RAM",
     "flash": "bytes of flash memory",
 }
 """What a later report is compared with, by name."""
 
-REST = "pooling, and samples that wait"
-"""Name of what comes after the last layer that makes a row."""
+BLOCKS = (32, 64, 128)
+"""Samples of the pushes of a hearing aid."""
+
+REST = "samples that wait"
+"""Name of what comes after the last layer."""
 
 _ROOM = 1 << 28
 _COUNTED_SECONDS = 0.5
@@ -117,6 +130,9 @@ class Measurement:
     emulation: Emulation
     """Counts and sizes."""
 
+    slices: tuple[Slice, ...]
+    """The worst of short pushes, of :data:`BLOCKS` samples."""
+
     layers: Mapping[str, float]
     """Instructions per second of audio by layer, in the order of execution."""
 
@@ -154,7 +170,9 @@ class Measurement:
         return {
             "instructions": self.emulation.instructions_per_second,
             "push": self.emulation.worst_push,
+            "slice": self.slices[0].worst,
             "result": self.emulation.result,
+            "latest": self.emulation.latest or 0,
             "ram": self.ram_bytes,
             "flash": self.flash_bytes,
         }
@@ -278,6 +296,7 @@ def measure_firmware(
         compiler=plain.compiler,
         flags=plain.flags,
         emulation=found,
+        slices=worst_slices(plain, counted.samples, BLOCKS),
         layers=layers,
         stack_bytes=stack,
         held_bytes=code.held_bytes,

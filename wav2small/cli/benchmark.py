@@ -61,6 +61,13 @@ PushInstructions = Annotated[
     int | None,
     typer.Option(help="Budget of the most expensive push of one hop.", min=1),
 ]
+SliceInstructions = Annotated[
+    int | None,
+    typer.Option(help="Budget of the most expensive push of 32 samples.", min=1),
+]
+LatestInstructions = Annotated[
+    int | None, typer.Option(help="Budget of the latest scores.", min=1)
+]
 ResultInstructions = Annotated[
     int | None, typer.Option(help="Budget of one result.", min=1)
 ]
@@ -105,7 +112,9 @@ def bench(
     emulate: Emulate = False,
     compiler: Compiler = "zig",
     max_push_instructions: PushInstructions = None,
+    max_slice_instructions: SliceInstructions = None,
     max_result_instructions: ResultInstructions = None,
+    max_latest_instructions: LatestInstructions = None,
     baseline: Baseline = None,
     growth: Growth = Limits.growth,
     sources: Audio = None,
@@ -130,14 +139,15 @@ def bench(
         flash=parse_size(flash) if flash else None,
         realtime_factor=realtime_factor,
         max_push_instructions=max_push_instructions,
+        max_slice_instructions=max_slice_instructions,
         max_result_instructions=max_result_instructions,
+        max_latest_instructions=max_latest_instructions,
         baseline=baseline,
         growth=growth,
     )
     if not emulate and (limits.need_emulation or sources):
         raise typer.BadParameter(
-            "--max-push-instructions, --max-result-instructions, --baseline and "
-            "--audio need --emulate"
+            "--max-*-instructions, --baseline and --audio need --emulate"
         )
     report = _report(
         model, student, target or (), window, limits,

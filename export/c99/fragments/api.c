@@ -29,6 +29,8 @@ static void begin(wav2small_state *state)
     state->clock = 0;
     begin_voice(state);
 #endif
+    state->next = 0;
+    state->credit = 0;
     for (i = 0; i < (uint32_t)WINDOW_LENGTH; ++i) {
         state->samples[i] = 0;
     }
@@ -221,6 +223,9 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                                 size_t count)
 {
     const wav2small_status status = check(state);
+    const uint32_t some = (count < 0x8000u) ? (uint32_t)count : 0x8000u;
+    uint32_t budget;
+    uint32_t spent = 0;
     if (status != WAV2SMALL_OK) {
         return status;
     }
@@ -253,8 +258,9 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                 state->covered = state->fill;
             }
             if (state->fill == (uint16_t)WINDOW_LENGTH) {
+                spent += end_frame(state);
                 if (state->covered == 0u) {
-                    advance(state);
+                    spent += begin_frame(state);
                 }
                 state->covered = (state->covered > (uint16_t)HOP_LENGTH)
                                      ? (uint16_t)(state->covered - HOP_LENGTH)
@@ -271,6 +277,18 @@ wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
         }
         samples += taken;
         count -= taken;
+    }
+    if (state->next != 0u) {
+        /* what these samples may cost, and what is left of it where a row is waiting */
+        budget = state->credit + some * (uint32_t)HOP_BUDGET / (uint32_t)HOP_LENGTH;
+        budget -= (spent < budget) ? spent : budget;
+        spent = go_on(state, budget);
+        budget -= (spent < budget) ? spent : budget;
+        state->credit = (uint16_t)((budget < 0xffffu) ? budget : 0xffffu);
+        if ((state->next == (uint32_t)STAGES) ||
+            (stages[state->next].kind >= (uint32_t)POOLS)) {
+            state->credit = 0;
+        }
     }
     return WAV2SMALL_OK;
 }
@@ -314,6 +332,7 @@ wav2small_status wav2small_integers(wav2small_state *state,
     if (state->count < (uint32_t)WAV2SMALL_MIN_SAMPLES) {
         return WAV2SMALL_TOO_SHORT;
     }
+    (void)end_frame(state);
     now.frame = state->frames;
     now.heard = state->frames;
     now.frames = state->frames;

@@ -79,6 +79,9 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
     }
     if (stage->kind >= (uint32_t)POOLS) {
         run_pool(state, stage, from, now);
+#if defined(WAV2SMALL_TRACE)
+        WAV2SMALL_TRACE((int)(stage - stages), row, NULL);
+#endif
         return;
     }
     if (now->frames != 0u) {
@@ -115,22 +118,6 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
 #endif
 }
 
-/* Makes the rows that come with a frame, of the stages from one to another. */
-static void run_stages(wav2small_state *state, uint32_t start, uint32_t stop,
-                       moment_t *now)
-{
-    uint32_t i;
-    for (i = start; i < stop; ++i) {
-        const stage_t *stage = &stages[i];
-        if (now->frame >= stage->delay) {
-            const uint32_t since = now->frame - stage->delay;
-            if ((since % stage->period) == 0u) {
-                run(state, stage, since / stage->period, now);
-            }
-        }
-    }
-}
-
 /* Counts a frame. */
 static void count_frame(uint32_t *frames)
 {
@@ -143,15 +130,41 @@ static void count_frame(uint32_t *frames)
 #endif
 }
 
+/* Makes the rows that come with a frame, from the next stage up to another: all of them,
+ * or for a budget, to the nearest row, but not those of pools. Returns what they cost. */
+static uint32_t run_stages(wav2small_state *state, uint32_t stop, uint32_t budget,
+                           uint32_t all, moment_t *now)
+{
+    uint32_t spent = 0;
+    while (state->next < stop) {
+        const stage_t *stage = &stages[state->next];
+        if (now->frame >= stage->delay) {
+            const uint32_t since = now->frame - stage->delay;
+            if ((since % stage->period) == 0u) {
+                if ((all == 0u) && ((stage->kind >= (uint32_t)POOLS) ||
+                                    (spent + stage->cost / 2u > budget))) {
+                    break;
+                }
+                run(state, stage, since / stage->period, now);
+                spent += stage->cost;
+            }
+        }
+        state->next = (uint16_t)(state->next + 1u);
+    }
+    return spent;
+}
+
 #if VOICE_STAGES
-/* Makes the row of a frame if it is needed; returns whether layers shall hear it. */
+/* Makes the row of a frame if it is needed, and listens for speech. If layers shall not
+ * hear it, nothing is next. */
 static uint32_t hear(wav2small_state *state, moment_t *now)
 {
     const uint32_t alone = state->speech_alone;
     const uint32_t reads =
         ((alone != 0u) && ((state->voice % (uint32_t)VOICE_PERIOD) == 0u)) ? 1u : 0u;
+    uint32_t spent = 0;
     if ((alone == 0u) || (reads != 0u) || (state->left != 0u)) {
-        run_stages(state, 0, 1, now);
+        spent = run_stages(state, 1, 0, 1, now);
 #if PAST_FRAMES
         state->past_total = now->past;
 #endif
@@ -159,30 +172,28 @@ static uint32_t hear(wav2small_state *state, moment_t *now)
         leave_out(state);
     }
     count_frame(&state->clock);
-    if (alone == 0u) {
-        return 1;
-    }
-    if (reads != 0u) {
-        now->frame = state->voice;
-        run_stages(state, 1, 1u + VOICE_STAGES, now);
-        state->odds =
-            *(const int32_t *)(const void *)(state->scratch.bytes + VOICE_PLACE);
-        if (state->odds >= VOICE_ZERO) {
-            state->left = VOICE_HOLD;
-        } else if (state->left != 0u) {
-            state->left = (uint16_t)(state->left - 1u);
-        } else {
-            /* nobody has spoken for long */
+    if (alone != 0u) {
+        if (reads != 0u) {
+            now->frame = state->voice;
+            spent += run_stages(state, 1u + VOICE_STAGES, 0, 1, now);
+            state->odds =
+                *(const int32_t *)(const void *)(state->scratch.bytes + VOICE_PLACE);
+            if (state->odds >= VOICE_ZERO) {
+                state->left = VOICE_HOLD;
+            } else if (state->left != 0u) {
+                state->left = (uint16_t)(state->left - 1u);
+            } else {
+                /* nobody has spoken for long */
+            }
         }
-        now->frame = state->frames;
+        count_frame(&state->voice);
     }
-    count_frame(&state->voice);
-    return state->left;
+    state->next = ((alone == 0u) || (state->left != 0u)) ? (1u + VOICE_STAGES) : 0u;
+    return spent;
 }
 #endif
 
-/* Makes the rows that come with a frame, of all stages. */
-static void advance(wav2small_state *state)
+static moment_t moment_of(const wav2small_state *state)
 {
     moment_t now;
     now.frame = state->frames;
@@ -191,18 +202,45 @@ static void advance(wav2small_state *state)
 #if PAST_FRAMES
     now.past = state->past_total;
 #endif
+    return now;
+}
+
+/* Begins a frame, for which all samples are there, with its row of the log-mel map.
+ * Returns what that costs. */
+static uint32_t begin_frame(wav2small_state *state)
+{
+    moment_t now = moment_of(state);
+    uint32_t spent;
 #if VOICE_STAGES
-    if (hear(state, &now) == 0u) {
-        return;
-    }
-    run_stages(state, 1u + VOICE_STAGES, STAGES, &now);
+    spent = hear(state, &now);
 #else
-    run_stages(state, 0, STAGES, &now);
+    spent = run_stages(state, 1, 0, 1, &now);
 #if PAST_FRAMES
     state->past_total = now.past;
 #endif
 #endif
-    count_frame(&state->frames);
+    return spent;
+}
+
+/* Makes rows of the frame that has begun, for a budget. Returns what they cost. */
+static uint32_t go_on(wav2small_state *state, uint32_t budget)
+{
+    moment_t now = moment_of(state);
+    return run_stages(state, STAGES, budget, 0, &now);
+}
+
+/* Makes all that is left of a frame if one has begun, and adds it to the pools. Returns
+ * what that costs. */
+static uint32_t end_frame(wav2small_state *state)
+{
+    moment_t now = moment_of(state);
+    uint32_t spent = 0;
+    if (state->next != 0u) {
+        spent = run_stages(state, STAGES, 0, 1, &now);
+        state->next = 0;
+        count_frame(&state->frames);
+    }
+    return spent;
 }
 
 /* Begins the pool of a part of a result with what it has so far. */

@@ -29,6 +29,7 @@ typedef struct {
     int32_t extra;
     uint16_t input[MOST_INPUTS];
     uint16_t layer; /* of its kind of constants */
+    uint16_t cost;  /* of a row, about so many times 64 instructions */
 } stage_t;
 
 /* Sums that a pool keeps in the state, and its constants. */

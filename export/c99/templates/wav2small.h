@@ -71,11 +71,13 @@ $level_type
 typedef struct {
     uint32_t ready;
     uint32_t count;    /* samples so far */
-    uint32_t frames;   /* frames so far; a lap less after each lap */
+    uint32_t frames;   /* frames that are computed; a lap less after each lap */
     uint16_t fill;     /* samples that wait */
     uint16_t skip;     /* samples to leave out */
     uint16_t covered;  /* samples that wait up to the last covered one */
     uint16_t covering; /* whether samples are covered now */
+    uint16_t next;     /* stage of the frame that is being computed, 0 if none is */
+    uint16_t credit;   /* work that may be done for the samples so far, and waits */
 $voice_state$state    int16_t samples[$window_length];
     union {
         int32_t words[$line_words];
@@ -95,7 +97,8 @@ wav2small_status wav2small_init(wav2small_state *state$level_argument);
 /* Begin another signal$level_note. */
 wav2small_status wav2small_reset(wav2small_state *state);
 
-/* Hear samples, any number of them. */
+/* Hear samples, any number of them. The work on a frame is spread over the calls until
+ * the next frame is there: no call has to do all of it if calls are short. */
 wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                                 size_t count);
 
@@ -109,7 +112,8 @@ wav2small_status wav2small_integers(wav2small_state *state,
 
 /* Scores of what has been heard completely, so that they do not change with the next
  * sound: a little behind those of a signal that ends here, for a small part of the
- * work. As float and as integers. */
+ * work. The last frame counts when the next one is there, or after a result.
+ * As float and as integers. */
 wav2small_status wav2small_latest(wav2small_state *state,
                                   float scores[WAV2SMALL_SCORES]);
 wav2small_status wav2small_latest_integers(wav2small_state *state,

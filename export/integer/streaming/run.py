@@ -138,18 +138,28 @@ class Stream:
     def _push(self, samples: np.ndarray) -> None:
         plan = self.schedule
         row = plan.front.push(samples, self._detector, covered=self._covered)
+        if plan.front.last_heard is not None:
+            self._settle()
         if not row.size:
             return
         rows = {plan.front.operator.output: row}
         for stage in plan.stages:
             rows[stage.operator.output] = stage.push(_of(stage, rows))
+        frames = plan.front.output.known(row)
         for pool in plan.pools:
-            pool.push(_of(pool, rows))
+            pool.push(_of(pool, rows), frames)
+        if not plan.front.last_heard:
+            self._settle()
         for name, line in plan.lines.items():
             line.push(rows[name])
 
+    def _settle(self) -> None:
+        """Add the row of the frame before to the pools, as a new frame is there."""
+        for pool in self.schedule.pools:
+            pool.settle()
+
     def integers(self) -> np.ndarray:
-        """Integers of the scores if the signal ended here; changes nothing.
+        """Integers of the scores if the signal ended here, which may go on after it.
 
         Raises:
             ExportError: if the signal is too short
@@ -166,6 +176,8 @@ class Stream:
     def latest_integers(self) -> np.ndarray:
         """Integers of the scores of what has been heard with its look-ahead.
 
+        The last frame counts when the next one is there, or after a result.
+
         Raises:
             ExportError: if that is nothing yet
 
@@ -174,7 +186,7 @@ class Stream:
         return self._head({pool.operator.output: pool.latest() for pool in pools})
 
     def result(self) -> np.ndarray:
-        """Scores if the signal ended here; changes nothing.
+        """Scores if the signal ended here, which may go on after it.
 
         Raises:
             ExportError: if the signal is too short

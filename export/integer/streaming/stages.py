@@ -11,7 +11,7 @@ import numpy as np
 from ...base.errors import ExportError
 from ..front_end import log_mel
 from ..front_end.constants import CENTRED, FrontEnd
-from ..operators.base import Operator, Sums, Window
+from ..operators.base import Operator, Window
 from ..operators.log_mel import LogMel
 from ..pooling import decay_of
 from ..reference import ReferenceModel
@@ -100,6 +100,8 @@ class FrontEndStage(Stage):
         self.skip = 0
         self.sums = np.zeros(0, np.int64)
         self.covered = 0
+        self.last_heard: bool | None = None
+        """Whether the last frame of a push had a row; None if there was no frame."""
 
     def push(
         self,
@@ -129,6 +131,11 @@ class FrontEndStage(Stage):
         used = len(starts) * self.constants.hop_length
         self.waiting = waiting[used:]
         self.skip += max(0, used - len(waiting))
+        if len(starts):
+            speech = detector is None or detector.left > 0
+            self.last_heard = bool(starts[-1] >= self.covered) and speech
+        else:
+            self.last_heard = None
         self.covered = max(0, self.covered - used)
         return rows
 
@@ -310,6 +317,8 @@ class PoolStage(Stage):
         """Forget all rows."""
         self.count = 0
         self.sums = copy.deepcopy(self._empty)
+        self.waiting: list[np.ndarray] | None = None
+        """Row of the last frame, which is added up when the next one comes."""
 
     def forget(self, seconds: float | None, sampling_rate: int) -> None:
         """Let older rows weigh less from now on, in the next signal as well."""
@@ -317,9 +326,30 @@ class PoolStage(Stage):
         self.sums.forget(decay)
         self._empty.forget(decay)
 
-    def push(self, new: Sequence[np.ndarray]) -> None:
-        """Add the rows for which all inputs are there."""
-        self.count += self._add(self.sums, new)
+    def push(self, new: Sequence[np.ndarray], frames: int) -> None:
+        """Add the rows for which all inputs are there, but for the last frame's.
+
+        Args:
+            new: new rows of the inputs, at least those of one frame
+            frames: frames so far
+
+        """
+        rows = rows_together(self.inputs, new, self.count)
+        axis = self.inputs[0].axis
+        known = self.count + rows[0].shape[axis]
+        last = self.pace.rows(frames) - self.pace.rows(frames - 1)
+        if last:
+            self.waiting = [row.take([-1], axis) for row in rows]
+            rows = [row.take(range(row.shape[axis] - 1), axis) for row in rows]
+        if rows[0].shape[axis]:
+            self.sums.push(*rows)
+        self.count = known
+
+    def settle(self) -> None:
+        """Add the row of the last frame."""
+        if self.waiting is not None:
+            self.sums.push(*self.waiting)
+        self.waiting = None
 
     def latest(self) -> np.ndarray:
         """Result of the rows so far.
@@ -328,7 +358,7 @@ class PoolStage(Stage):
             ExportError: if there are none
 
         """
-        if not self.count:
+        if not self.count - (self.waiting is not None):
             raise ExportError(
                 f"signal must be longer, got no row for {self.name} yet: push more "
                 "samples"
@@ -336,17 +366,13 @@ class PoolStage(Stage):
         return self.sums.result()
 
     def flush(self, new: Sequence[np.ndarray]) -> np.ndarray:
-        """Result of all rows and the new ones; changes nothing."""
+        """Result of all rows and the new ones, which are not added."""
+        self.settle()
         sums = copy.deepcopy(self.sums)
-        self._add(sums, new)
-        return sums.result()
-
-    def _add(self, sums: Sums, new: Sequence[np.ndarray]) -> int:
         rows = rows_together(self.inputs, new, self.count)
-        count = rows[0].shape[self.inputs[0].axis]
-        if count:
+        if rows[0].shape[self.inputs[0].axis]:
             sums.push(*rows)
-        return count
+        return sums.result()
 
 
 def _computation(
