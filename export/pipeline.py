@@ -191,7 +191,7 @@ def export(
             model, reference, calibration, held_out, config, overhead, progress
         )
         # Squeeze and excitation carries one step of one cell to all others:
-        # such a model may part by some of what quantising it changed at all.
+        # so a share of the error of quantisation is allowed between the two.
         changed = max(entry.max_error for entry in compared.executions.values())
         limit = max(agreement.LARGEST_SCORE_ERROR, changed / 4)
         found = agreement.agree(model, signals, progress, score_limit=limit)

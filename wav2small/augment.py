@@ -86,7 +86,7 @@ def degrade(
         array of the same shape, float32
 
     """
-    # nothing is drawn where there are no aids: a seed gives what it always gave
+    # without aids nothing is drawn, so that a seed gives what it always gave
     if config.aid_probability and rng.random() < config.aid_probability:
         signal = to_the_ear(signal, rng, noises=noises)
     else:
@@ -115,7 +115,7 @@ def _to_a_microphone(
     banded = rng.random() < config.band_probability
     in_room = rng.random() < config.room_probability
     if banded or in_room:
-        # a tail must not come round to the beginning
+        # the tail of the room must not wrap around to the beginning
         length = 1 << (samples + in_room * SAMPLING_RATE - 1).bit_length()
         spectrum = np.fft.rfft(signal, length)
         if banded:
@@ -193,5 +193,5 @@ def without_speech(
     level = 10 ** (rng.uniform(-80, -5) / 20)
     scale = level / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
     noise = np.clip(noise * scale, -1, 1)
-    # as 16-bit samples: what is quiet is coarse
+    # rounded to 16-bit samples, in which quiet noise is coarse
     return (np.round(noise * 32768) / 32768).clip(-1, 1).astype(np.float32)

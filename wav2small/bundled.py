@@ -1,4 +1,4 @@
-"""Where what comes with the project lies; imports nothing."""
+"""Paths of the bundled speech and name of the default model; imports nothing."""
 
 from pathlib import Path
 

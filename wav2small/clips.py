@@ -64,7 +64,7 @@ class Clips(Sequence[np.ndarray]):
         return self.samples[offset : offset + length].astype(np.float32) / 32768
 
     def check_same(self, names: Sequence[str], digests: Sequence[str]) -> None:
-        """See to it that the audio is what was labelled.
+        """Check that the audio is what was labelled.
 
         Args:
             names: file of each clip
@@ -230,7 +230,7 @@ def load_clips(
 
 
 def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:
-    """Tell whether sources are those of before; who is gone has not changed."""
+    """Tell whether sources are the same; a file that is gone counts as unchanged."""
     return len(now) == len(before) and all(
         ours[:3] == theirs[:3] and ours[3] in (None, *theirs[3:])
         for ours, theirs in zip(now, before, strict=True)

@@ -78,8 +78,8 @@ class AnnotateConfig:
     """A shorter clip is an error, in seconds."""
 
     batch_seconds: float | None = None
-    """Audio that the teacher hears at a time, padding included, in seconds.
-    If None it hears each clip alone, the fastest way for a large teacher on a CPU;
+    """Audio that the teacher scores at a time, padding included, in seconds.
+    If None it scores each clip alone, the fastest way for a large teacher on a CPU;
     a GPU wants a minute or more."""
 
     shard_files: int | None = None
@@ -87,7 +87,7 @@ class AnnotateConfig:
     if None, a thousandth of the corpus, at least 32 and at most 1,000."""
 
     gate: Gate = "none"
-    """Whether windows of silence, noise or music are left out, and who tells them:
+    """Whether windows of silence, noise or music are left out, and what finds them:
     ``none``, ``bundled`` or ``silero``, see :func:`wav2small.gate.load_gate`."""
 
     bfloat16: bool = False

@@ -51,7 +51,7 @@ class Crops:
         # scores of crops (clips, variations, 3), NaN where none was given yet
         self.crop_scores = np.empty((0, 0, 0), np.float32)
         self.content = config.augment
-        if teacher is None:  # the score of a clip holds for what it was given for
+        if teacher is None:  # a score holds only for the clip as it was scored
             self.content = replace(config.augment, speed=0.0, mix_probability=0.0)
 
     def make_batch(self, step: int) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ def find_checkpoint(name: str | Path) -> Path:
 
     """
     folder = bundled().get(str(name), Path(name))
-    # the folder at last: the manifest of a model with a checkpoint is another's
+    # the folder comes last: the manifest of a model folder is not a checkpoint's
     for candidate in (folder / "best", folder / "checkpoint", folder):
         if (whole_folder(candidate) / checkpoint.MANIFEST).exists():
             return candidate

@@ -1,4 +1,4 @@
-"""Pictures of scores, for people who would rather look than read."""
+"""Pictures of scores."""
 
 from __future__ import annotations
 

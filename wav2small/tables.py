@@ -144,7 +144,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _check_size(metadata: Any) -> None:
-    """Believe what a file says of itself where it is too much."""
+    """Refuse a file that states more than a table may have."""
     size = sum(
         metadata.row_group(group).total_byte_size
         for group in range(metadata.num_row_groups)

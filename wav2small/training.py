@@ -178,7 +178,7 @@ def train(
 
 
 class _Optimiser:
-    """AdamW over a recipe's parameters, of which each group has its own peak rate."""
+    """AdamW over a recipe's parameters, each group with its own peak rate."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""``manifest.sha256``: by it a folder's files are known again, bit by bit.
+"""``manifest.sha256``: checksums that show whether the files of a folder changed.
 
 Its format is that of ``sha256sum``, so ``sha256sum -c manifest.sha256`` reads it
 and ``sha256sum FILES > manifest.sha256`` makes one for a folder of one's own.

@@ -15,7 +15,7 @@ class InputError(ValueError):
     """
 
     exit_code = 2
-    """With which the command line ends."""
+    """Exit code with which the command line ends."""
 
 
 class ToolError(InputError):

@@ -74,7 +74,7 @@ def yaml(text: object) -> str:
         code = ord(letter)
         if " " <= letter <= "~" and letter not in '"\\':
             return letter
-        if 0xD800 <= code < 0xE000:  # half a character has no place in a file
+        if 0xD800 <= code < 0xE000:  # half of a surrogate pair cannot be encoded
             code = 0xFFFD
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

@@ -107,7 +107,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def recover_folder(folder: Path) -> None:
-    """Finish what a kill in :func:`atomic_folder` left; for who writes alone."""
+    """Finish what a killed :func:`atomic_folder` left; only its writer may call it."""
     old = _old(folder)
     if not os.path.lexists(old):
         return
@@ -118,7 +118,7 @@ def recover_folder(folder: Path) -> None:
 
 
 def whole_folder(folder: Path) -> Path:
-    """Return where a folder's files are, for who only reads them.
+    """Return where a folder's files are, for a process that only reads them.
 
     Returns:
         the folder itself,
@@ -138,7 +138,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Tell whether a path is unfinished: its writer is at it or was killed."""
+    """Tell whether a path is unfinished: its writer is at work, or was killed."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
@@ -211,7 +211,7 @@ def claim(output: Path, *parts: str, file: bool = False) -> Iterator[None]:
 
 
 def check_output(path: Path, *, folder: bool = False) -> None:
-    """See to it, before the work, that its result can be written.
+    """Check before the work begins that its result can be written.
 
     Args:
         path: what will be written, with the folders that it needs
@@ -270,7 +270,7 @@ def sha256(path: Path) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    # no longer than what file systems allow, whatever the path's own name is
+    # names have a largest length in every file system, however long the path's is
     name = f".{path.name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     return path.with_name(name)
 
@@ -289,7 +289,7 @@ def _remove_dead(path: Path) -> None:
 
 
 def _lives(process: int) -> bool:
-    if os.name == "nt":  # there is no question without an answer that kills
+    if os.name == "nt":  # Windows has no harmless way to ask
         return True
     try:
         os.kill(process, 0)

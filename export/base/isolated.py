@@ -203,7 +203,7 @@ def _tone(np: Any, kind: str, shape: Sequence[int]) -> Any:
     types = {"float": "float32", "double": "float64"}
     kind = kind.removeprefix("tensor(").rstrip(")")
     dtype = np.dtype(types.get(kind, kind))
-    # Not silence: numbers near zero take another time to multiply.
+    # Not silence: processors multiply numbers near zero at another speed.
     tone = 0.1 * np.sin(0.2 * np.arange(np.prod(shape)))
     if dtype.kind in "iu":
         tone = 100 * (tone + 0.1)

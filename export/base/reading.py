@@ -95,7 +95,7 @@ def read_bytes(path: str | os.PathLike[str], *, most: int = MOST_IN_MEMORY) -> b
     """
     with open_file(path, most=most) as file:
         data = file.read(most + 1)
-    if len(data) > most:  # as of files that say 0 and have no end
+    if len(data) > most:  # files as in /proc state 0 bytes and have no end
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", os.fspath(path))
     return data
 

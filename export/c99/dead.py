@@ -49,7 +49,7 @@ def without_dead_channels(graph: IntegerGraph) -> IntegerGraph:
         needed = np.zeros(len(zero[name]), bool)
         for reader in readers[name]:
             needed |= _needed(reader, zero[name], kept)
-        # a map has one channel at least
+        # a map needs at least one channel
         needed[0] |= not needed.any()
         kept[name] = needed
     if all(needed.all() for needed in kept.values()):

@@ -50,7 +50,7 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
             f"{topology.opset(model)}: export it again"
         )
     digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    # what overflows in the constants is refused where it is used
+    # constants that overflow are refused where they are used
     with np.errstate(all="ignore"):
         graph = _read_graph(expand_constants(speech.scores_alone(model)))
         heard = speech.speech_alone(model)

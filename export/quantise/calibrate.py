@@ -83,7 +83,7 @@ def run_over(
     names = [value.name for value in model.graph.output]
     for index, signal in enumerate(checked_signals(signals)):
         try:
-            # onnxruntime refuses to run for nothing
+            # onnxruntime refuses to run when no output is asked for
             outputs = session.run(names, {source.name: signal[None]}) if names else []
         except Exception as error:  # onnxruntime's have no common base class
             raise ExportError(

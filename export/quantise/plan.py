@@ -216,7 +216,7 @@ class _Planner:
         path = [name]
         while True:
             index = self.graph.producer.get(path[-1])
-            # before the body there is nothing to gain from moving integers
+            # before the body, moving integers instead of floats gains nothing
             if index is None or index not in self.learned:
                 return path
             if self.nodes[index].op_type not in _MOVES:

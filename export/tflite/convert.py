@@ -239,7 +239,7 @@ class Converter(Builder):
                     f"at {self.graph.label(operator)}: take more frames"
                 )
             read = (count - 1) * operator.strides[axis] + kernel[axis]
-            # what is read of the border after, the rest need not be there
+            # only the part of the lower border that is read is needed
             needed.append(max(0, read - before[axis] - size))
             same.append(
                 count == math.ceil(size / operator.strides[axis])

@@ -132,7 +132,7 @@ def draw_arena(report: dict[str, Any], path: str | Path) -> None:
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.canvas.draw()  # settles where everything is
+    figure.canvas.draw()  # fixes the layout, which the texts are fitted into
     figure.set_layout_engine("none")
     _name_blocks(axes, figure.canvas.get_renderer(), blocks)
     _save(figure, path)

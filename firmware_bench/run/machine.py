@@ -82,7 +82,7 @@ class Machine(ABC):
 
     @abstractmethod
     def _execute(self, start: int, arguments: Sequence[int]) -> str:
-        """Let the core run until it stops; return what went wrong, if that is known."""
+        """Let the core run until it stops; return what went wrong if that is known."""
 
     @abstractmethod
     def register(self, number: int) -> int:

@@ -221,7 +221,7 @@ def _follow(levels: np.ndarray, attack: float, release: float) -> np.ndarray:
 
 
 def feedback(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Let the aid whistle: a tone of 1.5 to 5 kHz grows, is caught, and dies away.
+    """Let the aid whistle: a tone of 1.5 to 5 kHz grows, is suppressed, and dies away.
 
     It grows from -60 dB in 0.1 to 1 s to between 20 and 5 dB below the speech,
     stays as long at most, and dies three times as fast.
@@ -268,7 +268,7 @@ def reduce_noise(
 ) -> np.ndarray:
     """Subtract the spectrum of what is taken for noise: musical noise is left.
 
-    The noise of a band is told from the power that a fifth of its frames stay below.
+    The noise of a band is estimated as the power that a fifth of its frames stay below.
 
     Args:
         signal: speech

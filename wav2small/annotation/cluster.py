@@ -80,7 +80,7 @@ class Cluster:
                     info = client.submit(_info, given, wanted, pure=False).result()
                 yield info, _Machines(client, self.scheduler, given, wanted).label
             finally:
-                with suppress(Exception):  # they may be gone
+                with suppress(Exception):  # the machines may be gone
                     client.run(_close, wait=False)
 
     def _connect(self) -> Any:

@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ThisProcess:
-    """Label here. A file that crashes its decoder ends the run."""
+    """Label in this process. A file that crashes its decoder ends the run."""
 
     @contextmanager
     def start(

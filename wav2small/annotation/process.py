@@ -34,7 +34,7 @@ def main() -> None:
         with sending:
             try:
                 results.send((kind, content))
-            except OSError:  # nobody is there any more
+            except OSError:  # the process that gave the work has ended
                 os._exit(1)
 
     try:
@@ -49,7 +49,7 @@ def main() -> None:
         with suppress(EOFError, OSError):
             while True:
                 shards.put(given.recv())
-        os._exit(1)  # who gave the work is dead
+        os._exit(1)  # the process that gave the work has died
 
     threading.Thread(target=receive, daemon=True).start()
     send("ready", labeller.teacher.info)

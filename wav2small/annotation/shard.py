@@ -44,7 +44,7 @@ class Care(StrEnum):
     """One step after the other, so that it is clear which file was being processed."""
 
     alone = "alone"
-    """In series, and each clip is a batch of its own."""
+    """One step after the other, and each clip is a batch of its own."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Labelled:
     """What became of a shard."""
 
     number: int
-    """That of the shard."""
+    """Number of the shard."""
 
     sources: list[SourceKey]
-    """All of the shard."""
+    """Sources of the shard."""
 
     rows: list[dict[str, Any]]
     """Values by column of the label store."""
@@ -87,7 +87,7 @@ class Labelled:
     """Audio that was scored, in seconds."""
 
     teacher: TeacherInfo
-    """Who scored."""
+    """The teacher that scored."""
 
     unlabelled: list[tuple[str, str]]
     """File and SHA-256 of each file that gave no row, as far as it can be read."""

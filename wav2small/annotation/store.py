@@ -1,4 +1,4 @@
-"""The label store: shards of scores that survive a kill, and one manifest."""
+"""The label store: shards of scores, each whole even after a kill, and one manifest."""
 
 from __future__ import annotations
 

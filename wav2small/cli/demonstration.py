@@ -1,4 +1,4 @@
-"""The main job on what comes with the project, command by command."""
+"""The main job on the bundled speech, command by command."""
 
 from __future__ import annotations
 

@@ -67,16 +67,16 @@ Layers = Annotated[
     int | None, typer.Option(help="Layers that are kept; all if not given.", min=1)
 ]
 ChooseOption = Annotated[Choose, typer.Option(help="Which are kept.")]
-States = Annotated[HiddenStates, typer.Option(help="Which layers are heard.")]
+States = Annotated[HiddenStates, typer.Option(help="Which layers the head reads.")]
 PoolingOption = Annotated[Pooling, typer.Option(help="Over time.")]
 Exits = Annotated[
     str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
 ]
 Gender = Annotated[
-    bool, typer.Option("--gender", help="Hear the speaker's gender where known.")
+    bool, typer.Option("--gender", help="Use the speaker's gender where it is known.")
 ]
 TextEncoder = Annotated[
-    str | None, typer.Option(help="Hear the text through this encoder of transformers.")
+    str | None, typer.Option(help="Use the text, through this encoder of transformers.")
 ]
 FusionOption = Annotated[Fusion, typer.Option(help="How gender and text join.")]
 Tasks = Annotated[list[FurtherTask] | None, typer.Option(help="What else is learned.")]
@@ -163,7 +163,7 @@ def finetune(
     from ..finetune.train import finetune as train
 
     table = read_table(labels, audio_root)
-    # of several processes one speaks
+    # of several processes only the first one prints
     speaks = os.environ.get("RANK", "0") == "0"
     if speaks:
         _say_of(table)
@@ -179,7 +179,7 @@ def finetune(
 
 
 def _say_of(table: Ratings) -> None:
-    """Say it where the truth is not what people said of each recording."""
+    """Say so where the truth is not what people said of each recording."""
     if table.origin == "norms":
         say("labels have no scores by humans: the norms of their categories are used")
     say_averaged(table.averaged)

@@ -141,7 +141,7 @@ def _run() -> None:
         say(f"error: {text}")
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder where a file is to be
-        # of a rename the second is what the user knows
+        # of a rename, the user knows the second name
         path = error.filename2 or error.filename
         where = f"{os.fsdecode(path)}: " if path else ""
         say(f"error: {where}{error.strerror or error}: check the path and the disk")

@@ -19,7 +19,7 @@ from .parallel import Group
 
 
 class Batches:
-    """What the network hears in each step, and what people say of it.
+    """The signals that the network gets in each step, and their scores by people.
 
     Each process prepares the signals of its own share of a batch.
     The configuration is completed by what the material says of the network.

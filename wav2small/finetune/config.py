@@ -12,13 +12,13 @@ from ..config import AugmentConfig
 from ..errors import InputError
 
 HiddenStates = Literal["last", "weighted", "merged"]
-"""Which layers of a backbone are heard."""
+"""Which layers of a backbone the head reads."""
 
 Pooling = Literal["mean", "deviation", "attentive"]
 """What is made of the frames of a signal."""
 
 Fusion = Literal["joined", "gated"]
-"""How what is known beside a signal joins it."""
+"""How what is known beside a signal is joined with it."""
 
 Choose = Literal["first", "uniform"]
 """Which layers of a backbone are kept."""
@@ -42,11 +42,11 @@ class NetworkConfig:
     """The parts of a :class:`FinetuneNetwork`."""
 
     states: HiddenStates = "last"
-    """Which layers are heard: ``last``, ``weighted`` (a learned mean for each
+    """Which layers are read: ``last``, ``weighted`` (a learned mean for each
     dimension) or ``merged`` (attentive merging)."""
 
     pooling: Pooling = "mean"
-    """Over time: ``mean``, ``deviation`` (mean and standard deviation)
+    """Pooling over time: ``mean``, ``deviation`` (mean and standard deviation)
     or ``attentive`` (both, weighted)."""
 
     hidden: int = 128
@@ -59,13 +59,13 @@ class NetworkConfig:
     """Bottleneck of an adapter behind each layer; 0 for none."""
 
     gender: bool = False
-    """Whether the speaker's gender is heard; it may be unknown."""
+    """Whether the speaker's gender is used; it may be unknown."""
 
     text_width: int = 0
-    """Width of a text's embedding that is heard; 0 for none. It may be missing."""
+    """Width of the embedding of the text; 0 to use none. A text may be missing."""
 
     fusion: Fusion = "joined"
-    """How gender and text join what was heard: ``joined`` or ``gated``."""
+    """How gender and text are joined with the audio: ``joined`` or ``gated``."""
 
     tasks: tuple[str, ...] = ()
     """What else is learned: ``category``, ``gender``."""
@@ -95,7 +95,7 @@ class FinetuneConfig:
     """The parts that are put on the backbone."""
 
     warm_up: WarmUp = "none"
-    """What comes before: ``taught`` lets the whole backbone teach the layers
+    """What happens before: ``taught`` lets the whole backbone teach the layers
     that are kept, ``contrast`` pulls views of each clip together."""
 
     warm_up_steps: int = 500

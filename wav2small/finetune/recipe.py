@@ -78,7 +78,7 @@ def _behind_the_layers(name: str) -> bool:
 
 
 class FinetuneRecipe(Recipe):
-    """A network that shall say what people say."""
+    """Training of a network towards scores by people."""
 
     def __init__(
         self,

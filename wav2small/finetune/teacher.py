@@ -38,7 +38,7 @@ class FinetunedTeacher:
         info: provenance
         tolerance: by how much two early exits may differ to agree;
             None runs all layers
-        encoder: makes vectors of texts; without it no text is heard
+        encoder: makes vectors of texts; without it no text is used
 
     Raises:
         InputError: if there is a tolerance, and fewer than two exits to agree
@@ -147,7 +147,7 @@ class FinetunedTeacher:
     ) -> np.ndarray:
         """Score signals, see :class:`wav2small.teachers.base.Teacher`.
 
-        Where gender or text are known all layers are run: exits do not hear of them.
+        Where gender or text are known all layers are run, since exits do not use them.
 
         Args:
             signals: ``(time,)`` each

@@ -1,1 +1,1 @@
-"""What is seen while a model hears: a page for browsers, and a view for terminals."""
+"""Show what a model hears: a page for browsers, and a view for terminals."""

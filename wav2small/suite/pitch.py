@@ -1,4 +1,4 @@
-"""The pitch of a voice, well enough to tell low from high voices.
+"""The pitch of a voice, accurate enough to tell low from high voices.
 
 ``librosa.pyin`` puts voices into the same groups and takes thirty times as long,
 which would show: a warm-up by views needs the pitch of every crop of every step.

@@ -1,4 +1,4 @@
-"""Several teachers that speak as one."""
+"""Several teachers whose weighted mean is one teacher."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Member:
     """One of an ensemble."""
 
     teacher: Teacher
-    """Who scores; one dimension is enough."""
+    """The teacher; one dimension is enough."""
 
     weight: float = 1.0
     """Its part of the mean, above 0, relative to that of the others."""

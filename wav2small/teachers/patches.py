@@ -1,4 +1,4 @@
-"""A teacher of one layer of convolution that nobody labelled, and a small head.
+"""A teacher of one convolution that was learned without labels, and a small head.
 
 Filters are centres of patches of log-mel maps.
 What they find is pooled over time in zones of the mel scale;

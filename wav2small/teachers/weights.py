@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        open_file(path).close()  # a look: no pipe, no device
+        open_file(path).close()  # checks that it is neither a pipe nor a device
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         _refuse_compressed(path)

@@ -62,7 +62,7 @@ class Concat(Operator):
         return [cls(names, tensor.name, nodes, axis, shifts)]
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
-        """Shift and join."""
+        """Shift the inputs to one step and join them."""
         shifted = [
             shift_right(value, bits)
             for value, bits in zip(inputs, self.shifts, strict=True)
@@ -70,7 +70,7 @@ class Concat(Operator):
         return np.concatenate(shifted, axis=self.axis)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Stays where other axes are joined."""
+        """Leave the axis of time in its place, unless it is the one that is joined."""
         return None if self.axis == time else time
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

@@ -132,14 +132,14 @@ class Convolution(Layer):
         return result.transpose(0, 3, 1, 2)
 
     def window(self, zero_point: int) -> Window | None:
-        """Rows of its height; the border is 0."""
+        """Return the rows under the kernel; the border is 0."""
         down = self.dilations[0]
         reach = down * (self.weight.shape[2] - 1) + 1
         top, _, bottom, _ = self.pads
         return Window(reach, down, self.strides[0], top, bottom, zero_point)
 
     def without_border(self) -> Operator:
-        """Keep the border of both sides."""
+        """Take the border above and below away; that of both sides stays."""
         _, left, _, right = self.pads
         return replace(self, pads=(0, left, 0, right))
 

@@ -51,7 +51,7 @@ class HardSwish(Operator):
         return [cls((source.name,), tensor.name, nodes, rescale)]
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
-        """Multiply and rescale."""
+        """Multiply, then rescale to the step of the output."""
         (x,) = inputs
         three = _three(scales.sources[0].scale)
         return scales.finish(x * np.clip(x + three, 0, 2 * three), self.rescale)

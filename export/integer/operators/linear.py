@@ -96,7 +96,7 @@ class Linear(Layer):
         return scales.finish(sums, self.rescale, self.bias)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Stays where it is not the last one."""
+        """Leave the axis of time in its place, unless it is the last one."""
         return None if time == len(shape) - 1 else time
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

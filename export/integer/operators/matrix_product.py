@@ -51,7 +51,7 @@ class MatrixProduct(Operator):
         return outputs * source[-1]
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Stays where it is not one of a matrix."""
+        """Leave the axis of time in its place, unless it is an axis of a matrix."""
         return None if time >= len(shape) - 2 else time
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

@@ -80,12 +80,12 @@ class MaxPool(Operator):
         return windows[:, :, :: self.strides[0], :: self.strides[1]].max(axis=(4, 5))
 
     def window(self, zero_point: int) -> Window | None:
-        """Rows of its height."""
+        """Return the rows under the window."""
         top, _, bottom, _ = self.pads
         return Window(self.kernel[0], 1, self.strides[0], top, bottom, _LOWEST)
 
     def without_border(self) -> Operator:
-        """Keep the border of both sides."""
+        """Take the border above and below away; that of both sides stays."""
         _, left, _, right = self.pads
         return replace(self, pads=(0, left, 0, right))
 

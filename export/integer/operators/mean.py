@@ -83,7 +83,7 @@ class Mean(Operator):
         return _MeanSums(self, scales)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Moves to the front where axes before it go."""
+        """Move the axis of time to the front by as many axes as go before it."""
         return time if self.keep else time - sum(axis < time for axis in self.axes)
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

@@ -83,7 +83,7 @@ class Prelu(Operator):
         return np.moveaxis(np.where(last >= 0, above, below), -1, 1)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Stays, unless frames have slopes of their own."""
+        """Leave the axis of time in its place, unless frames have their own slopes."""
         return None if time == 1 and len(self.signs) > 1 else time
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

@@ -41,7 +41,7 @@ class Product(Operator):
         return [cls(*read_product(reading, index, 1))]
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
-        """Multiply and rescale."""
+        """Multiply, then rescale to the step of the output."""
         left, right = scales.narrowed(inputs, self.shifts)
         return scales.finish(left * right, self.rescale)
 

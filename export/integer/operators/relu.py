@@ -33,7 +33,7 @@ class Relu(Operator):
         return [cls(*reading.moved(index))]
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
-        """Leave what is above 0."""
+        """Turn what is below 0 into 0."""
         (x,) = inputs
         return np.maximum(x, 0)
 

@@ -161,7 +161,7 @@ class SoftmaxPool(Operator):
         return replace(self, decay=decay)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Moves to the front where the axis goes."""
+        """Move the axis of time to the front if the axis that goes is before it."""
         return time - (self.axis < time)
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

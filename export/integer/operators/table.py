@@ -95,7 +95,7 @@ class Table(Operator):
         return [cls((source.name,), tensor.name, nodes, table.astype(np.int32))]
 
     def compute(self, scales: Scales, *inputs: np.ndarray) -> np.ndarray:
-        """Look up."""
+        """Look each number up in the table."""
         (x,) = inputs
         values = self.table[x.astype(np.int64) + 128]
         return values.astype(np.int64 if scales.target.wide else np.int8)

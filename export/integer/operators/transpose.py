@@ -48,7 +48,7 @@ class Transpose(Operator):
         return x.transpose(self.axes)
 
     def time_axis(self, shape: tuple[int, ...], time: int) -> int | None:
-        """Moves as the others do."""
+        """Move the axis of time as the order says."""
         return self.axes.index(time)
 
     def lower(self, lowering: Lowering, views: list[View]) -> None:

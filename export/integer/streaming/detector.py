@@ -102,7 +102,7 @@ class Detector:
                 rows[stage.operator.output] = made
             for stage, line in zip(self.stages, self.lines, strict=True):
                 line.push(rows[stage.operator.output])
-            # those between are not needed
+            # the rows in between are not needed
             self.source.count += self.period
             self.odds = int(rows[self.graph.output].item())
             speech = self.odds >= self.tensor.zero_point

@@ -1,4 +1,4 @@
-"""Backbones whose every layer can be heard: self-supervised ones, and log-mel."""
+"""Backbones of which every layer can be read: self-supervised ones, and log-mel."""
 
 from .base import (
     Backbone,

@@ -1,4 +1,4 @@
-"""A backbone whose every layer can be heard, and what all of them share.
+"""A backbone of which every layer can be read, and what all backbones share.
 
 Shape:
     signal: ``(batch, time)``, float32 at 16 kHz, normalised, zeros after its end
@@ -81,17 +81,17 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> States:
-        """Hear signals."""
+        """Run the backbone on signals."""
         self._heard = []
         try:
             last, valid = self.last(signal, lengths)
-            # the last states are those behind a final normalisation, if there is one
+            # the last states come after the final normalisation, if there is one
             return States((*(h.float() for h in self._heard[:-1]), last.float()), valid)
         finally:
             self._heard = []
 
     def listen(self) -> None:
-        """Hear what enters and leaves the layers; for who builds one."""
+        """Record what enters and leaves the layers; called by those who build one."""
         self.features.register_forward_hook(self._mask)
         self.layers[0].register_forward_pre_hook(self._enter)
         for layer in self.layers:

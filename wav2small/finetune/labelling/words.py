@@ -47,7 +47,7 @@ SHARD = 32
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance and its scores, to show what is meant."""
+    """An utterance and its scores, as an example in the prompt."""
 
     description: str
     """Of :func:`describe`."""
@@ -221,7 +221,7 @@ def annotate_by_words(
     A recording without a valid reply is an error of the store; the run goes on.
 
     Args:
-        paths: files, folders, manifests; their texts and genders are told
+        paths: files, folders, manifests; their texts and genders go into the prompt
         out: folder of the label store
         answer: the language model
         info: what it is; its revision should name model and version

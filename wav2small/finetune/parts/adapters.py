@@ -9,7 +9,7 @@ from ..backbones.base import Backbone
 LORA_TARGETS = ("intermediate_dense", "output_dense")
 """Linear layers that low-rank updates go to: the dense layers of a block.
 WavLM reads the weights of its attention past the layers that hold them,
-so an update there would never be heard."""
+so an update there would have no effect."""
 
 
 class Adapter(nn.Module):

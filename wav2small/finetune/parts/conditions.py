@@ -20,7 +20,7 @@ TEXT_WIDTH = 64
 
 
 class Conditions(nn.Module):
-    """Gender and text beside what was heard; each may be unknown.
+    """Gender and text beside the pooled audio; each may be unknown.
 
     ``joined`` puts them side by side,
     ``gated`` lets what is known take the place of what was heard,
@@ -56,7 +56,7 @@ class Conditions(nn.Module):
     def forward(
         self, pooled: Tensor, gender: Tensor | None, text: Tensor | None
     ) -> Tensor:
-        """Put what is known beside what was heard; None is unknown in all rows."""
+        """Join what is known with the pooled audio; None is unknown in all rows."""
         batch, views, _ = pooled.shape
         parts = []
         if hasattr(self, "gender"):

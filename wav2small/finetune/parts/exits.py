@@ -1,4 +1,4 @@
-"""Leave a network early where it has made up its mind."""
+"""Stop a network early where two of its exits agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..network import FinetuneNetwork
 
 
 class _Left(Exception):
-    """The answer was good enough; no further layer is run."""
+    """Raised to stop: the answer was good enough, and no further layer is run."""
 
 
 @dataclass(frozen=True)

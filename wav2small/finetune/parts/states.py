@@ -1,4 +1,4 @@
-"""Which hidden layers are heard: the last, a weighted mean, or a merger of all.
+"""Which hidden layers are read: the last, a weighted mean, or a merger of all.
 
 Shape:
     layers: ``layers`` tensors ``(batch, frames, width)``
