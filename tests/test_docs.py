@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -91,6 +93,30 @@ def test_commands_and_options_exist(page: str) -> None:
     assert not [wrong for words in lines for wrong in wrong_words(words)]
 
 
+def unknown_imports(text: str) -> list[str]:
+    """Names that a page's Python imports and that are not there."""
+    found = []
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            try:
+                module = importlib.import_module(node.module)
+            except ImportError:
+                found.append(node.module)
+                continue
+            missing = [a.name for a in node.names if not hasattr(module, a.name)]
+            found += [f"{node.module}.{name}" for name in missing]
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in (ROOT / page).read_text()]
+)
+def test_imports_of_examples_exist(page: str) -> None:
+    assert not unknown_imports((ROOT / page).read_text())
+
+
 @pytest.mark.parametrize("name", bundled())
 def test_the_readme_says_the_size_of_each_bundled_model(name: str) -> None:
     size = (bundled()[name] / "model.onnx").stat().st_size
@@ -115,3 +141,8 @@ def test_a_wrong_page_is_seen(tmp_path: Path) -> None:
         "nothing",
         "--neither",
     ]
+    page.write_text(
+        "```python\nfrom wav2small.gone import x\n"
+        "from wav2small import Stream, y\n```\n"
+    )
+    assert unknown_imports(page.read_text()) == ["wav2small.gone", "wav2small.y"]
