@@ -162,8 +162,7 @@ def export(
         module: module that maps ``(1, time)`` to ``(1, 3)``
         signals: speech, each of shape ``(samples,)``, at 16 kHz, at least 4
         config: what to do
-        metadata: what the file shall say of itself;
-            ``range`` is added, measured on all signals
+        metadata: what the file shall say of itself; ``range`` is measured and added
         labels: names of the scores, in their order
         progress: called as it goes on
 
@@ -183,10 +182,7 @@ def export(
             reference, model, held_out, max_error=1e-3, min_concordance_cc=0.9999
         )
     else:
-        longest = describe_range(labels, np.full((999, len(labels)), -9.0))
-        entries = {**metadata, "range": longest}
-        overhead = len(package.pack(model, metadata=entries, labels=labels))
-        overhead -= model.ByteSize()
+        overhead = _overhead(model, metadata, labels)
         model, compared, quantisation, tuned = _quantize(
             model, reference, calibration, held_out, config, overhead, progress
         )
@@ -195,8 +191,8 @@ def export(
         changed = max(entry.max_error for entry in compared.executions.values())
         limit = max(agreement.LARGEST_SCORE_ERROR, changed / 4)
         found = agreement.agree(model, signals, progress, score_limit=limit)
-    heard = parity.scores(model, signals, "default")
-    entries = {**metadata, "range": describe_range(labels, heard)}
+    scores = parity.scores(model, signals, "default")
+    entries = {**metadata, "range": describe_range(labels, scores)}
     data = package.pack(model, metadata=entries, labels=labels)
     return Export(
         data=data,
@@ -208,6 +204,16 @@ def export(
         quantisation=quantisation,
         tuned_steps=tuned,
     )
+
+
+def _overhead(
+    model: ModelProto, metadata: Mapping[str, str], labels: Sequence[str]
+) -> int:
+    """Return the most bytes that metadata and labels add to a file."""
+    longest = describe_range(labels, np.full((999, len(labels)), -9.0))
+    entries = {**metadata, "range": longest}
+    packed = package.pack(model, metadata=entries, labels=labels)
+    return len(packed) - model.ByteSize()
 
 
 def _scorer(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -180,6 +181,38 @@ def test_imports_for_a_type_checker_make_no_cycle() -> None:
 def test_one_package_alone_can_be_run() -> None:
     runnable = [file for file in files() if file.endswith("__main__.py")]
     assert runnable == ["wav2small/__main__.py"]
+
+
+def product() -> dict[str, ast.Module]:
+    return {file: ast.parse((ROOT / file).read_text()) for file in files()}
+
+
+def test_files_are_short() -> None:
+    lengths = {file: (ROOT / file).read_text().count("\n") for file in files()}
+    assert {file: length for file, length in lengths.items() if length > 400} == {}
+
+
+def test_functions_are_short() -> None:
+    """But for five at most, each with its reason in its docstring."""
+    long = [
+        f"{file}:{node.name}"
+        for file, tree in product().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert len(long) <= 5, long
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    names = Counter(
+        node.name
+        for tree in product().values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    # the front end as a module of torch, and as the integer operator it becomes
+    assert {name for name, count in names.items() if count > 1} == {"LogMel"}
 
 
 def test_imports_are_seen(tmp_path: Path) -> None:

@@ -29,16 +29,20 @@ def load(name: str) -> onnx.ModelProto:
     return onnx.load(bundled()[name] / "model.onnx")
 
 
-def detector(seed: int = 0) -> list[speech.Layer]:
+def detector(seed: int = 0) -> list[speech.DetectorLayer]:
     """Detector with random weights."""
     rng = np.random.default_rng(seed)
-    first = speech.Layer(rng.normal(0, 0.3, (8, 1, 1, 40)), np.zeros(8), 2, 1, 6.0)
-    second = speech.Layer(rng.normal(0, 0.3, (6, 8, 3, 1)), np.zeros(6), 1, 3, 4.0)
-    last = speech.Layer(rng.normal(0, 1, (1, 6, 1, 1)), np.zeros(1), 1, 1, None)
+    first = speech.DetectorLayer(
+        rng.normal(0, 0.3, (8, 1, 1, 40)), np.zeros(8), 2, 1, 6.0
+    )
+    second = speech.DetectorLayer(
+        rng.normal(0, 0.3, (6, 8, 3, 1)), np.zeros(6), 1, 3, 4.0
+    )
+    last = speech.DetectorLayer(rng.normal(0, 1, (1, 6, 1, 1)), np.zeros(1), 1, 1, None)
     return [first, second, last]
 
 
-def with_detector(name: str, layers: list[speech.Layer]) -> onnx.ModelProto:
+def with_detector(name: str, layers: list[speech.DetectorLayer]) -> onnx.ModelProto:
     return speech.with_speech(load(name), layers)
 
 
@@ -165,7 +169,9 @@ def test_scores_hold_where_there_is_no_speech():
     layers[0] = dataclasses.replace(layers[0], weight=weight)
     layers[1] = dataclasses.replace(layers[1], weight=np.zeros((6, 8, 3, 1)))
     layers[1].weight[0, 0, 2] = 1
-    layers[2] = speech.Layer(np.eye(1, 6)[:, :, None, None], -np.ones(1), 1, 1, None)
+    layers[2] = speech.DetectorLayer(
+        np.eye(1, 6)[:, :, None, None], -np.ones(1), 1, 1, None
+    )
     stream = Stream(read(with_detector("wav2small-rt", layers)))
     stream.listen(speech_alone=True)
     rng = np.random.default_rng(0)

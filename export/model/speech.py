@@ -102,7 +102,7 @@ def _with_outputs(model: ModelProto, names: list[str]) -> ModelProto:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class DetectorLayer:
     """A convolution over rows of the detector, in floats."""
 
     weight: np.ndarray
@@ -122,7 +122,7 @@ class Layer:
     None for the log-odds, which stay float."""
 
 
-def with_speech(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
+def with_speech(model: ModelProto, layers: Sequence[DetectorLayer]) -> ModelProto:
     """Give a model the output ``speech``; one that it has goes.
 
     Args:
@@ -169,7 +169,7 @@ class _Writer:
         return output
 
     def add(
-        self, name: str, layer: Layer, source: str, scale: float
+        self, name: str, layer: DetectorLayer, source: str, scale: float
     ) -> tuple[str, float]:
         """Add a layer; return its output and the scale of that."""
         reach = np.abs(layer.weight).reshape(len(layer.weight), -1).max(axis=1)

@@ -171,10 +171,9 @@ def export_model(
     with claim(out, "c99"):
         _check_free(out, overwrite)
         signals = read_calibration(calibration, config.window, progress)
-        metadata = describe_model(source, config.window)
         result = export(
-            module, signals, config,
-            metadata=metadata, labels=DIMENSIONS, progress=progress,
+            module, signals, config, labels=DIMENSIONS, progress=progress,
+            metadata=describe_model(source, config.window),
         )  # fmt: skip
         metadata = result.metadata
         reports = _write_report(result, out, config, len(signals), metadata)

@@ -60,18 +60,10 @@ def calibrate(
     from ..personal import from_calm, from_labels
 
     out = Path(out)
-    for path in (out, out.with_suffix(TABLE_SUFFIX)):
-        check_output(path)
-    if out.suffix == TABLE_SUFFIX:
-        raise InputError(
-            f"output must not end in {TABLE_SUFFIX}, which the table beside it does, "
-            f"got {out}: end it in .json"
-        )
+    _check_outputs(out)
     path = find_onnx(model)
     _, found = audio.find(to_paths(sources))
-    labelled = [
-        source for source in found if source.human and not np.isnan(source.human).any()
-    ]
+    labelled = [item for item in found if item.human and np.isfinite(item.human).all()]
     loaded = OnnxModel(path)
     scores = loaded.predict(
         [
@@ -99,6 +91,16 @@ def calibrate(
     replace_file(out.with_suffix(TABLE_SUFFIX), table.to_bytes())
     replace_file(out, f"{to_json(content)}\n".encode())
     return content
+
+
+def _check_outputs(out: Path) -> None:
+    for path in (out, out.with_suffix(TABLE_SUFFIX)):
+        check_output(path)
+    if out.suffix == TABLE_SUFFIX:
+        raise InputError(
+            f"output must not end in {TABLE_SUFFIX}, which the table beside it does, "
+            f"got {out}: end it in .json"
+        )
 
 
 def load_calibration(
