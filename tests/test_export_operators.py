@@ -200,6 +200,8 @@ def test_generated_c_leaves_only_the_compilers_conditions(tmp_path):
         if word[0].isalpha() or word[0] == "_"
     }
     assert conditions - {"defined"} == {
+        "CHAR_BIT",
+        "INT_MAX",
         "REVERSES_BITS",
         "VECTORS",
         "WAV2SMALL_TRACE",

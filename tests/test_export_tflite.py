@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 
 import wav2small
 from wav2small import audio
-from wav2small.export.base.errors import ExportError
+from wav2small.export.base.errors import ExportError, ToolError
 from wav2small.export.integer.front_end.constants import FrontEnd
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.operators.concat import Concat
@@ -596,5 +596,5 @@ def test_metadata_is_refused(bundled, metadata):
 
 def test_without_the_package(bundled, monkeypatch):
     monkeypatch.setitem(sys.modules, "tflite", None)
-    with pytest.raises(ExportError, match=r"pip install 'wav2small\[tflite\]'"):
+    with pytest.raises(ToolError, match=r"pip install 'wav2small\[tflite\]'"):
         write_tflite(bundled, 10)
