@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo test test-quick lint dist models checksums bench interop bench-firmware clean
+.PHONY: help install demo page test test-quick lint dist models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,14 +34,17 @@ install: .venv/installed  ## Make the environment in .venv
 demo: install  ## Run the main job on bundled audio with the bundled teacher
 	$(BIN)/wav2small demo --out runs/demo
 
+page: install  ## Make the page of the bundled models, runs/page.html
+	$(BIN)/wav2small page wav2small-rt wav2small-rt-mini wav2small runs/page.html
+
 # Bytecode is kept whatever the environment says: the tests start hundreds of processes.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 test: install  ## Run the tests (WAV2SMALL_DATA: folder of real speech, optional)
 	$(PYTEST)
 
-test-quick: install  ## Run the tests but the slow ones and those in emulators
-	$(PYTEST) -m 'not slow and not emulator'
+test-quick: install  ## Run the tests but the slow ones and those in emulators and browsers
+	$(PYTEST) -m 'not slow and not emulator and not browser'
 
 lint: install  ## Check style, types and spelling
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from browser import Browser, find_browser
 
-from wav2small import Stream
+from wav2small import Decisions, Rule, Stream
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.live.page import make_page
 from wav2small.live.wasm import WINDOW_SECONDS
@@ -161,20 +161,52 @@ def test_a_bundled_voice_plays_in_real_time(shared: Browser) -> None:
 def test_settings_hold_for_what_is_heard_next(shared: Browser, tmp_path: Path) -> None:
     choose(shared, "wav2small-rt-mini")
     path = write_clip(tmp_path, np.zeros(32000, np.int16))
-    shared.run(
-        "for (const [id, value] of [['forget', 8], ['noise', -30]]) {"
-        "const input = document.getElementById(id); input.value = value;"
-        "input.dispatchEvent(new Event('input')); }"
-    )
+    slide(shared, forget=8, noise=-30)
     readings = hear_file(shared, path)
-    shared.run(
-        "for (const [id, value] of [['forget', 3], ['noise', -72]]) {"
-        "const input = document.getElementById(id); input.value = value;"
-        "input.dispatchEvent(new Event('input')); }"
-    )
+    slide(shared, forget=3, noise=-72)
     assert count_differing("wav2small-rt-mini", readings, None)[0] == 0
     level = 20 * np.log10(np.std(heard(readings) / 32768))
     assert abs(level + 30) < 1.5
+
+
+def slide(browser: Browser, **places: float) -> None:
+    """Move sliders as a user does."""
+    for name, place in places.items():
+        browser.run(
+            f"{{ const input = document.getElementById('{name}');"
+            f"input.value = {place}; input.dispatchEvent(new Event('input')); }} 1"
+        )
+
+
+def test_events_are_those_of_the_decisions(
+    shared: Browser, data: Path, tmp_path: Path
+) -> None:
+    choose(shared, "wav2small-rt")
+    slide(shared, smooth=0.5, high=0.7, low=0.3, least=0.4)
+    paths = sorted((data / "emodb" / "audio").glob("03*"))[:8]
+    samples = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in paths])
+    readings = hear_file(shared, write_clip(tmp_path, samples))
+    shown = shared.run(
+        "[...document.getElementById('log').children].map((line) => line.textContent)"
+    )
+    slide(shared, smooth=1, high=0.6, low=0.4, least=1)
+    decisions = Decisions(Stream(find_onnx("wav2small-rt")).graph)
+    decisions.smooth(0.5)
+    for name in ("arousal", "dominance", "valence"):
+        decisions.rule(f"high {name}", Rule(0.7, 0.65, 0.4))
+        decisions.rule(f"low {name}", Rule(0.3, 0.35, 0.4))
+    before, begun = 0, set()
+    for reading in readings[:-1]:
+        if reading["integers"] is None:
+            continue
+        fresh, before = reading["heard"] - before, reading["heard"]
+        decisions.hear(np.array(reading["integers"]), fresh, speech=True)
+        np.testing.assert_array_equal(decisions.scores, np.float32(reading["smooth"]))
+        expected = [time if on else -1 for on, time in decisions.states()]
+        assert reading["events"] == expected
+        begun |= {event.name for event in decisions.events()}
+    assert len(begun) > 1
+    assert {line.partition(": ")[2] for line in shown} == begun
 
 
 @pytest.mark.parametrize(
@@ -255,7 +287,7 @@ def test_a_browser_that_cannot_resample_the_microphone(
             "    throw new DOMException('', 'NotSupportedError');"
             "  return new Source(context, options); } };"
             "window.AudioContext = class { constructor(options) {"
-            f"  return new Context(options ?? {{ sampleRate: {rate} }}); }} }}; 1"
+            f"  return new Context({{ sampleRate: {rate}, ...options }}); }} }}; 1"
         )
         readings = listen(browser, 2.5)
         assert browser.problems() == []
@@ -317,6 +349,31 @@ def test_a_tab_in_the_background_goes_on_hearing(tmp_path: Path, page: str) -> N
     heard_at = [reading["heard"] for reading in readings]
     assert heard_at == [1600 * (number + 1) for number in range(len(heard_at))]
     assert count_differing("wav2small-rt", readings)[0] == 0
+
+
+def test_three_calm_voices_become_neutral(tmp_path: Path, page: str) -> None:
+    with Browser(tmp_path, FAKE, ALLOWED) as browser:
+        opened(browser, page)
+        slide(browser, smooth=0)
+        browser.run("document.getElementById('microphone').click()")
+        for number in (1, 2, 3):
+            calm = "document.getElementById('calm')"
+            browser.wait(f"!{calm}.disabled && {calm}.textContent.includes('{number}')")
+            browser.run(f"{calm}.click()")
+        browser.wait("!document.getElementById('anyone').disabled")
+        count = browser.run("readings.length")
+        browser.wait(f"readings.length > {count + 5}")
+        readings = browser.run("readings")
+    step = 2**-23
+    raw = np.array([r["integers"] for r in readings if r["integers"]]) * step
+    now = np.array(readings[-1]["smooth"])
+    offsets = now - raw[-1]
+    # the beeps of the fake microphone sound the same again and again
+    np.testing.assert_allclose(
+        offsets[:2], 0.75 * (0.5 - np.median(raw[10:], axis=0)[:2]), atol=0.06
+    )
+    assert abs(offsets[2]) <= 2**-14
+    assert abs(offsets[:2]).max() > 0.01
 
 
 @pytest.mark.slow

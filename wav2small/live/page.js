@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const FORGETTING = [0.5, 1, 2, 4, 8, 16, 30, 60, 0]; // seconds, 0 is never
+const SHOWN_EACH = 300; // milliseconds
 const KEPT_SECONDS = 60;
 const MOST_ROWS = 36000; // an hour
 const MOST_BYTES = 128 * 2 ** 20;
@@ -67,16 +68,22 @@ function showSettings() {
   playing?.node?.port.postMessage(chosen);
 }
 
+// Change a text on the page, if it is another one: laying it out takes time.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 function showFacts(list, facts) {
-  list.replaceChildren(
-    ...facts.map(([name, text]) => {
-      const group = document.createElement("div");
-      for (const [tag, content] of [["dt", name], ["dd", text]]) {
-        group.append(Object.assign(document.createElement(tag), { textContent: content }));
-      }
-      return group;
-    })
-  );
+  while (list.children.length > facts.length) list.lastChild.remove();
+  while (list.children.length < facts.length) {
+    const group = document.createElement("div");
+    group.append(document.createElement("dt"), document.createElement("dd"));
+    list.append(group);
+  }
+  facts.forEach(([name, text], i) => {
+    write(list.children[i].firstChild, name);
+    write(list.children[i].lastChild, text);
+  });
 }
 
 function fill(select, names) {
@@ -102,7 +109,8 @@ function hear(reading) {
   if (rows.length > MOST_ROWS) rows.splice(0, 600);
   if (scores && calm) addCalm(scores);
   if (reading.events) addEvents(reading);
-  if (!shown) requestAnimationFrame(show);
+  // figures that change more often cannot be read
+  if (!shown) setTimeout(show, SHOWN_EACH);
   if (reading.smooth) last = reading; // the end of a recording has no decisions of its own
   shown = { ...reading, scores, smooth: last.smooth, events: last.events };
   view.add(shown, scores);
@@ -113,16 +121,16 @@ function show() {
   const { samples, scores, smooth, events, heard, speech } = shown;
   shown = null;
   [...$("now").tBodies[0].rows].forEach((row, i) => {
-    row.cells[1].textContent = scores ? scores[i].toFixed(2) : "\u2013";
-    row.cells[2].textContent = smooth ? smooth[i].toFixed(2) : "\u2013";
+    write(row.cells[1], scores ? scores[i].toFixed(2) : "\u2013");
+    write(row.cells[2], smooth ? smooth[i].toFixed(2) : "\u2013");
     row.cells[3].firstElementChild.value = (smooth ?? scores)?.[i] ?? 0;
   });
   const lasting = (events ?? []).flatMap((time, i) => (time < 0 ? [] : [`${eventName(i)} for ${(time / 1000).toFixed(1)} s`]));
-  $("events").textContent = lasting.join(", ") || "No event";
+  write($("events"), lasting.join(", ") || "No event");
   $("calm").disabled = !scores || !playing || calm !== null;
   const power = samples.reduce((sum, value) => sum + value * value, 0) / (samples.length || 1);
   showFacts($("facts"), [
-    ["Heard", `${(heard / model.rate).toFixed(1)} s`],
+    ["Heard", `${Math.floor(heard / model.rate)} s`],
     ["Level", power ? `${(10 * Math.log10(power / 2 ** 30)).toFixed(0)} dBFS` : "silence"],
     ...(model.speech ? [["Speech", speech ? "yes, scores learn" : "no, scores wait"]] : []),
     ["Scores hold for", model.forgets ? `sound up to ${model.lookAhead.toFixed(2)} s ago` : "the last 4 s, anew each second"],
@@ -207,8 +215,8 @@ async function start(name, open) {
   begin();
   say(`${name}: opening\u2026`);
   try {
-    model.module ??= await unpack(model.wasm);
-    await open(own, { model, settings: settings(), tell: (reading) => own === turn && hear(reading) });
+    const module = await model.module;
+    await open(own, { model, module, settings: settings(), tell: (reading) => own === turn && hear(reading) });
   } catch (error) {
     if (own !== turn) return;
     stop();
@@ -293,6 +301,7 @@ function hearFile(file) {
 function chooseModel() {
   stop();
   model = data.models[$("model").value];
+  model.module ??= unpack(model.wasm);
   fill($("chip"), model.costs.map(({ target }) => target));
   $("forgetting").hidden = $("wearing").hidden = !model.forgets;
   $("speaking").hidden = !model.speech;

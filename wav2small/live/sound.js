@@ -88,13 +88,13 @@ class Mixer {
 }
 
 // Let a model hear a source; a message for each tenth of a second goes to `tell`.
-async function connect(context, source, { model, settings, played, length, tell }) {
+async function connect(context, source, { model, module, settings, played, length, tell }) {
   const code = document.getElementById("worklet").textContent;
   // a page that was opened from a folder may not load a script from a blob
   await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
   const node = new AudioWorkletNode(context, "hearing", {
     processorOptions: {
-      module: model.module, scores: model.labels.length, rate: model.rate,
+      module, scores: model.labels.length, rate: model.rate,
       ...settings.model, length,
     },
   });
@@ -174,13 +174,15 @@ async function openMicrophone(rate) {
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
-  let context = new AudioContext({ sampleRate: rate });
+  // nothing is played, so there is neither a loudspeaker nor haste
+  const quiet = { latencyHint: "playback", sinkId: { type: "none" } };
+  let context = new AudioContext({ sampleRate: rate, ...quiet });
   try {
     return { stream, context, source: new MediaStreamAudioSourceNode(context, { mediaStream: stream }) };
   } catch (error) {
     // Firefox wants the rate of the device: the worklet brings it to the model's
     await context.close();
-    context = new AudioContext();
+    context = new AudioContext(quiet);
     return { stream, context, source: new MediaStreamAudioSourceNode(context, { mediaStream: stream }) };
   }
 }

@@ -15,11 +15,26 @@ class View {
     this.picture.height = BANDS;
     this.column = new ImageData(1, BANDS);
     this.window = Float32Array.from({ length: TRANSFORM }, (_, i) => Math.sin((Math.PI * (i + 0.5)) / TRANSFORM) ** 2);
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    this.readStyle();
+    new ResizeObserver(() => {
+      this.size = [canvas.clientWidth, canvas.clientHeight];
+      this.readStyle();
+      this.draw();
+    }).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.readStyle();
+      this.draw();
+    });
     document.addEventListener("visibilitychange", () => this.draw());
     this.thresholds = [];
     this.begin(16000);
+  }
+
+  readStyle() {
+    const style = getComputedStyle(this.canvas);
+    const colours = ["text", "soft", "line", ...this.names];
+    this.colours = Object.fromEntries(colours.map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    this.letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
   }
 
   begin(rate) {
@@ -83,15 +98,14 @@ class View {
     this.wanted = null;
     const { canvas } = this;
     const ratio = devicePixelRatio || 1;
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const [width, height] = this.size ?? [0, 0];
     if (document.hidden || !width || !height) return;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
     const paint = canvas.getContext("2d");
-    const style = getComputedStyle(canvas);
-    const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+    const { letter, colours } = this;
     paint.setTransform(ratio, 0, 0, ratio, 0, 0);
     paint.clearRect(0, 0, width, height);
     paint.font = `${letter}px system-ui, sans-serif`;
@@ -99,7 +113,7 @@ class View {
     const right = width - letter * 1.8;
     const bottom = height - letter * 1.8;
     this.seconds = width < 30 * letter ? 10 : width < 150 * letter ? 20 : 40;
-    const place = { paint, style, letter, left, right, x: (time) => right - ((this.heard / this.rate - time) / this.seconds) * (right - left) };
+    const place = { paint, colours, letter, left, right, x: (time) => right - ((this.heard / this.rate - time) / this.seconds) * (right - left) };
     this.drawTimes(place, bottom);
     this.drawWave(place, letter * 0.4, bottom * 0.18);
     if (this.knowsSpeech) this.drawSpeech(place, bottom * 0.185);
@@ -107,10 +121,10 @@ class View {
     this.drawScores(place, bottom * 0.5, bottom - letter * 0.5);
   }
 
-  drawTimes({ paint, style, letter, right, left, x }, bottom) {
+  drawTimes({ paint, colours, letter, right, left, x }, bottom) {
     const now = this.heard / this.rate;
     const every = this.seconds / (right - left < 24 * letter ? 2 : 4);
-    paint.fillStyle = style.getPropertyValue("--soft");
+    paint.fillStyle = colours.soft;
     paint.textBaseline = "top";
     paint.textAlign = "center";
     for (let ago = 0; ago <= this.seconds; ago += every) {
@@ -126,7 +140,7 @@ class View {
     for (let number = first; number < this.columns; number++) yield [number / 50, number % COLUMNS];
   }
 
-  drawWave({ paint, style, x }, top, bottom) {
+  drawWave({ paint, colours, x }, top, bottom) {
     const middle = (top + bottom) / 2;
     paint.beginPath();
     for (const [time, place] of this.shown()) {
@@ -134,20 +148,20 @@ class View {
       paint.moveTo(at, middle - this.extremes[2 * place + 1] * (middle - top) - 0.5);
       paint.lineTo(at, middle - this.extremes[2 * place] * (middle - top) + 0.5);
     }
-    paint.strokeStyle = style.getPropertyValue("--text");
+    paint.strokeStyle = colours.text;
     paint.lineWidth = Math.max(1, (x(0.02) - x(0)) * 0.9);
     paint.stroke();
   }
 
   // A bar under the waveform where scores learn from speech.
-  drawSpeech({ paint, style, letter, x, left }, middle) {
-    paint.fillStyle = style.getPropertyValue("--text");
+  drawSpeech({ paint, colours, letter, x, left }, middle) {
+    paint.fillStyle = colours.text;
     for (const [time, speech] of this.spoken) {
       if (speech && x(time - 0.1) >= left) paint.fillRect(x(time - 0.1), middle, x(0.1) - x(0) + 0.5, letter * 0.15);
     }
   }
 
-  drawPicture({ paint, style, letter, left, right, x }, top, bottom) {
+  drawPicture({ paint, colours, letter, left, right, x }, top, bottom) {
     paint.fillStyle = "#000004";
     paint.fillRect(left, top, right - left, bottom - top);
     const count = Math.min(this.columns, this.seconds * 50, COLUMNS);
@@ -159,7 +173,7 @@ class View {
       paint.drawImage(this.picture, place, 0, run, BANDS, from, top, x((number + run) / 50) - from, bottom - top);
       number += run;
     }
-    paint.fillStyle = style.getPropertyValue("--soft");
+    paint.fillStyle = colours.soft;
     paint.textAlign = "right";
     paint.textBaseline = "top";
     paint.fillText(`${this.rate / 2000}k`, left - letter * 0.3, top);
@@ -167,18 +181,18 @@ class View {
     paint.fillText("0 Hz", left - letter * 0.3, bottom);
   }
 
-  drawScores({ paint, style, letter, left, right, x }, top, bottom) {
+  drawScores({ paint, colours, letter, left, right, x }, top, bottom) {
     const y = (score) => bottom - Math.max(-0.02, Math.min(1.02, score)) * (bottom - top);
     paint.textAlign = "right";
     paint.textBaseline = "middle";
     paint.lineWidth = 1;
     for (const score of [0, 0.5, 1]) {
-      paint.fillStyle = style.getPropertyValue("--soft");
+      paint.fillStyle = colours.soft;
       paint.fillText(score.toFixed(1), left - letter * 0.3, y(score));
-      paint.fillStyle = style.getPropertyValue("--line");
+      paint.fillStyle = colours.line;
       paint.fillRect(left, Math.round(y(score)), right - left, 1);
     }
-    paint.fillStyle = style.getPropertyValue("--soft");
+    paint.fillStyle = colours.soft;
     for (const score of this.thresholds) {
       for (let at = left; at < right; at += letter) paint.fillRect(at, Math.round(y(score)), letter / 3, 1);
     }
@@ -195,7 +209,7 @@ class View {
         readings.forEach((reading) => paint.lineTo(x(reading.time), y(reading[scores][i])));
         paint.stroke();
       };
-      paint.strokeStyle = paint.fillStyle = style.getPropertyValue(`--${name}`);
+      paint.strokeStyle = paint.fillStyle = colours[name];
       paint.globalAlpha = 0.4;
       line(letter / 14, [], "scores");
       paint.globalAlpha = 1;
