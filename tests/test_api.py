@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,23 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("told", ["", "ACTIVE"])
+def test_threads_that_wait_do_not_spin_unless_told(told: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if told:
+        environment["OMP_WAIT_POLICY"] = told
+    code = "import wav2small, os, torch; print(torch.__config__.parallel_info())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"OMP_DISPLAY_ENV": "true"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # libgomp says what it has understood when torch loads it
+    assert f"OMP_WAIT_POLICY = '{told or 'PASSIVE'}'" in done.stderr
 
 
 def test_no_name_is_a_module_and_a_function() -> None:

@@ -14,6 +14,7 @@ Nothing is imported before it is used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from .progress import ProgressBar
 
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other give their core away. By default they spin,
+# and where other programs run as well, steps of milliseconds then take seconds.
+# It is read when torch is imported, so it has to be said here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PLACES = {
     "AnnotateConfig": "wav2small.config",
