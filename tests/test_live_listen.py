@@ -20,7 +20,7 @@ from wav2small.api.listening import Moment
 from wav2small.bundled import DEMO
 from wav2small.errors import InputError, ToolError
 from wav2small.export.integer.decisions import Event
-from wav2small.live.listen import Block, Heard, hear, microphone, play
+from wav2small.live.listen import Heard, HeardBlock, hear, microphone, play
 from wav2small.live.screen import Screen, to_line
 
 VOICE = DEMO.with_name("en_m1_p12_r106_001.opus")
@@ -43,7 +43,7 @@ def test_blocks_come_each_tenth_of_a_second_and_hold_the_recording(
 def test_what_is_said_of_blocks_is_that_of_following_them() -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 48100).astype(np.float32)
     cuts = np.split(sound, [1600, 3000, 3600, 20000])
-    blocks = [Block(part, number) for number, part in enumerate(cuts)]
+    blocks = [HeardBlock(part, number) for number, part in enumerate(cuts)]
     found = list(hear(blocks, model="wav2small-rt-mini", forget_seconds=2.0))
     expected = follow(
         [sound], model="wav2small-rt-mini", seconds=0.1, forget_seconds=2.0

@@ -30,7 +30,7 @@ _MOST_SILENCE = 5.0
 """Seconds without a block after which a microphone is taken to be gone."""
 
 
-class Block(NamedTuple):
+class HeardBlock(NamedTuple):
     """Sound of a tenth of a second or less."""
 
     signal: np.ndarray
@@ -55,7 +55,7 @@ class Heard:
 
 
 def hear(
-    blocks: Iterable[Block], *, model: str, forget_seconds: float | None
+    blocks: Iterable[HeardBlock], *, model: str, forget_seconds: float | None
 ) -> Iterator[Heard]:
     """Say how things stand after each tenth of a second.
 
@@ -69,7 +69,7 @@ def hear(
         InputError: if the model does not stream
 
     """
-    last = Block(np.zeros(0, np.float32), 0.0)
+    last = HeardBlock(np.zeros(0, np.float32), 0.0)
 
     def signals() -> Iterator[np.ndarray]:
         nonlocal last
@@ -82,7 +82,7 @@ def hear(
         yield Heard(moment, level(last.signal), last.end)
 
 
-def play(path: Path) -> Iterator[Block]:
+def play(path: Path) -> Iterator[HeardBlock]:
     """Give the blocks of a recording when they would be heard.
 
     Raises:
@@ -93,11 +93,11 @@ def play(path: Path) -> Iterator[Block]:
     for signal in audio.stream(path, block_seconds=BLOCK_SECONDS):
         end += len(signal) / SAMPLING_RATE
         time.sleep(max(0.0, end - time.monotonic()))
-        yield Block(signal, end)
+        yield HeardBlock(signal, end)
 
 
 @contextmanager
-def microphone(device: str | None = None) -> Iterator[Iterator[Block]]:
+def microphone(device: str | None = None) -> Iterator[Iterator[HeardBlock]]:
     """Open a microphone; the context gives its blocks, without end.
 
     Args:
@@ -110,13 +110,13 @@ def microphone(device: str | None = None) -> Iterator[Iterator[Block]]:
     """
     with from_extra():
         sound = _sounddevice()
-    blocks: queue.SimpleQueue[Block] = queue.SimpleQueue()
+    blocks: queue.SimpleQueue[HeardBlock] = queue.SimpleQueue()
 
     def take(samples: np.ndarray, count: int, times: Any, status: object) -> None:
         delay = times.currentTime - times.inputBufferAdcTime - count / rate
         # some systems do not say when sound came
         delay = delay if 0 <= delay < 10 else 0.0
-        blocks.put(Block(samples[:, 0].copy(), time.monotonic() - delay))
+        blocks.put(HeardBlock(samples[:, 0].copy(), time.monotonic() - delay))
 
     wanted = int(device) if device is not None and device.isdigit() else device
     try:
@@ -137,7 +137,9 @@ def microphone(device: str | None = None) -> Iterator[Iterator[Block]]:
         yield _resampled(blocks, rate)
 
 
-def _resampled(blocks: queue.SimpleQueue[Block], rate: float) -> Iterator[Block]:
+def _resampled(
+    blocks: queue.SimpleQueue[HeardBlock], rate: float
+) -> Iterator[HeardBlock]:
     change = soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32", quality="MQ")
     while True:
         try:
@@ -150,7 +152,7 @@ def _resampled(blocks: queue.SimpleQueue[Block], rate: float) -> Iterator[Block]
         if rate != SAMPLING_RATE:
             signal = change.resample_chunk(signal)
         if len(signal):
-            yield Block(signal, end)
+            yield HeardBlock(signal, end)
 
 
 def _sounddevice() -> Any:
