@@ -5,8 +5,9 @@ A small share runs in the suite. All of them:
     python tests/hostile.py --count 2000 --seed 0
 
 Each file is loaded in a process of its own, by the code of the command line that
-turns errors into lines. Wrong is a traceback, a bug's exit code, a crash, more than
-ten seconds, a character that a terminal obeys,
+turns errors into lines; one in eight goes through a whole command that reads it.
+Wrong is a traceback, an exit code that is not documented, a crash, more than
+ten seconds of processor time, a character that a terminal obeys,
 and a label store that says something else than before.
 """
 
@@ -20,19 +21,19 @@ import signal
 import struct
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import hostile_models
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from recordings import FORMATS, tone, write
 
 import wav2small.cli.main  # noqa: F401  (the package has a function of this name)
-from wav2small import audio, checkpoint, finetune
+from wav2small import annotate, audio, checkpoint, finetune
 from wav2small.annotation.store import LabelStore
 from wav2small.firmware_bench.report.baseline import load_baseline
 from wav2small.firmware_bench.run.measurement import FIGURES
@@ -42,6 +43,7 @@ from wav2small.teachers.description import Description
 from wav2small.teachers.source import CheckpointFiles, read_json
 
 main = sys.modules["wav2small.cli.main"]
+APP = main.app
 
 SECONDS = 10.0
 """Time in seconds that a file may take."""
@@ -80,6 +82,10 @@ class Kind:
 
     exact: bool = False
     """Whether a file that loads must say what the good one says."""
+
+    commands: tuple[str, ...] = ()
+    """Lines that read it: ``{path}`` is the file, ``{folder}`` its folder,
+    ``{out}`` is new, the others are what :func:`support` makes."""
 
 
 def _audio(folder: Path, rng: random.Random) -> Path:
@@ -193,6 +199,37 @@ def _noises(folder: Path, rng: random.Random) -> Path:
     return folder
 
 
+def support(folder: Path) -> dict[str, Path]:
+    """Make what commands need beside a hostile file: speech, a teacher, labels."""
+    teacher, speech = folder / "teacher.onnx", folder / "speech" / "a.wav"
+    model = hostile_models.MODEL
+    for key, value in hostile_models.LABELS.items():
+        model.metadata_props.add(key=key, value=value)
+    teacher.write_bytes(model.SerializeToString())
+    speech.parent.mkdir()
+    write(speech, tone(1.0)[:, None], 16000)
+    labels = annotate(speech, folder / "labels", teacher=str(teacher))
+    return {"teacher": teacher, "speech": speech, "labels": labels.folder}
+
+
+ANNOTATE = "annotate {path} {out} --teacher {teacher} --workers 0"
+TABLES = (
+    ANNOTATE,
+    "export wav2small-rt-mini {out} --tune 0 --calibration {path}",
+    "select {path} {out}.csv --count 2",
+    "layers {path} --backbone mel",
+    "finetune {path} {out} --backbone mel",
+)
+LABELS = (
+    "evaluate wav2small-rt-mini {path}",
+    "distill {path} {out} --student wav2small-rt-mini --epochs 1",
+    "annotate {speech} {path} --teacher {teacher} --workers 0 --resume",
+)
+TEACHERS = (
+    "annotate {speech} {out} --teacher {folder} --workers 0",
+    "evaluate {folder} {labels}",
+)
+
 FIGURE = {"value": 64, "source": "data sheet", "verified": True}
 TARGET = {"name": "x", "core": "cortex-m4", "description": "a chip", "clock_hz": FIGURE}
 CORE = {"core": "cortex-m4", "figures": dict.fromkeys(FIGURES, 1)}
@@ -200,25 +237,62 @@ FIRMWARE = {"counted_signal": {"sha256": "x"}, "cores": [CORE]}
 TEACHER = {"name": "t", "licence": "MIT", "labels": ["arousal"], "range": [1, 7]}
 
 KINDS = {
-    "audio": Kind(_audio, _hear),
-    "csv": Kind(_csv, _find),
-    "parquet": Kind(_parquet, _find),
-    "database": Kind(_database, _find, "db.*"),
-    "labels": Kind(_labels, _read_labels, "**/part-*.parquet", exact=True),
-    "label manifest": Kind(_labels, _read_labels, "**/manifest.json"),
-    "target": Kind(_json("t.json", TARGET), load_target),
+    "audio": Kind(
+        _audio,
+        _hear,
+        commands=(
+            ANNOTATE,
+            "predict {path} --model wav2small-rt-mini",
+            "predict {path} --model wav2small-rt-mini --stream",
+            "calibrate wav2small-rt-mini {path} {out}.json",
+        ),
+    ),
+    "csv": Kind(_csv, _find, commands=TABLES),
+    "parquet": Kind(_parquet, _find, commands=TABLES),
+    "database": Kind(_database, _find, "db.*", commands=(ANNOTATE,)),
+    "labels": Kind(_labels, _read_labels, "**/part-*.parquet", True, LABELS),
+    "label manifest": Kind(_labels, _read_labels, "**/manifest.json", commands=LABELS),
+    "target": Kind(
+        _json("t.json", TARGET),
+        load_target,
+        commands=("bench wav2small-rt-mini --target {path}",),
+    ),
     "baseline": Kind(
         _json("b.json", {"firmware": FIRMWARE}), lambda path: load_baseline(path, "x")
     ),
-    "description": Kind(_json("teacher.json", TEACHER), Description.read),
-    "json": Kind(_json("config.json", {"a": 1}), read_json),
+    "description": Kind(
+        _json("teacher.json", TEACHER), Description.read, commands=TEACHERS
+    ),
+    "json": Kind(_json("config.json", {"a": 1}), read_json, commands=TEACHERS),
     "fine-tuning": Kind(
         _json("config.json", {"format": finetune.FORMAT}),
         lambda path: finetune.find(path.parent),
+        commands=TEACHERS,
     ),
-    "card": Kind(_card, lambda path: CheckpointFiles("x", path).card(), "README.md"),
-    "checkpoint": Kind(_checkpoint, checkpoint.load, "c/*", exact=True),
-    "noises": Kind(_noises, sounds._categories, "metadata.csv"),
+    "card": Kind(
+        _card,
+        lambda path: CheckpointFiles("x", path).card(),
+        "README.md",
+        commands=TEACHERS,
+    ),
+    "checkpoint": Kind(
+        _checkpoint,
+        checkpoint.load,
+        "c/*",
+        exact=True,
+        commands=(
+            "predict {speech} --model {path}",
+            "export {path} {out}",
+            "compare {path} wav2small-rt-mini",
+            "evaluate {path} {labels}",
+        ),
+    ),
+    "noises": Kind(
+        _noises,
+        sounds._categories,
+        "metadata.csv",
+        commands=("evaluate {teacher} {labels} --suite --noise {folder}",),
+    ),
 }
 
 
@@ -304,18 +378,34 @@ def _no_file(path: Path, rng: random.Random) -> None:
     )()
 
 
-def run(load: Callable[[Path], object], path: Path) -> tuple[int, str, float]:
-    """Load in a process of its own: exit code, what was said, and seconds."""
+def loading(load: Callable[[Path], object], path: Path) -> Callable[[], object]:
+    """Return what shows a file as a loader reads it."""
+    return lambda: print(repr(load(path)).encode("ascii", "replace"))
+
+
+def commanding(line: str, places: Mapping[str, Path]) -> Callable[[], object]:
+    """Return what runs a command line whose words may be places."""
+    words = [word.format_map(places) for word in line.split()]
+
+    def act() -> object:
+        sys.argv = ["wav2small", *words]
+        return APP()
+
+    return act
+
+
+def run(act: Callable[[], object]) -> tuple[int, str, float]:
+    """Act in a process of its own: exit code, what was said, and seconds of work."""
     with tempfile.TemporaryFile() as said:
-        begun = time.monotonic()
         child = os.fork()
         if not child:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
             sys.stdout = os.fdopen(1, "w")
             sys.stderr = os.fdopen(2, "w")
-            signal.alarm(round(3 * SECONDS))
-            main.app = lambda: print(repr(load(path)).encode("ascii", "replace"))
+            # a busy machine takes longer for the same work
+            signal.alarm(round(12 * SECONDS))
+            main.app = act
             code = 0
             try:
                 main.main()
@@ -324,51 +414,77 @@ def run(load: Callable[[Path], object], path: Path) -> tuple[int, str, float]:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-        _, status = os.waitpid(child, 0)
+        _, status, used = os.wait4(child, 0)
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
-        return os.waitstatus_to_exitcode(status), text, time.monotonic() - begun
+        return os.waitstatus_to_exitcode(status), text, used.ru_utime + used.ru_stime
 
 
-def wrong(kind: Kind, result: tuple[int, str, float], good: str) -> str | None:
-    """Say what is wrong with how a file was loaded, None if nothing is."""
+def wrong(
+    result: tuple[int, str, float], good: str | None = None, *, command: bool = False
+) -> str | None:
+    """Say what is wrong with how a file was loaded, None if nothing is.
+
+    Args:
+        result: of :func:`run`
+        good: what has to be said if anything is, None if that is not known
+        command: whether it was a whole command, which may have a verdict
+
+    """
     code, text, seconds = result
     if "Traceback" in text or code == main.BUG:
         return f"bug: {text.strip().splitlines()[-1][:300]}"
-    if code not in (0, 2, 3):
+    if code not in ((0, 1, 2, 3, 4) if command else (0, 2, 3)):
         return f"exit code {code}"
     if seconds > SECONDS:
         return f"{seconds:.0f} s"
     if any(not c.isprintable() and c != "\n" for c in text):
         return f"control characters: {text!r}"
-    if code and text.count("error: ") < 1:
+    if code in (2, 3) and text.count("error: ") < 1:
         return f"no line of error: {text!r}"
-    if kind.exact and not code and text != good:
+    if good is not None and not code and text != good:
         return "another result without an error"
     return None
 
 
-def attack(number: int, seed: int, kinds: list[str]) -> tuple[str, str | None]:
-    """Make one file, load it, and say its kind and what is wrong."""
+def attack(
+    number: int, seed: int, kinds: list[str], places: Mapping[str, Path]
+) -> tuple[str, str | None]:
+    """Make one file, load it, and say its kind and what is wrong.
+
+    Args:
+        number: number of the file
+        seed: seed of all files
+        kinds: kinds that take turns
+        places: of :func:`support`
+
+    """
     rng = random.Random(f"{seed} {number}")
     name = kinds[number % len(kinds)]
     kind = KINDS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = kind.make(Path(folder), rng)
-        good = run(kind.load, path)[1] if kind.exact else ""
+        good = run(loading(kind.load, path))[1] if kind.exact else None
         victims = sorted(Path(folder).glob(kind.victim)) if kind.victim else [path]
         damage(rng.choice(victims), rng)
-        return name, wrong(kind, run(kind.load, path), good)
+        if kind.commands and number // len(kinds) % 8 == number % 8:
+            line = kind.commands[number // len(kinds) // 8 % len(kind.commands)]
+            new = {"path": path, "folder": path.parent, "out": Path(folder, "out")}
+            done = run(commanding(line, {**places, **new}))
+            return f"{name} by {line.split()[0]}", wrong(done, command=True)
+        return name, wrong(run(loading(kind.load, path)), good)
 
 
 def all_of(count: int, seed: int) -> list[str]:
     """Make and load files; return a line for each that goes wrong."""
     kinds = list(KINDS)
     lines = []
-    for number in range(count):
-        name, fault = attack(number, seed, kinds)
-        if fault:
-            lines.append(f"{number} {name}: {fault}")
+    with tempfile.TemporaryDirectory() as folder:
+        places = support(Path(folder))
+        for number in range(count):
+            name, fault = attack(number, seed, kinds, places)
+            if fault:
+                lines.append(f"{number} {name}: {fault}")
     return lines
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from waves import tone
 
 import wav2small
+from wav2small.api.exporting import read_calibration
 from wav2small.api.steps import Report
 from wav2small.bundled import DEMO
+from wav2small.errors import LeftOutWarning
 from wav2small.export import package
 
 ROOT = Path(__file__).parent.parent
@@ -164,3 +167,25 @@ def test_an_export_that_fails_leaves_its_report(tmp_path: Path) -> None:
     config = wav2small.ExportConfig(window=10)
     with pytest.raises(wav2small.InputError, match="window must be at least"):
         wav2small.export_model("wav2small", tmp_path, config=config)
+
+
+def test_nothing_is_calibrated_on_the_split_test(tmp_path: Path) -> None:
+    lines = ["file,speaker,split"]
+    for number, split in enumerate(["train", "Test1", "dev", "validation", "test", ""]):
+        for take in range(2):
+            name = f"{number}{take}.wav"
+            seconds = 0.5 if "est" in split else 0.25
+            soundfile.write(tmp_path / name, tone(seconds), 16000)
+            lines.append(f"{name},s{number},{split}")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("\n".join(lines))
+    with pytest.warns(LeftOutWarning, match="4 of 12 clips are of the split test"):
+        signals = read_calibration(manifest)
+    assert [len(signal) for signal in signals] == [4000] * 8
+    only = [lines[0], *(line for line in lines if "est" in line.split(",")[2])]
+    manifest.write_text("\n".join(only))
+    with (
+        pytest.warns(LeftOutWarning),
+        pytest.raises(wav2small.InputError, match="not of the split test, got 0: name"),
+    ):
+        read_calibration(manifest)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 from waves import tone
 
-from wav2small.clips import Clips, read_noises
-from wav2small.errors import InputError
+from wav2small.annotation.labels import Labels
+from wav2small.clips import Clips, load_clips, read_noises
+from wav2small.errors import InputError, LeftOutWarning
 from wav2small.export.base.files import sha256
 
 
@@ -66,6 +69,33 @@ def test_audio_must_be_what_was_labelled(files, tmp_path):
     clips.check_same("abc", digests)
     with pytest.raises(InputError, match="got 1 files with other bytes, as b"):
         clips.check_same("abc", [digests[0], "0" * 64, ""])
+
+
+def test_what_is_evaluated_must_be_what_was_labelled(files, tmp_path):
+    labels = labels_of(["a.wav", "b.flac", "c.wav"], tmp_path)
+    with pytest.warns(LeftOutWarning, match="c.wav"):
+        signals, readable = load_clips(labels, [0, 1, 2], tmp_path)
+    assert readable == [0, 1] and len(signals[1]) == 8000
+    soundfile.write(files[1][0], tone(0.25), 16000)
+    with pytest.raises(InputError, match=r"1 files with other bytes, as b\.flac"):
+        load_clips(labels, [0, 1], tmp_path)
+    # what is not asked for is not looked at, nor what nobody has hashed
+    assert load_clips(labels, [0], tmp_path)[1] == [0]
+    unknown = replace(labels, sha256=[""] * 3)
+    assert load_clips(unknown, [1], tmp_path)[1] == [1]
+
+
+def labels_of(names, folder):
+    rows = len(names)
+    return Labels(
+        names=names,
+        starts=np.zeros(rows),
+        ends=np.full(rows, np.inf),
+        scores=np.zeros((rows, 3), np.float32),
+        human=np.full((rows, 3), np.nan, np.float32),
+        sha256=[sha256(folder / name) for name in names],
+        metadata={},
+    )
 
 
 def test_a_part_of_a_file(files, tmp_path):

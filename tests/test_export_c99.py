@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from test_export_streaming import Builder, pieces, signal, student, with_front_end
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.base.log_mel import ENTRY
 from wav2small.export.c99 import arrangement, generate, outline
 from wav2small.export.c99.arrangement import arrange
 from wav2small.export.c99.dead import without_dead_channels
@@ -724,7 +725,9 @@ def test_no_text_of_a_file_becomes_code(text, tmp_path):
     digest = hashlib.sha256(asset.read_bytes()).hexdigest()
     marked = onnx.load(asset)
     keys = ("licence", "use", "labels", "provenance", "range", "window", text)
-    onnx.helper.set_model_props(marked, dict.fromkeys(keys, text))
+    said = {entry.key: entry.value for entry in marked.metadata_props}
+    hostile = {**dict.fromkeys(keys, text), ENTRY: said[ENTRY]}
+    onnx.helper.set_model_props(marked, hostile)
     ends = {"signal", *(value.name for value in marked.graph.output), ""}
     for number, node in enumerate(marked.graph.node):
         node.name, node.doc_string = f"{text}{number}", text

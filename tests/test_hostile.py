@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hostile
 import pytest
+import typer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 
@@ -45,4 +46,31 @@ def test_no_file_is_more_than_a_line(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_seen(result, fault) -> None:
-    assert hostile.wrong(hostile.KINDS["labels"], result, "x\n") == fault
+    assert hostile.wrong(result, "x\n") == fault
+
+
+def test_a_command_may_have_a_verdict() -> None:
+    assert hostile.wrong((1, "does not fit\n", 1.0), command=True) is None
+    assert hostile.wrong((4, "not checked\n", 1.0), command=True) is None
+    assert hostile.wrong((5, "", 1.0), command=True) == "exit code 5"
+    assert hostile.wrong((1, "", 1.0)) == "exit code 1"
+
+
+@pytest.mark.parametrize("name", [n for n, k in hostile.KINDS.items() if k.commands])
+def test_commands_take_what_they_are_given(name: str) -> None:
+    """Their words are right: what is left to complain about is the file."""
+    for line in hostile.KINDS[name].commands:
+        words = [word.format_map(Anything()) for word in line.split()]
+        context = {"resilient_parsing": False}
+        command = typer.main.get_command(hostile.APP)
+        name, found, rest = command.resolve_command(
+            typer.Context(command, **context), words
+        )
+        assert found.make_context(name, rest)
+
+
+class Anything(dict[str, str]):
+    """Paths for whatever is asked for."""
+
+    def __missing__(self, key: str) -> str:
+        return f"/nowhere/{key}"

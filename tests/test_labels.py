@@ -46,6 +46,30 @@ def create(folder, **teacher):
     return LabelStore.create(folder, manifest)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"root": 3},
+        {"teacher": "x"},
+        {"teacher": {"name": None, "revision": "1", "licence": "MIT"}},
+        {"teacher": {"name": "x", "revision": "1"}},
+        {"config": []},
+        {"config": {"shard_files": 0}},
+        {"config": {"shard_files": "5"}},
+        {"shards": None},
+        {"shards": -1},
+        {"format": "1"},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_is_damaged(tmp_path, changes):
+    """Its checksum is right: whoever wrote it wrote something else."""
+    store = create(tmp_path)
+    store._write_manifest({**store.manifest, **changes})
+    with pytest.raises(InputError, match="label manifest is damaged, or of an earlier"):
+        LabelStore.open(tmp_path)
+
+
 def test_store(tmp_path):
     folder = tmp_path / "new" / "labels"
     store = create(folder)

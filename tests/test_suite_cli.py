@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from wav2small import audio, cli
 from wav2small.annotation.store import LabelStore
 from wav2small.bundled import DEMO as MANIFEST
+from wav2small.export.base.files import sha256
 from wav2small.models import load_model
 
 RUNNER = CliRunner()
@@ -50,7 +51,7 @@ def labels(tmp_path_factory) -> Path:
                 "valence": valence,
                 "teacher": "itself",
                 "licence": "Apache-2.0",
-                "sha256": "0" * 64,
+                "sha256": sha256(path),
                 "language": path.name[:2],
             }
         )

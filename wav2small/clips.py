@@ -74,18 +74,7 @@ class Clips(Sequence[np.ndarray]):
             InputError: if a file has other bytes
 
         """
-        others = {
-            name
-            for name, wanted, (*_, found) in zip(
-                names, digests, self.sources, strict=True
-            )
-            if wanted and found and wanted != found
-        }
-        if others:
-            raise InputError(
-                f"audio must be what was labelled, got {len(others)} files with other "
-                f"bytes, as {min(others)}: label them again with --resume"
-            )
+        check_labelled(names, digests, [found for *_, found in self.sources])
 
     @property
     def seconds(self) -> float:
@@ -116,7 +105,7 @@ class Clips(Sequence[np.ndarray]):
 
         """
         folder.mkdir(parents=True, exist_ok=True)
-        digests = _digests({path for path, _, _ in sources})
+        digests = hash_files({path for path, _, _ in sources})
         named = [[str(path), start, end, digests[path]] for path, start, end in sources]
         with suppress(InputError):  # damaged, or not there yet
             clips = cls(folder)
@@ -197,7 +186,7 @@ def load_clips(
     """Load the clips of labelled rows into memory.
 
     Args:
-        labels: file, start and end of each row
+        labels: file, start, end and checksum of each row
         rows: numbers of the rows that are wanted
         root: folder that the files are below
         progress: called after each clip
@@ -207,9 +196,16 @@ def load_clips(
         what cannot be read is left out with a :class:`LeftOutWarning`
 
     Raises:
-        InputError: if none can be read
+        InputError: if none can be read, or a file is not what was labelled
 
     """
+    names = [labels.names[row] for row in rows]
+    found = hash_files({root / name for name in names})
+    check_labelled(
+        names,
+        [labels.sha256[row] for row in rows],
+        [found[root / name] for name in names],
+    )
     signals, readable = [], []
     for done, row in enumerate(rows, 1):
         start, end = float(labels.starts[row]), float(labels.ends[row])
@@ -229,6 +225,29 @@ def load_clips(
     return signals, readable
 
 
+def check_labelled(
+    names: Sequence[str], wanted: Sequence[str], found: Sequence[str | None]
+) -> None:
+    """See to it that audio is what was labelled.
+
+    Args:
+        names: files
+        wanted: SHA-256 that the labels have of each; empty where unknown
+        found: SHA-256 of what is there now; None if it cannot be read
+
+    Raises:
+        InputError: if a file has other bytes
+
+    """
+    rows = zip(names, wanted, found, strict=True)
+    others = {name for name, old, new in rows if old and new and old != new}
+    if others:
+        raise InputError(
+            f"audio must be what was labelled, got {len(others)} files with other "
+            f"bytes, as {min(others)}: label them again with --resume"
+        )
+
+
 def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:
     """Tell whether sources are the same; a file that is gone counts as unchanged."""
     return len(now) == len(before) and all(
@@ -237,7 +256,7 @@ def _are_same(now: list[list[Any]], before: list[list[Any]]) -> bool:
     )
 
 
-def _digests(paths: set[Path]) -> dict[Path, str | None]:
+def hash_files(paths: set[Path]) -> dict[Path, str | None]:
     """Return the SHA-256 of files, None of those that cannot be read."""
 
     def digest(path: Path) -> str | None:

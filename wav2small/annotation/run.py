@@ -106,7 +106,7 @@ def annotate(
     files = [list(parts) for _, parts in groupby(sources, lambda s: s.name)]
     resume = resume and not overwrite and (out / "manifest.json").exists()
     with claim(out, "shards"):
-        earlier = LabelStore.open(out).manifest["config"] if resume else {}
+        earlier = LabelStore.open(out).manifest.get("config", {}) if resume else {}
         config = _settled(config or AnnotateConfig(), earlier, len(files))
         with (engine or ThisProcess()).start(teacher, config) as (info, label):
             store = _open(out, root, info, config, resume, overwrite)
@@ -114,7 +114,9 @@ def annotate(
             changed = store.forget_changed(paths_by_name) if resume else []
             todo = _unlabelled(store, files)
             tally = _Tally(progress, len(files), todo, store.errors())
-            for labelled in label(_plan(store, todo), tally.scored):
+            assert config.shard_files is not None  # it is settled
+            plan = _plan(store, todo, config.shard_files)
+            for labelled in label(plan, tally.scored):
                 _append(store, labelled, info)
                 tally.add(labelled)
             store.finish()
@@ -191,7 +193,7 @@ def _open(
         store = LabelStore.open(out)
         # a setting that an earlier version did not state had the value
         # that is the default now
-        stated = {**asdict(AnnotateConfig()), **store.manifest["config"]}
+        stated = {**asdict(AnnotateConfig()), **store.manifest.get("config", {})}
         there = {**store.manifest, "config": stated}
         there["teacher"] = {**wanted["teacher"], **store.manifest["teacher"]}
         for key, value in {**wanted, "config": asdict(config)}.items():
@@ -212,7 +214,9 @@ def _open(
     return LabelStore.create(out, manifest, overwrite=overwrite)
 
 
-def _plan(store: LabelStore, todo: list[list[audio.Source]]) -> Iterator[Shard]:
+def _plan(
+    store: LabelStore, todo: list[list[audio.Source]], size: int
+) -> Iterator[Shard]:
     """Divide files among the shards that are not there yet.
 
     All shards but the last are full.
@@ -221,7 +225,6 @@ def _plan(store: LabelStore, todo: list[list[audio.Source]]) -> Iterator[Shard]:
     """
     there = set(store.numbers())
     free = (number for number in itertools.count() if number not in there)
-    size = store.manifest["config"]["shard_files"]
     for first in range(0, len(todo), size):
         files = todo[first : first + size]
         yield Shard(next(free), tuple(itertools.chain.from_iterable(files)))

@@ -39,6 +39,9 @@ from .shard_file import (
 FORMAT = 1
 """Version of the store's format."""
 
+_TEACHER = ("name", "revision", "licence")
+"""What a store says of its teacher at least."""
+
 
 class LabelStore:
     """A directory of Parquet shards and ``manifest.json``.
@@ -111,7 +114,7 @@ class LabelStore:
         try:
             text = read_text(path)
             manifest = parse_json(text)
-            version, _ = manifest["format"], manifest["teacher"]["revision"]
+            version = _check_manifest(manifest)
             if version == FORMAT and text != _manifest_text(manifest):
                 raise ValueError("its checksum is another")
         except OSError as error:
@@ -119,7 +122,7 @@ class LabelStore:
                 f"labels must be a folder made by 'wav2small annotate': {folder}: "
                 f"{path.name}: {error.strerror}"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"label manifest is damaged, or of an earlier version: {path}: "
                 "copy the labels again, or delete the folder and annotate anew"
@@ -387,6 +390,30 @@ def _writing(folder: Path) -> Iterator[None]:
             f"labels cannot be written: {folder}: {error.strerror or error}: "
             "what is there is whole; make room and go on with --resume"
         ) from error
+
+
+def _check_manifest(manifest: Any) -> int:
+    """Return the version of a manifest that holds what every command relies on.
+
+    Raises:
+        ValueError, KeyError, TypeError: if it does not
+
+    """
+    version = manifest["format"]
+    if isinstance(version, int) and version != FORMAT:
+        return version  # what else it holds is not known
+    teacher, config = manifest["teacher"], manifest.get("config", {})
+    texts = [manifest["root"], *(teacher[name] for name in _TEACHER)]
+    numbers = [version, manifest.get("shards", 0)]
+    size = config.get("shard_files", 1)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) and number >= 0 for number in numbers)
+        and isinstance(size, int)
+        and size > 0
+    ):
+        raise ValueError("what it states is of another type")
+    return FORMAT
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> str:

@@ -81,7 +81,8 @@ def read_calibration(
         progress: called after each clip
 
     Returns:
-        at most 128 signals, float32 at 16 kHz, 3 s of each recording
+        at most 128 signals, float32 at 16 kHz, 3 s of each recording,
+        none of the split test of a manifest
 
     Raises:
         InputError: if they are fewer than 4
@@ -92,8 +93,17 @@ def read_calibration(
     from .. import audio
 
     _, found = audio.find(to_paths(sources or DEMO))
+    tested = [source for source in found if source.metadata.get("split") == "test"]
+    if tested and sources:
+        warnings.warn(
+            f"{len(tested)} of {len(found)} clips are of the split test: "
+            "nothing is measured on them",
+            LeftOutWarning,
+            stacklevel=2,
+        )
+    found = [source for source in found if source.metadata.get("split") != "test"]
     # evenly over the corpus: neighbours tend to be one speaker
-    found = found[:: -(-len(found) // 128)]
+    found = found[:: max(1, -(-len(found) // 128))]
     signals: list[np.ndarray] = []
     for number, source in enumerate(found, 1):
         try:
@@ -106,7 +116,8 @@ def read_calibration(
         signals = list(cut(signals, window))
     if len(signals) < 4:
         raise InputError(
-            f"calibration must be at least 4 clips, got {len(signals)}: name more audio"
+            f"calibration must be at least 4 clips that are not of the split test, got "
+            f"{len(signals)}: name more audio"
         )
     return signals
 
