@@ -156,7 +156,9 @@ class Arrangement:
             for i, step in enumerate(head)
             for rows in step.inputs
         }
-        head_reads[id(self.program.output)] = _FOREVER
+        further = [entry.rows for entry in self.program.further.values()]
+        for rows in (self.program.output, *further):
+            head_reads[id(rows)] = _FOREVER
         if self.front.past_frames and self.last_frames:
             size = self.past_bytes * self.last_frames
             yield Span("ended", size, begin[0], end[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
@@ -11,6 +12,7 @@ import numpy as np
 from ..base import escape
 from ..integer.graph import IntegerGraph
 from ..integer.streaming.schedule import Schedule
+from ..model.further import CATEGORIES, DOUBT, category_names
 from .arrangement import Arrangement
 from .golden import MOST_SAMPLES, min_samples
 
@@ -54,6 +56,19 @@ _VOICE_STATE = """    uint16_t speech_alone; /* whether to listen to speech alon
     uint32_t voice;    /* frames that the detector counts */
     int32_t odds;      /* log-odds of its last row */
 """
+_CATEGORIES = """
+/* How likely each category is, of what wav2small_latest is of, in steps of 2^-15:
+ * $names. */
+#define WAV2SMALL_CATEGORIES $count
+wav2small_status wav2small_latest_categories(wav2small_state *state,
+                                             uint16_t shares[WAV2SMALL_CATEGORIES]);
+"""
+_DOUBT = """
+/* How far each score of wav2small_latest may be off, as a mean error, in steps of
+ * 2^-14. */
+wav2small_status wav2small_latest_doubts(wav2small_state *state,
+                                         uint16_t parts[WAV2SMALL_SCORES]);
+"""
 _LIMIT = f"""/* Samples that a signal may have. */
 #define WAV2SMALL_MAX_SAMPLES {MOST_SAMPLES}
 """
@@ -65,6 +80,17 @@ _HELD = """, about 600 bytes of stack, and the whole signal, which
  * the caller holds: the model hears it twice, first to measure its level"""
 _NOT_HELD = """ and about 600 bytes of stack;
  * the caller holds no samples"""
+
+
+def _further(graph: IntegerGraph) -> str:
+    """What a header says of outputs beside the scores."""
+    text = ""
+    if CATEGORIES in graph.further:
+        names = category_names(graph.model)
+        listed = "\n * ".join(textwrap.wrap(", ".join(names), 84))
+        words = {"names": listed, "count": len(names)}
+        text += Template(_CATEGORIES).substitute(words)
+    return text + (_DOUBT if DOUBT in graph.further else "")
 
 
 def template(name: str) -> str:
@@ -109,6 +135,7 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
         "state": state,
         "voice_state": _VOICE_STATE if placed.voice else "",
         "listen": _listen(placed),
+        "further": _further(graph),
         "forget": _FORGET if placed.forgets else "",
         "example_level": ", &level" if placed.normalised else "",
         "level_type": _LEVEL if placed.normalised else "",

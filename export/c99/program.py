@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..base.errors import ExportError
+from ..integer.further import to_octaves
+from ..integer.rescale import Rescale
 from ..integer.streaming.pace import Pace
 from ..integer.streaming.schedule import Schedule
 from ..integer.streaming.stages import PoolStage, RowStage, WindowStage
@@ -15,6 +18,17 @@ FRONT = "front"
 
 KEEP = "keep"
 """Kernel that keeps a row for those that come."""
+
+
+@dataclass(frozen=True, eq=False)
+class Further:
+    """An optional output beside the scores."""
+
+    rows: Rows
+    """Its numbers."""
+
+    octaves: Rescale
+    """From them to logarithms to base 2, in steps of ``2 ** -16``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +46,9 @@ class Program:
 
     output: Rows
     """The scores."""
+
+    further: Mapping[str, Further]
+    """Further outputs by name, see :mod:`wav2small.export.model.further`."""
 
     views: Mapping[str, View]
     """Where each tensor of the model lies."""
@@ -64,7 +81,21 @@ def lower(schedule: Schedule) -> Program:
         views = [lowering.views[name] for name in operator.inputs]
         operator.lower(lowering, views)
     scores = lowering.plain(lowering.views[graph.output])
-    return Program(steps, voice, tuple(lowering.steps), scores.rows, lowering.views)
+    if graph.further and not any(step.kernel == "softmax_pool" for step in steps):
+        raise ExportError(
+            "model with further outputs must pool by softmax for C code, got another "
+            "pooling: choose wav2small-rt"
+        )
+    further = {
+        name: Further(
+            lowering.plain(lowering.views[tensor]).rows,
+            to_octaves(graph.tensors[tensor]),
+        )
+        for name, tensor in graph.further.items()
+    }
+    return Program(
+        steps, voice, tuple(lowering.steps), scores.rows, further, lowering.views
+    )
 
 
 def _lower_stage(lowering: Lowering, stage: WindowStage | RowStage | PoolStage) -> None:

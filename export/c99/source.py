@@ -76,6 +76,7 @@ def write_source(steps: Sequence[Step], known: Mapping[str, int]) -> str:
         _make_result(pools),
         fragment("schedule"),
         fragment("api"),
+        fragment("further"),
     ]
     parts = [
         fragment("top"),

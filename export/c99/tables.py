@@ -11,6 +11,7 @@ from ..integer.front_end.constants import FrontEnd
 from ..integer.front_end.fourier import twiddles
 from ..integer.front_end.log_mel import LOG_TABLE
 from ..integer.pooling import decay_per_millisecond
+from ..model.further import FURTHER
 from .arrangement import Arrangement, Placed
 from .lowering import Rows, Step
 from .program import FRONT
@@ -45,6 +46,8 @@ def known_conditions(arrangement: Arrangement) -> dict[str, int]:
         "MEL_WITHOUT_ENDS": int(not front.mel[:, [0, -1]].any()),
         "PAST_FRAMES": front.past_frames or 0,
         "NORMALISED": int(arrangement.normalised),
+        **{f"HAS_{name.upper()}": int(name in program.further) for name in FURTHER},
+        "HAS_FURTHER": len(program.further),
         "VOICE_STAGES": len(arrangement.voice),
     }
 
@@ -85,6 +88,11 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
     if past:
         values["PAST_FRAMES"] = past
         values["ENDED_PLACE"] = arrangement.result_places.get("ended", 0)
+    for name, entry in program.further.items():
+        key = f"row {arrangement.of(entry.rows)}"
+        values[f"{name.upper()}_PLACE"] = arrangement.result_places[key]
+        values[f"{name.upper()}_MULTIPLIER"] = entry.octaves.multiplier.item()
+        values[f"{name.upper()}_SHIFT"] = entry.octaves.shift.item()
     if arrangement.normalised:
         values["POWER_FLOOR"] = f"{front.power_floor}u"
     yield "/* Numbers of one model, for wav2small.c alone. */"

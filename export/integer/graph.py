@@ -19,7 +19,8 @@ Two kinds of tensors exist:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
@@ -53,6 +54,10 @@ class IntegerGraph:
     """Detector of speech on the same log-mel map, None if the model has none.
 
     Its output is the log-odds of each of its rows."""
+
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Names of the tensors of :data:`wav2small.export.model.further.FURTHER`,
+    as far as the model has them."""
 
     @property
     def sampling_rate(self) -> int:

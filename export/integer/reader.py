@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from ..base.errors import ExportError
-from ..model import speech, topology
+from ..model import further, speech, topology
 from ..model.constants import expand_constants
 from .graph import IntegerGraph
 from .operators import READERS
@@ -31,7 +31,8 @@ SUPPORTED = sorted({"DequantizeLinear", "QuantizeLinear", *READERS})
 def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
     """Read the integer graph of an exported int8 model.
 
-    A second output ``speech`` becomes a graph of its own, ``detector``.
+    An output ``speech`` becomes a graph of its own, ``detector``;
+    ``categories`` and ``doubt`` are further outputs of this one.
 
     Args:
         source: QDQ model, as :func:`wav2small.export.quantise.steps.quantize`
@@ -71,30 +72,50 @@ def _read_graph(model: ModelProto) -> IntegerGraph:
             reading.fail(index, "the only reader of a tensor that an operator makes")
         else:
             operators += _read_node(reading, index)
-    (output,) = model.graph.output
-    if output.name not in reading.names:
+    names = {output.name: _made(reading, output.name) for output in model.graph.output}
+    scores = names.pop(further.scores_name(model))
+    sizes = {
+        further.CATEGORIES: len(further.category_names(model)),
+        further.DOUBT: reading.tensors[scores].shape[-1],
+    }
+    for output, tensor in names.items():
+        made = reading.tensors[tensor].shape
+        if made[-1] != sizes[output] or len(made) != 2:
+            raise ExportError(
+                f"output '{output}' must be of shape (1, {sizes[output]}), got {made}: "
+                "train it again"
+            )
+    return IntegerGraph(reading.tensors, tuple(operators), scores, model, further=names)
+
+
+def _made(reading: Reading, output: str) -> str:
+    """Name of the tensor of an output."""
+    if output not in reading.names:
         raise ExportError(
-            f"output '{output.name}' must be made of integer tensors, got a float "
+            f"output '{output}' must be made of integer tensors, got a float "
             "graph: quantise the model"
         )
-    made = reading.tensors[reading.names[output.name]]
+    made = reading.tensors[reading.names[output]]
     if made.wide and made.scale > _LARGEST_OUTPUT_STEP:
         raise ExportError(
-            f"output '{output.name}' must have steps of at most "
+            f"output '{output}' must have steps of at most "
             f"{_LARGEST_OUTPUT_STEP}, got {made.scale:.3g} from the largest value that "
             "the weights allow: quantise the model again"
         )
-    return IntegerGraph(
-        reading.tensors, tuple(operators), reading.names[output.name], model
-    )
+    if output in further.FURTHER and not made.wide:
+        raise ExportError(
+            f"output '{output}' must not be quantised, got 8 bits: train it again"
+        )
+    return reading.names[output]
 
 
 def _check(reading: Reading) -> None:
     graph = reading.model.graph
-    if len(graph.input) != 1 or len(graph.output) != 1:
+    outputs = [value for value in graph.output if value.name not in further.FURTHER]
+    if len(graph.input) != 1 or len(outputs) != 1:
         raise ExportError(
             f"model must have one input and one output, got {len(graph.input)} and "
-            f"{len(graph.output)}: export it with the signal alone"
+            f"{len(outputs)}: export it with the signal alone"
         )
     signal = graph.input[0].type.tensor_type
     sizes = [dim.dim_value for dim in signal.shape.dim]

@@ -123,7 +123,7 @@ wav2small_status wav2small_latest_integers(wav2small_state *state,
  * this is called with 0. A frame with a covered sample in it is left out as if it had
  * never been: no level, detector or layer knows of it, and it costs next to nothing. */
 wav2small_status wav2small_cover(wav2small_state *state, int covered);
-$listen$forget
+$listen$forget$further
 #ifdef __cplusplus
 }
 #endif

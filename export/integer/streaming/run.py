@@ -14,9 +14,12 @@ import numpy as np
 from onnx import ModelProto
 
 from ...base.errors import ExportError
+from ...model.further import CATEGORIES, DOUBT, category_names
 from ..front_end import log_mel
+from ..further import PART_BITS, SHARE_BITS, doubts, shares
 from ..graph import IntegerGraph
 from ..reader import read
+from ..tensor import Tensor
 from .detector import Detector
 from .schedule import schedule
 from .stages import Stage
@@ -205,6 +208,39 @@ class Stream:
 
         """
         return self._scores(self.latest_integers())
+
+    def latest_categories(self) -> dict[str, float]:
+        """How likely each category is, of what :meth:`latest` is of.
+
+        Raises:
+            ExportError: if that is nothing yet, or the model has no categories
+
+        """
+        names = category_names(self.graph.model)
+        found = shares(*self._further(CATEGORIES)) / 2**SHARE_BITS
+        return dict(zip(names, found.tolist(), strict=True))
+
+    def latest_doubts(self) -> np.ndarray:
+        """How far each of the scores of :meth:`latest` may be off, a mean error.
+
+        Raises:
+            ExportError: if that is nothing yet, or the model does not say it
+
+        """
+        return (doubts(*self._further(DOUBT)) / 2**PART_BITS).astype(np.float32)
+
+    def _further(self, name: str) -> tuple[np.ndarray, Tensor]:
+        """Integers of a further output, and what they are steps of."""
+        tensor = self.graph.further.get(name)
+        if tensor is None:
+            raise ExportError(
+                f"model must have the output '{name}', got "
+                f"{', '.join(self.graph.further) or 'none beside the scores'}: "
+                "train it with examples/train_categories.py"
+            )
+        values = {pool.operator.output: pool.latest() for pool in self.schedule.pools}
+        self._head(values)
+        return values[tensor], self.graph.tensors[tensor]
 
     def _head(self, values: dict[str, np.ndarray]) -> np.ndarray:
         for operator in self.schedule.head:
