@@ -27,6 +27,10 @@ ASSETS = Path(__file__).parent / "assets" / "models"
 MOST_WIDTH = 16_384
 """The largest number that a setting of a student can be."""
 
+FURTHER = ("categories", "doubt")
+"""Optional outputs: log-odds of categories, whose names are in the metadata,
+and the logarithm of how far each score may be off."""
+
 MIN_SAMPLES = 64
 """Least number of samples that every student scores."""
 
@@ -169,6 +173,11 @@ class OnnxModel:
         time = inputs[0].shape[1]
         self.window: int | None = time if isinstance(time, int) else None
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        names = self.metadata.get("categories", "").split(",")
+        sizes = [[1, len(names)], [1, 3]]
+        has = [scores.get(name) for name in FURTHER] == sizes
+        self.categories = tuple(names) if has else ()
+        """Names of the categories, empty if the model says nothing of them."""
         whole = path.name == "model.onnx"
         self.description = Description.read(
             path.with_name(FILE) if whole else path.with_suffix(".json")
@@ -207,6 +216,32 @@ class OnnxModel:
             ]
             found.append(np.average(scores, axis=0, weights=weights))
         return self.outputs.to_scores(np.array(found, np.float32))
+
+    def further(
+        self, signal: np.ndarray
+    ) -> tuple[dict[str, float], tuple[float, ...] | None]:
+        """How likely each category is, and how far each score may be off.
+
+        Of a signal longer than a fixed window its beginning counts.
+
+        Args:
+            signal: as of :meth:`predict`
+
+        Returns:
+            shares by category, empty if the model has none,
+            and mean absolute errors of arousal, dominance, valence, None with them
+
+        """
+        if not self.categories:
+            return {}, None
+        pieces, _ = _pieces(np.asarray(signal, np.float32), self.window)
+        odds, doubts = self.session.run(FURTHER, {"signal": pieces[0][None]})
+        weights = np.exp(odds[0] - odds.max())
+        shares = (weights / weights.sum()).tolist()
+        return (
+            dict(zip(self.categories, shares, strict=True)),
+            tuple(np.minimum(1, np.exp(doubts[0])).tolist()),
+        )
 
 
 def _pieces(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from . import audio
 from .adv import SAMPLING_RATE
 from .errors import InputError
 from .gate import SpeechGate
+from .models import OnnxModel
 from .teachers.base import Model
 
 
@@ -32,6 +33,12 @@ class Prediction:
 
     scores: tuple[float, float, float] | None
     """Arousal, dominance, valence in about 0..1; None unless it is speech."""
+
+    categories: Mapping[str, float] = field(default_factory=dict)
+    """How likely each category is, if the model says it and it is speech."""
+
+    doubts: tuple[float, ...] | None = None
+    """How far each score may be off, a mean absolute error, if the model says it."""
 
 
 def windows(
@@ -100,8 +107,12 @@ def predict(
     for start, signal in windows(source, window_seconds, hop_seconds):
         kind = gate.classify(signal)
         scores = None
+        further: tuple[Mapping[str, float], tuple[float, ...] | None] = {}, None
         if kind == "speech":
             arousal, dominance, valence = map(float, model.predict([signal])[0])
             scores = arousal, dominance, valence
+            if isinstance(model, OnnxModel):
+                further = model.further(signal)
         end = start + len(signal) / SAMPLING_RATE
-        yield Prediction(source.given or str(source.path), start, end, kind, scores)
+        name = source.given or str(source.path)
+        yield Prediction(name, start, end, kind, scores, *further)
