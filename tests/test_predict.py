@@ -9,11 +9,14 @@ import pytest
 import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_export_further import made
 
 from wav2small import audio
 from wav2small.audio import Source
 from wav2small.bundled import DEFAULT, DEMO
 from wav2small.errors import InputError
+from wav2small.export.integer.further import shares
+from wav2small.export.integer.reference import ReferenceModel
 from wav2small.gate import SpeechGate
 from wav2small.models import load_model
 from wav2small.prediction import predict, windows
@@ -89,3 +92,27 @@ def test_noise_is_not_scored(tmp_path):
     soundfile.write(path, noise, 16000)
     found = list(predict(Never(), SpeechGate(), Source(path, "n"), window_seconds=1.0))
     assert [(item.kind, item.scores) for item in found] == [("non-speech", None)] * 3
+
+
+def test_categories_and_doubts_of_a_model_that_says_them(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made("wav2small-rt").SerializeToString())
+    clip = audio.load(sorted(DEMO.parent.glob("en_*.opus"))[0])[:16000]
+    recording = tmp_path / "mixed.wav"
+    soundfile.write(recording, np.concatenate([clip, np.zeros(16000)]), 16000)
+    source = Source(recording, "mixed.wav")
+    own = load_model(path)
+    found = list(predict(own, SpeechGate(), source, window_seconds=1.0))
+    assert [item.kind for item in found] == ["speech", "silence"]
+    speech, silence = found
+    reference = ReferenceModel(path)
+    odds = reference.run(audio.load(recording, end=1.0))["categories"]
+    wanted = shares(odds, reference.graph.tensors["categories"]) / 2**15
+    np.testing.assert_allclose(list(speech.categories.values()), wanted, atol=0.01)
+    assert sum(speech.categories.values()) == pytest.approx(1)
+    assert len(speech.doubts) == 3
+    assert all(0 < doubt < 1 for doubt in speech.doubts)
+    assert (silence.categories, silence.doubts) == ({}, None)
+    plain = next(predict(load_model("wav2small-rt"), SpeechGate(), source))
+    assert (plain.categories, plain.doubts) == (None, None)
+    assert plain.scores is not None

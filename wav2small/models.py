@@ -217,23 +217,19 @@ class OnnxModel:
             found.append(np.average(scores, axis=0, weights=weights))
         return self.outputs.to_scores(np.array(found, np.float32))
 
-    def further(
-        self, signal: np.ndarray
-    ) -> tuple[dict[str, float], tuple[float, ...] | None]:
+    def further(self, signal: np.ndarray) -> tuple[dict[str, float], tuple[float, ...]]:
         """How likely each category is, and how far each score may be off.
 
         Of a signal longer than a fixed window its beginning counts.
 
         Args:
-            signal: as of :meth:`predict`
+            signal: as of :meth:`predict`, to a model with :attr:`categories`
 
         Returns:
-            shares by category, empty if the model has none,
-            and mean absolute errors of arousal, dominance, valence, None with them
+            shares by category,
+            and mean absolute errors of arousal, dominance, valence
 
         """
-        if not self.categories:
-            return {}, None
         pieces, _ = _pieces(np.asarray(signal, np.float32), self.window)
         odds, doubts = self.session.run(FURTHER, {"signal": pieces[0][None]})
         weights = np.exp(odds[0] - odds.max())

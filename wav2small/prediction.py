@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,11 +34,13 @@ class Prediction:
     scores: tuple[float, float, float] | None
     """Arousal, dominance, valence in about 0..1; None unless it is speech."""
 
-    categories: Mapping[str, float] = field(default_factory=dict)
-    """How likely each category is, if the model says it and it is speech."""
+    categories: Mapping[str, float] | None = None
+    """How likely each category is, empty unless it is speech;
+    None if the model does not say it."""
 
     doubts: tuple[float, ...] | None = None
-    """How far each score may be off, a mean absolute error, if the model says it."""
+    """How far each score may be off, a mean absolute error; None as for categories,
+    and unless it is speech."""
 
 
 def windows(
@@ -107,12 +109,14 @@ def predict(
     for start, signal in windows(source, window_seconds, hop_seconds):
         kind = gate.classify(signal)
         scores = None
-        further: tuple[Mapping[str, float], tuple[float, ...] | None] = {}, None
+        says = isinstance(model, OnnxModel) and bool(model.categories)
+        categories: Mapping[str, float] | None = {} if says else None
+        doubts = None
         if kind == "speech":
             arousal, dominance, valence = map(float, model.predict([signal])[0])
             scores = arousal, dominance, valence
-            if isinstance(model, OnnxModel):
-                further = model.further(signal)
+            if isinstance(model, OnnxModel) and says:
+                categories, doubts = model.further(signal)
         end = start + len(signal) / SAMPLING_RATE
         name = source.given or str(source.path)
-        yield Prediction(name, start, end, kind, scores, *further)
+        yield Prediction(name, start, end, kind, scores, categories, doubts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ..prediction import Prediction
 
 COLUMNS = ("file", "start", "end", "kind", *DIMENSIONS)
+FURTHER_COLUMNS = ("category", "share", *(f"doubt_{name}" for name in DIMENSIONS))
+"""Further columns of a model that says categories: the likeliest one and its share,
+and how far each score may be off."""
 
 AudioPaths = Annotated[
     list[Path], typer.Argument(metavar="AUDIO...", help="Files, folders, manifests.")
@@ -144,15 +148,27 @@ def _cells(item: Prediction) -> list[tuple[str, Any]]:
     scores = item.scores or (None,) * len(DIMENSIONS)
     rounded = [None if score is None else round(score, 4) for score in scores]
     values = (item.file, round(item.start, 3), round(item.end, 3), item.kind, *rounded)
-    return list(zip(COLUMNS, values, strict=True))
+    cells = list(zip(COLUMNS, values, strict=True))
+    if item.categories is None:
+        return cells
+    likeliest = max(item.categories.items(), key=itemgetter(1), default=(None, None))
+    doubts = item.doubts or (None,) * len(DIMENSIONS)
+    further = (*likeliest, *doubts)
+    rounded = [round(v, 4) if isinstance(v, float) else v for v in further]
+    return cells + list(zip(FURTHER_COLUMNS, rounded, strict=True))
 
 
 def _print_csv(predictions: Iterable[Prediction]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    begun = False
     for item in predictions:
-        name = escape.csv_path(escape.line(item.file))
-        writer.writerow([name, *(value for _, value in _cells(item)[1:])])
+        names, values = zip(*_cells(item), strict=True)
+        if not begun:
+            writer.writerow(names)
+            begun = True
+        writer.writerow([escape.csv_path(escape.line(item.file)), *values[1:]])
+    if not begun:
+        writer.writerow(COLUMNS)
 
 
 def _print_table(predictions: Iterable[Prediction]) -> None:
@@ -161,6 +177,9 @@ def _print_table(predictions: Iterable[Prediction]) -> None:
     for item in predictions:
         scores = item.scores or (None,) * len(DIMENSIONS)
         shown = " ".join(f"{'-':>9}" if s is None else f"{s:9.3f}" for s in scores)
+        if item.categories:
+            name, share = max(item.categories.items(), key=itemgetter(1))
+            shown += f"  {name} {share:.2f}"
         show(
             f"{item.start:8.2f} {item.end:8.2f}  {item.kind:<10} {shown}"
             f"  {escape.line(item.file)}"
