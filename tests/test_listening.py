@@ -23,7 +23,7 @@ from wav2small import audio
 from wav2small.bundled import DEMO
 from wav2small.cli.streaming import read_raw
 from wav2small.errors import InputError
-from wav2small.export.model.speech import Layer
+from wav2small.export.model.speech import DetectorLayer
 from wav2small.models import find_onnx
 
 MINI = "wav2small-rt-mini"
@@ -100,7 +100,7 @@ def test_scores_stay_where_the_model_hears_no_speech(tmp_path):
     past[0, 0, 2] = 1
     layers[0] = dataclasses.replace(layers[0], weight=weight)
     layers[1] = dataclasses.replace(layers[1], weight=past)
-    layers[2] = Layer(np.eye(1, 6)[:, :, None, None], -np.ones(1), 1, 1, None)
+    layers[2] = DetectorLayer(np.eye(1, 6)[:, :, None, None], -np.ones(1), 1, 1, None)
     path = tmp_path / "hears.onnx"
     path.write_bytes(with_detector("wav2small-rt", layers).SerializeToString())
     rng = np.random.default_rng(0)
