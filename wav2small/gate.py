@@ -7,7 +7,6 @@ The gate says which signals are worth a score.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -216,28 +215,6 @@ def load_gate(name: str) -> SpeechGate | None:
     if name not in makers:
         raise InputError(f"gate must be one of {', '.join(makers)}, got '{name}'")
     return makers[name]()
-
-
-def classify(signal: np.ndarray) -> Kind:
-    """Say what a signal is, by the bundled :class:`SpeechGate`.
-
-    Args:
-        signal: shape ``(time,)``, float32 in [-1, 1] at 16 kHz
-
-    Raises:
-        InputError: if the signal is no finite array of one axis
-
-    Examples:
-        >>> classify(np.zeros(16000, dtype=np.float32))
-        'silence'
-
-    """
-    return _bundled().classify(signal)
-
-
-@functools.cache
-def _bundled() -> SpeechGate:
-    return SpeechGate()
 
 
 def _check(signal: np.ndarray) -> None:
