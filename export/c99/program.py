@@ -73,8 +73,10 @@ def lower(schedule: Schedule) -> Program:
     for stage in detector.stages if detector else ():
         _lower_stage(lowering, stage)
     voice, lowering.steps = tuple(lowering.steps), begun
-    for stage in (*schedule.stages, *schedule.pools):
+    for stage in schedule.stages:
         _lower_stage(lowering, stage)
+    for pool in schedule.pools:
+        _lower_stage(lowering, pool)
     steps, lowering.steps = tuple(lowering.steps), []
     for operator in schedule.head:
         lowering.begin(graph.label(operator), Pace(1, 0, 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
@@ -164,7 +165,7 @@ class _Writer:
         self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str, **more: object) -> str:
+    def node(self, kind: str, inputs: list[str], output: str, **more: Any) -> str:
         self.graph.node.append(helper.make_node(kind, inputs, [output], **more))
         return output
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +19,11 @@ from wav2small.export.base.files import (
     replace_file,
     sha256,
 )
-from wav2small.export.base.reading import parse_json, read_text
 
 from ..errors import InputError
 from .formats import write_audformat, write_csv, write_table_csv
 from .labels import Labels
+from .manifest import FORMAT, manifest_text, read_manifest
 from .shard_file import (
     SCHEMA,
     SourceKey,
@@ -35,12 +33,6 @@ from .shard_file import (
     read_notes,
     read_rows,
 )
-
-FORMAT = 1
-"""Version of the store's format."""
-
-_TEACHER = ("name", "revision", "licence")
-"""What a store says of its teacher at least."""
 
 
 class LabelStore:
@@ -110,33 +102,11 @@ class LabelStore:
             InputError: if the folder is none, or of a newer format
 
         """
-        path = Path(folder) / "manifest.json"
-        try:
-            text = read_text(path)
-            manifest = parse_json(text)
-            version = _check_manifest(manifest)
-            if version == FORMAT and text != _manifest_text(manifest):
-                raise ValueError("its checksum is another")
-        except OSError as error:
-            raise InputError(
-                f"labels must be a folder made by 'wav2small annotate': {folder}: "
-                f"{path.name}: {error.strerror}"
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"label manifest is damaged, or of an earlier version: {path}: "
-                "copy the labels again, or delete the folder and annotate anew"
-            ) from error
-        if version != FORMAT:
-            raise InputError(
-                f"labels must be of format {FORMAT}, got {version}: {folder}: "
-                "update wav2small"
-            )
-        return cls(Path(folder), manifest)
+        return cls(Path(folder), read_manifest(Path(folder)))
 
     def _write_manifest(self, manifest: dict[str, Any]) -> None:
         with atomic_write(self.folder / "manifest.json") as file:
-            file.write(_manifest_text(manifest).encode())
+            file.write(manifest_text(manifest).encode())
         self.manifest = manifest
 
     def shards(self) -> list[Path]:
@@ -390,36 +360,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"labels cannot be written: {folder}: {error.strerror or error}: "
             "what is there is whole; make room and go on with --resume"
         ) from error
-
-
-def _check_manifest(manifest: Any) -> int:
-    """Return the version of a manifest that holds what every command relies on.
-
-    Raises:
-        ValueError, KeyError, TypeError: if it does not
-
-    """
-    version = manifest["format"]
-    if isinstance(version, int) and version != FORMAT:
-        return version  # what else it holds is not known
-    teacher, config = manifest["teacher"], manifest.get("config", {})
-    texts = [manifest["root"], *(teacher[name] for name in _TEACHER)]
-    numbers = [version, manifest.get("shards", 0)]
-    size = config.get("shard_files", 1)
-    if not (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int) and number >= 0 for number in numbers)
-        and isinstance(size, int)
-        and size > 0
-    ):
-        raise ValueError("what it states is of another type")
-    return FORMAT
-
-
-def _manifest_text(manifest: Mapping[str, Any]) -> str:
-    """Write a manifest with its own checksum; each byte follows from the content."""
-    stated = {key: manifest[key] for key in manifest if key != "sha256"}
-    text = json.dumps(stated, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    whole = {**stated, "sha256": digest}
-    return json.dumps(whole, indent=2, sort_keys=True) + "\n"
