@@ -86,6 +86,36 @@ def parse(
     return model
 
 
+def check_valid(
+    model: ModelProto,
+    where: str,
+    error: type[InputError] = InputError,
+    *,
+    infers: bool = False,
+) -> None:
+    """Check that a model is one that ONNX defines.
+
+    Args:
+        model: what :func:`parse` gave
+        where: what errors call it
+        error: type of the error
+        infers: whether types and shapes are inferred and compared, too
+
+    Raises:
+        InputError: of the type given, if it is not
+
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=infers)
+    except Exception as cause:  # the checker has no common base class
+        raise error(
+            f"{where} must be a valid ONNX model, got {one_line(cause)}: "
+            "export it again"
+        ) from cause
+
+
 def session(
     model: ModelProto | bytes,
     execution: Execution = "default",

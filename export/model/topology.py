@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from ..base import allowed, onnx_file
-from ..base.errors import ExportError, one_line
+from ..base.errors import ExportError
 from ..base.escape import line
 
 if TYPE_CHECKING:
@@ -48,13 +47,7 @@ def load(
         model = onnx_file.parse(data, where, ExportError, only_look=only_look)
         if not only_look:
             onnx_file.try_out(data, where, ExportError)
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # the checker has no common base class
-        raise ExportError(
-            f"{where} must be a valid ONNX model, got {one_line(error)}: "
-            "export it again"
-        ) from error
+    onnx_file.check_valid(model, where, ExportError, infers=True)
     return model
 
 

@@ -175,13 +175,7 @@ def _parse(data: bytes, where: str) -> ModelProto:
             f"{where} must be one flat graph of dense tensors, got {problem}: "
             "simplify the model first"
         )
-    try:
-        onnx.checker.check_model(model)
-    except Exception as error:  # the checker has no common base class
-        raise BenchError(
-            f"{where} must be a valid ONNX model, got {one_line(error)}: "
-            "export it again"
-        ) from error
+    onnx_file.check_valid(model, where, BenchError)
     return model
 
 
