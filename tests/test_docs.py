@@ -117,6 +117,43 @@ def test_imports_of_examples_exist(page: str) -> None:
     assert not unknown_imports((ROOT / page).read_text())
 
 
+def references() -> dict[str, list[str]]:
+    """Names of this package that docstrings refer to, with the files that do."""
+    found: dict[str, list[str]] = {}
+    for top in ("wav2small", "export", "firmware_bench", "examples"):
+        for path in sorted((ROOT / top).rglob("*.py")):  # links are not followed
+            for name in re.findall(
+                r":[a-z]+:`~?(wav2small\.[\w.]*)`", path.read_text()
+            ):
+                found.setdefault(name, []).append(path.name)
+    return found
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            fields = getattr(thing, "__dataclass_fields__", {})
+            if not hasattr(thing, part):
+                return part in fields
+            thing = getattr(thing, part)
+        return True
+    return False
+
+
+def test_docstrings_refer_to_what_is_there() -> None:
+    found = references()
+    assert len(found) > 50
+    assert {name: files for name, files in found.items() if not resolves(name)} == {}
+    assert not resolves("wav2small.gone")
+    assert not resolves("wav2small.audio.gone")
+
+
 @pytest.mark.parametrize("name", bundled())
 def test_the_readme_says_the_size_of_each_bundled_model(name: str) -> None:
     size = (bundled()[name] / "model.onnx").stat().st_size

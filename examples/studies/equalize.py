@@ -31,7 +31,7 @@ def equalize(model: ModelProto) -> ModelProto:
 
     It is meant for weights that share one scale.
     Where each output has its own,
-    as :func:`wav2small.export.quantise.write.write` gives them,
+    as :func:`wav2small.export.quantise.write.write_quantised` gives them,
     it may do harm: compare before use.
 
     Args:

@@ -4,7 +4,7 @@
 
 DATA holds ``emodb``, ``crema_d``, ``librispeech_subset``, ``esc10`` and ``ambience``.
 The map of every clip is computed once, as it is, on a way to a microphone
-(:func:`wav2small.clips.degrade`) and on one to the output of a hearing aid
+(:func:`wav2small.augment.degrade`) and on one to the output of a hearing aid
 (:mod:`wav2small.acoustics`), and some clips through changes of the suite.
 A run that was cut short goes on where it stopped.
 """

@@ -7,7 +7,7 @@ So it works for any model that
 :func:`wav2small.export.quantise.steps.quantize` takes,
 and what is trained is what is written:
 :func:`tune` gives the weights and the scales,
-and :func:`wav2small.export.quantise.write.write` puts down the same integers.
+and :func:`wav2small.export.quantise.write.write_quantised` puts down the same integers.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def tune(
     Returns:
         model with the trained weights,
         and the trained scales of activations and weights,
-        both for :func:`wav2small.export.quantise.write.write`
+        both for :func:`wav2small.export.quantise.write.write_quantised`
 
     Raises:
         ExportError: if a signal cannot be used
