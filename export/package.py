@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from .base import checksums
-from .base.errors import ExportError
+from .base.errors import ExportError, one_line
 from .base.escape import line
 from .base.files import replace_file
 from .base.reading import read_bytes
@@ -132,7 +132,7 @@ def write(
         if aside.exists():
             aside.replace(manifest)
         raise ExportError(
-            f"'{folder}' must be a writable folder, got {topology.one_line(error)}: "
+            f"'{folder}' must be a writable folder, got {one_line(error)}: "
             "choose another"
         ) from error
     return model

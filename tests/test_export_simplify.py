@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export.base.errors import ExportError
+from wav2small.export.base.errors import ExportError, ToolError
 from wav2small.export.model import topology
 from wav2small.export.model.simplify import simplify
 
@@ -65,5 +65,5 @@ def test_failure_is_ours(monkeypatch):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxsim", None)
-    with pytest.raises(ExportError, match="onnxsim must be installed"):
+    with pytest.raises(ToolError, match="package onnxsim is missing: pip install"):
         simplify(model())

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from ..base import escape
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from ..base.progress import Progress
 from ..integer import reader
 from ..integer.front_end.log_mel import samples
@@ -233,7 +233,7 @@ def _values(
         (signal,) = feed.values()
         raise ExportError(
             f"signals must fit the model, got {signal[0].shape} at index "
-            f"{number} and {topology.one_line(error)}: cut or lengthen them"
+            f"{number} and {one_line(error)}: cut or lengthen them"
         ) from error
     return dict(zip(names, values, strict=True))
 

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from ..base import escape
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from ..base.metrics import concordance_cc
 from ..base.progress import Progress
 from ..integer import reader
@@ -90,7 +90,7 @@ class OnnxLayers:
         except Exception as error:  # onnxruntime's have no common base class
             raise ExportError(
                 f"signal must fit the model, got {signal.shape} and "
-                f"{topology.one_line(error)}: cut or lengthen it"
+                f"{one_line(error)}: cut or lengthen it"
             ) from error
         found = {}
         for (label, name), value in zip(self.names.items(), values, strict=True):

@@ -24,7 +24,7 @@ from onnx import (
     version_converter,
 )
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from ..base.log_mel import ENTRY, read_settings
 from . import topology
 from .constants import expand_constants
@@ -93,7 +93,7 @@ def convert_opset(model: ModelProto, version: int) -> ModelProto:
     except Exception as error:  # the converter has no common base class
         raise ExportError(
             f"model must be one that opset {version} can express, got "
-            f"{topology.one_line(error)}: keep opset {opset(model)}"
+            f"{one_line(error)}: keep opset {opset(model)}"
         ) from error
     del converted.metadata_props[:]
     converted.metadata_props.extend(model.metadata_props)

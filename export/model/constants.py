@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from . import topology
 
 _MOST_VALUES = 2**26
@@ -133,7 +133,7 @@ def _computed(
     except Exception as error:  # onnxruntime's have no common base class
         raise ExportError(
             f"constants must be made by nodes that run, got "
-            f"{topology.one_line(error)}: export the model again"
+            f"{one_line(error)}: export the model again"
         ) from error
     return [
         numpy_helper.from_array(np.asarray(value), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from ..base.errors import ExportError, from_extra
+from ..base.errors import ExportError, from_extra, one_line
 from . import topology
 
 
@@ -35,7 +35,7 @@ def simplify(model: ModelProto) -> ModelProto:
         simplified, _ = onnxsim.simplify(copy)
     except Exception as error:  # whatever its passes raise
         raise ExportError(
-            f"model must pass through onnxsim, got {topology.one_line(error)}: "
+            f"model must pass through onnxsim, got {one_line(error)}: "
             "leave out the operator it names"
         ) from error
     return topology.load(simplified)

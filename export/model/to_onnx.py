@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import ModelProto
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from ..base.log_mel import ENTRY, LogMelSettings
-from . import topology
 from .compact import compact
 from .simplify import simplify
 
@@ -126,7 +125,7 @@ def _traced(
     except Exception as error:  # a module may raise anything
         raise ExportError(
             f"module must be exportable for {samples} samples, got "
-            f"{type(error).__name__}: {topology.one_line(error)}: "
+            f"{type(error).__name__}: {one_line(error)}: "
             "check the length and operations that depend on it"
         ) from error
     finally:

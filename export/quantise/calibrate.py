@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from ..base.errors import ExportError
+from ..base.errors import ExportError, one_line
 from ..model import topology
 
 
@@ -88,7 +88,7 @@ def run_over(
         except Exception as error:  # onnxruntime's have no common base class
             raise ExportError(
                 f"signals must fit the model, got {signal.shape} at index {index} "
-                f"and {topology.one_line(error)}: cut or lengthen them"
+                f"and {one_line(error)}: cut or lengthen them"
             ) from error
         yield signal, outputs
 
