@@ -125,6 +125,7 @@ def test_20_real_clips_have_the_integers_of_the_reference(
         total += compared
     assert total > 20 * 3 * 10
     assert shared.problems() == []
+    assert {url.partition(":")[0] for url in shared.requests()} == {"file", "data"}
 
 
 def test_a_model_that_normalises_hears_the_last_seconds_anew(
@@ -349,6 +350,66 @@ def test_a_tab_in_the_background_goes_on_hearing(tmp_path: Path, page: str) -> N
     heard_at = [reading["heard"] for reading in readings]
     assert heard_at == [1600 * (number + 1) for number in range(len(heard_at))]
     assert count_differing("wav2small-rt", readings)[0] == 0
+
+
+@pytest.mark.parametrize(("width", "scale"), [(320, 2), (1280, 1), (3840, 1)])
+def test_a_page_fits_its_width(shared: Browser, width: int, scale: int) -> None:
+    shared.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=width * 3 // 4,
+        deviceScaleFactor=scale,
+        mobile=False,
+    )
+    assert shared.run("document.documentElement.scrollWidth <= innerWidth")
+    shared.wait(f"document.getElementById('view').width > {width * scale // 3}")
+    smallest = shared.run(
+        "Math.min(...[...document.querySelectorAll('button, select')]"
+        ".map((element) => element.getBoundingClientRect().height))"
+    )
+    shared.call("Emulation.clearDeviceMetricsOverride")
+    assert smallest >= 40
+
+
+def test_everything_has_a_name_and_can_be_reached_by_keys(shared: Browser) -> None:
+    choose(shared, "wav2small-rt-mini")
+    tree = shared.call("Accessibility.getFullAXTree")["nodes"]
+    found: dict[str, list[str]] = {}
+    for node in tree:
+        if not node["ignored"]:
+            name = node.get("name", {}).get("value", "")
+            found.setdefault(node["role"]["value"], []).append(name)
+    for role in ("button", "combobox", "slider", "checkbox", "meter", "image"):
+        assert found[role] and all(found[role]), role
+    assert "status" in found and "log" in found
+    reached = []
+    shared.run("document.activeElement.blur()")
+    for _ in range(40):
+        for kind in ("keyDown", "keyUp"):
+            shared.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key="Tab",
+                code="Tab",
+                windowsVirtualKeyCode=9,
+            )
+        reached.append(shared.run("document.activeElement.id"))
+    expected = shared.run(
+        "[...document.querySelectorAll('button, select, input')]"
+        ".filter((element) => !element.disabled && element.offsetParent)"
+        ".map((element) => element.id)"
+    )
+    assert set(expected) <= set(reached)
+    shared.run("document.getElementById('play').focus()")
+    shared.call(
+        "Input.dispatchKeyEvent",
+        type="keyDown",
+        key="Enter",
+        code="Enter",
+        text="\r",
+        windowsVirtualKeyCode=13,
+    )
+    shared.wait("readings.at(-1)?.ended")
 
 
 def test_three_calm_voices_become_neutral(tmp_path: Path, page: str) -> None:
