@@ -130,7 +130,7 @@ function show() {
   $("calm").disabled = !scores || !playing || calm !== null;
   const power = samples.reduce((sum, value) => sum + value * value, 0) / (samples.length || 1);
   showFacts($("facts"), [
-    ["Heard", `${Math.floor(heard / model.rate)} s`],
+    ["Heard", `${Math.round(heard / model.rate)} s`],
     ["Level", power ? `${(10 * Math.log10(power / 2 ** 30)).toFixed(0)} dBFS` : "silence"],
     ...(model.speech ? [["Speech", speech ? "yes, scores learn" : "no, scores wait"]] : []),
     ["Scores hold for", model.forgets ? `sound up to ${model.lookAhead.toFixed(2)} s ago` : "the last 4 s, anew each second"],
