@@ -46,18 +46,18 @@ def with_detector(name: str, layers: list[speech.DetectorLayer]) -> onnx.ModelPr
     return speech.with_speech(load(name), layers)
 
 
-def balanced(name: str) -> onnx.ModelProto:
-    """Model whose detector seldom says yes to a noise."""
+def balanced(name: str) -> list[speech.DetectorLayer]:
+    """Detector that seldom says yes to a noise."""
     layers = detector()
     heard = read(with_detector(name, layers)).detector
     assert heard is not None
     rows = ReferenceModel(heard).run(signal(3, 40000))[heard.output]
     most = np.quantile(rows, 0.9) * heard.tensors[heard.output].scale
     layers[-1] = dataclasses.replace(layers[-1], bias=np.array([-most]))
-    return with_detector(name, layers)
+    return layers
 
 
-MODELS = {name: balanced(name) for name in NAMES}
+MODELS = {name: with_detector(name, balanced(name)) for name in NAMES}
 GRAPHS = {name: read(model) for name, model in MODELS.items()}
 
 

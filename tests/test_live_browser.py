@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from browser import Browser, find_browser
 
 from wav2small import Decisions, Rule, Stream
 from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.model.speech import with_speech
 from wav2small.live.page import make_page
 from wav2small.live.wasm import WINDOW_SECONDS
 from wav2small.models import find_onnx
@@ -27,15 +30,29 @@ pytestmark = [
 ]
 LOOPS = 75
 """An hour of loops of 48 s."""
-MODELS = ("wav2small-rt", "wav2small-rt-mini", "wav2small")
+MODELS = ("wav2small-rt", "wav2small-rt-mini", "wav2small", "all outputs")
 FAKE = "--use-fake-device-for-media-stream"
 ALLOWED = "--use-fake-ui-for-media-stream"
+
+
+@functools.cache
+def full() -> Path:
+    """A model with a detector of speech, categories and doubts, of random weights."""
+    from test_export_further import made
+    from test_export_speech import balanced
+
+    name = "wav2small-rt-mini"
+    model = with_speech(made(name), balanced(name))
+    path = Path(tempfile.mkdtemp()) / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(make_page({name: find_onnx(name) for name in MODELS}))
+    models = {name: find_onnx(name) for name in MODELS[:3]}
+    path.write_text(make_page({**models, MODELS[3]: full()}))
     return path.as_uri()
 
 
@@ -128,6 +145,50 @@ def test_20_real_clips_have_the_integers_of_the_reference(
     assert {url.partition(":")[0] for url in shared.requests()} == {"file", "data"}
 
 
+def noise_that_comes_and_goes() -> np.ndarray:
+    """Four seconds in which the detector of random weights says yes and no."""
+    rng = np.random.default_rng(3)
+    envelope = np.repeat(rng.uniform(0, 0.3, 40), 1600)
+    samples = envelope * rng.normal(0, 1, 64000) * 32767
+    return samples.clip(-32768, 32767).astype(np.int16)
+
+
+def test_a_model_with_all_outputs_gives_those_of_the_reference(
+    shared: Browser, tmp_path: Path
+) -> None:
+    choose(shared, "all outputs")
+    readings = hear_file(shared, write_clip(tmp_path, noise_that_comes_and_goes()))
+    stream = Stream(full())
+    stream.forget(4)
+    stream.listen(speech_alone=True)
+    decisions = Decisions(stream.graph)
+    known, spoken = 0, set()
+    for reading in readings[:-1]:
+        stream.push(np.array(reading["samples"], np.int16))
+        assert reading["speech"] == stream.hears_speech
+        spoken.add(stream.hears_speech)
+        if reading["integers"] is None:
+            continue
+        known += 1
+        integers = stream.latest_integers().reshape(-1)
+        np.testing.assert_array_equal(integers, reading["integers"])
+        decisions.hear(integers, 1600, speech=stream.hears_speech)
+        if decisions.scores is None:
+            assert reading.get("smooth") is None
+            continue
+        np.testing.assert_array_equal(decisions.scores, np.float32(reading["smooth"]))
+        shares = list(stream.latest_categories().values())
+        np.testing.assert_array_equal(np.array(reading["shares"]) / 2**15, shares)
+        np.testing.assert_array_equal(
+            np.float32(reading["doubts"]), stream.latest_doubts()
+        )
+    assert known > 10 and spoken == {True, False}
+    facts = shared.run("document.getElementById('facts').textContent")
+    assert "Speech" in facts and "Category" in facts
+    table = shared.run("document.getElementById('now').textContent")
+    assert table.count("\u00b1") == 3
+
+
 def test_a_model_that_normalises_hears_the_last_seconds_anew(
     shared: Browser, data: Path, tmp_path: Path
 ) -> None:
@@ -196,12 +257,11 @@ def test_events_are_those_of_the_decisions(
     for name in ("arousal", "dominance", "valence"):
         decisions.rule(f"high {name}", Rule(0.7, 0.65, 0.4))
         decisions.rule(f"low {name}", Rule(0.3, 0.35, 0.4))
-    before, begun = 0, set()
+    begun = set()
     for reading in readings[:-1]:
         if reading["integers"] is None:
             continue
-        fresh, before = reading["heard"] - before, reading["heard"]
-        decisions.hear(np.array(reading["integers"]), fresh, speech=True)
+        decisions.hear(np.array(reading["integers"]), 1600, speech=True)
         np.testing.assert_array_equal(decisions.scores, np.float32(reading["smooth"]))
         expected = [time if on else -1 for on, time in decisions.states()]
         assert reading["events"] == expected
@@ -353,7 +413,12 @@ def test_a_tab_in_the_background_goes_on_hearing(tmp_path: Path, page: str) -> N
 
 
 @pytest.mark.parametrize(("width", "scale"), [(320, 2), (1280, 1), (3840, 1)])
-def test_a_page_fits_its_width(shared: Browser, width: int, scale: int) -> None:
+def test_a_page_fits_its_width(
+    shared: Browser, tmp_path: Path, width: int, scale: int
+) -> None:
+    choose(shared, "all outputs")  # whose scores are the widest
+    hear_file(shared, write_clip(tmp_path, noise_that_comes_and_goes()))
+    shared.wait("document.getElementById('now').textContent.includes('\u00b1')")
     shared.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,

@@ -78,6 +78,34 @@ EXPORT(hears) int hears(void)
 }
 #endif
 
+#ifdef HAS_CATEGORIES
+static uint16_t shares[WAV2SMALL_CATEGORIES];
+
+EXPORT(shares) uint16_t *place_of_shares(void)
+{
+    return shares;
+}
+
+EXPORT(categories) int categories(void)
+{
+    return (int)wav2small_latest_categories(&state, shares);
+}
+#endif
+
+#ifdef HAS_DOUBTS
+static uint16_t doubts[WAV2SMALL_SCORES];
+
+EXPORT(doubts) uint16_t *place_of_doubts(void)
+{
+    return doubts;
+}
+
+EXPORT(doubt) int doubt(void)
+{
+    return (int)wav2small_latest_doubts(&state, doubts);
+}
+#endif
+
 EXPORT(cover) int cover(int covered)
 {
     return (int)wav2small_cover(&state, covered);

@@ -112,17 +112,25 @@ function hear(reading) {
   // figures that change more often cannot be read
   if (!shown) setTimeout(show, SHOWN_EACH);
   if (reading.smooth) last = reading; // the end of a recording has no decisions of its own
-  shown = { ...reading, scores, smooth: last.smooth, events: last.events };
+  const { smooth, events, shares, doubts } = last;
+  shown = { ...reading, scores, smooth, events, shares, doubts };
   view.add(shown, scores);
   document.dispatchEvent(new CustomEvent("reading", { detail: reading }));
 }
 
+// The two most likely categories.
+function likely(shares) {
+  const order = shares.map((share, i) => [share, model.categories[i]]).sort(([a], [b]) => b - a);
+  return order.slice(0, 2).map(([share, name]) => `${name} ${Math.round(share / 327.68)} %`).join(", ");
+}
+
 function show() {
-  const { samples, scores, smooth, events, heard, speech } = shown;
+  const { samples, scores, smooth, events, shares, doubts, heard, speech } = shown;
   shown = null;
   [...$("now").tBodies[0].rows].forEach((row, i) => {
     write(row.cells[1], scores ? scores[i].toFixed(2) : "\u2013");
-    write(row.cells[2], smooth ? smooth[i].toFixed(2) : "\u2013");
+    const doubt = doubts ? ` \u00b1 ${doubts[i].toFixed(2)}` : "";
+    write(row.cells[2], smooth ? smooth[i].toFixed(2) + doubt : "\u2013");
     row.cells[3].firstElementChild.value = (smooth ?? scores)?.[i] ?? 0;
   });
   const lasting = (events ?? []).flatMap((time, i) => (time < 0 ? [] : [`${eventName(i)} for ${(time / 1000).toFixed(1)} s`]));
@@ -133,6 +141,7 @@ function show() {
     ["Heard", `${Math.round(heard / model.rate)} s`],
     ["Level", power ? `${(10 * Math.log10(power / 2 ** 30)).toFixed(0)} dBFS` : "silence"],
     ...(model.speech ? [["Speech", speech ? "yes, scores learn" : "no, scores wait"]] : []),
+    ...(shares ? [["Category", likely(shares)]] : []),
     ["Scores hold for", model.forgets ? `sound up to ${model.lookAhead.toFixed(2)} s ago` : "the last 4 s, anew each second"],
     ["Memory of the model here", `${model.memory / 1024} KiB, fixed`],
   ]);

@@ -18,6 +18,7 @@ from typing import Any
 
 from wav2small.export.base.escape import line
 from wav2small.export.integer.reader import read
+from wav2small.export.model.further import category_names
 from wav2small.firmware_bench.bench import bench
 from wav2small.firmware_bench.plan.firmware import plan_firmware
 from wav2small.firmware_bench.target import TARGETS
@@ -107,6 +108,7 @@ def _describe(name: str, path: Path, *, emulate: bool) -> dict[str, Any]:
         "speech": module.knows_speech and not module.normalises,
         "rate": graph.sampling_rate,
         "labels": DIMENSIONS,
+        "categories": category_names(graph.model),
         "step": float(output.scale),
         "zeroPoint": int(output.zero_point),
         "lookAhead": plan_firmware(graph).look_ahead_seconds,

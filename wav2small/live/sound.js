@@ -94,7 +94,7 @@ async function connect(context, source, { model, module, settings, played, lengt
   await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
   const node = new AudioWorkletNode(context, "hearing", {
     processorOptions: {
-      module, scores: model.labels.length, rate: model.rate,
+      module, scores: model.labels.length, categories: model.categories.length, rate: model.rate,
       ...settings.model, length,
     },
   });

@@ -56,7 +56,7 @@ class View {
     this.draw();
   }
 
-  add({ samples, smooth, events, speech }, scores) {
+  add({ samples, smooth, events, speech, doubts }, scores) {
     this.heard += samples.length;
     for (let i = 0; i < samples.length; i++) this.held[this.count + i] = samples[i] / 32768;
     this.count += samples.length;
@@ -68,7 +68,7 @@ class View {
     this.count -= at;
     this.spoken.push([this.heard / this.rate, speech]);
     if (this.spoken.length > 600) this.spoken.splice(0, 200);
-    if (scores) this.readings.push({ time: this.heard / this.rate, scores, smooth: smooth ?? scores, events });
+    if (scores) this.readings.push({ time: this.heard / this.rate, scores, smooth: smooth ?? scores, events, doubts });
     if (this.readings.length > 600) this.readings.splice(0, 200);
     this.wanted ??= requestAnimationFrame(() => this.draw());
   }
@@ -210,6 +210,14 @@ class View {
         paint.stroke();
       };
       paint.strokeStyle = paint.fillStyle = colours[name];
+      if (readings.at(-1).doubts) {
+        // how far the score may be off
+        const edge = (sign) => ({ time, smooth, doubts }) => [x(time), y(smooth[i] + sign * (doubts?.[i] ?? 0))];
+        paint.globalAlpha = 0.12;
+        paint.beginPath();
+        for (const [at, to] of [...readings.map(edge(1)), ...readings.map(edge(-1)).reverse()]) paint.lineTo(at, to);
+        paint.fill();
+      }
       paint.globalAlpha = 0.4;
       line(letter / 14, [], "scores");
       paint.globalAlpha = 1;

@@ -39,6 +39,15 @@ _FILES = tuple(
     f"wav2small{ending}"
     for ending in (".h", ".c", "_config.h", "_model.h", "_decide.h", "_decide.c")
 )
+_FUNCTIONS = {
+    "FORGET": "wav2small_forget",
+    "LEVEL": "wav2small_measure",
+    "LISTEN": "wav2small_listen",
+    "CATEGORIES": "wav2small_latest_categories",
+    "DOUBTS": "wav2small_latest_doubts",
+}
+"""What the C of a model may have, and the function by which it is known."""
+
 _PAGE = 1 << 16
 _STACK = 1 << 13
 _STRUCTS = 1 << 14
@@ -81,18 +90,22 @@ def compile_model(model: bytes) -> Module:
         generate(graph, name)
         sources = {file: Path(name, file).read_bytes() for file in _FILES}
     header = sources["wav2small.h"].decode()
-    forgets, normalises, listens = (
-        f"wav2small_{name}(" in header for name in ("forget", "measure", "listen")
-    )
+    has = {name for name, function in _FUNCTIONS.items() if f"{function}(" in header}
+    normalises = "LEVEL" in has
     rate = graph.sampling_rate
     held = rate * WINDOW_SECONDS if normalises else rate // BLOCKS_PER_SECOND
     code = outline(graph)
     needed = code.tables_bytes + code.memory.state + 2 * held + _STRUCTS + _STACK
     memory = -(-needed // _PAGE) * _PAGE
     flags = [*_FLAGS, f"-DSAMPLES={held}", f"-Wl,-z,stack-size={_STACK}"]
-    flags += ["-DHAS_FORGET"] * forgets + ["-DHAS_LEVEL"] * normalises
-    flags += ["-DHAS_LISTEN"] * listens
+    flags += [f"-DHAS_{name}" for name in sorted(has)]
     flags += [f"-Wl,--initial-memory={memory}", f"-Wl,--max-memory={memory}"]
     glue = resources.files(__package__).joinpath("glue.c").read_bytes()
     path = build_library({**sources, "glue.c": glue}, flags, ".wasm")
-    return Module(path.read_bytes(), memory, forgets, normalises, listens)
+    return Module(
+        path.read_bytes(),
+        memory,
+        forgets="FORGET" in has,
+        normalises=normalises,
+        knows_speech="LISTEN" in has,
+    )

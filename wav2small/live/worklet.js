@@ -67,6 +67,9 @@ class Hearing extends AudioWorkletProcessor {
     this.samples = new Int16Array(memory.buffer, samples(), capacity());
     this.integers = new Int32Array(memory.buffer, integers(), options.scores);
     this.parts = new Int16Array(memory.buffer, this.model.parts(), options.scores);
+    const further = (name, count) => this.model[name] && new Uint16Array(memory.buffer, this.model[name](), count);
+    this.shares = further("shares", options.categories);
+    this.doubts = further("doubts", options.scores);
     this.model.decide_begin();
     this.rate = options.rate;
     this.length = options.length ?? Infinity;
@@ -129,7 +132,7 @@ class Hearing extends AudioWorkletProcessor {
     else this.hearOnce(samples);
     if (this.filled < this.block.length && !ended) return;
     const scored = this.window ? this.scored : this.ask(ended);
-    const decided = scored && !ended ? this.decide(scored) : null;
+    const decided = scored && !ended ? this.decide() : null;
     this.port.postMessage({
       ...decided,
       speech: this.hears(),
@@ -153,18 +156,22 @@ class Hearing extends AudioWorkletProcessor {
     return status ? null : [0, this.heard];
   }
 
+  // How likely each category is, and how far each score may be off, where it is known.
+  further() {
+    const shares = this.shares && !this.model.categories() ? Array.from(this.shares) : null;
+    const doubts = this.doubts && !this.model.doubt() ? Array.from(this.doubts) : null;
+    return { shares, doubts: doubts?.map((part) => part / 16384) };
+  }
+
   hears() {
     return this.model.hears ? this.model.hears() : 1;
   }
 
   // Smoothed scores of the wearer, and the milliseconds for which each event is on.
-  decide(scored) {
-    const fresh = scored[1] - (this.decided ?? 0);
-    if (fresh) this.ready = !this.model.decide(fresh, this.hears());
-    this.decided = scored[1];
-    if (!this.ready) return null;
+  decide() {
+    if (this.model.decide(this.filled, this.hears())) return null;
     const events = Array.from({ length: 2 * this.parts.length }, (_, i) => this.model.event(i));
-    return { smooth: Array.from(this.parts, (part) => part / 16384), events };
+    return { smooth: Array.from(this.parts, (part) => part / 16384), events, ...this.further() };
   }
 
   // One that normalises by the level of all of it hears the last seconds again,
