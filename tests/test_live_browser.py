@@ -142,7 +142,8 @@ def test_20_real_clips_have_the_integers_of_the_reference(
         total += compared
     assert total > 20 * 3 * 10
     assert shared.problems() == []
-    assert {url.partition(":")[0] for url in shared.requests()} == {"file", "data"}
+    # of the worklet in the page the browser may tell or not
+    assert {url.partition(":")[0] for url in shared.requests()} <= {"file", "data"}
 
 
 def noise_that_comes_and_goes() -> np.ndarray:

@@ -100,6 +100,7 @@ def test_the_costs_are_those_of_the_bench(pages: dict[str, str]) -> None:
     millions = core.instructions_per_second / 1e6
     assert shown["Instructions"] == f"{millions:.1f} M per second of audio"
     assert costs["gap9"]["Instructions"] == "not known on this core"
+    assert costs["gap9"]["Flash"].startswith("at least ")
 
 
 def test_the_command_writes_a_page_of_several_models(run: Run, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
     return {
         "target": target["name"],
         "facts": facts,
-        "basis": f"{target['core']}. {_BASIS[budget['basis']]}",
+        "basis": f"{target['core']}. {_BASIS[budget['basis']]} "
+        "The layer of events is not in it.",
     }
 
 
@@ -73,4 +74,6 @@ def _of(check: dict[str, Any], unit: str) -> str:
     """A quantity and its limit; what is not known is said."""
     actual, limit = check["actual"], check["limit"]
     text = "not known" if actual is None else f"{actual:,.0f}"
+    if actual is not None and limit and check["passed"] is None:
+        text = f"at least {text}"  # a part is known, and it is not too much
     return f"{text} of {limit:,.0f} {unit}" if limit else f"{text} {unit}"
