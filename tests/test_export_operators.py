@@ -204,6 +204,7 @@ def test_generated_c_leaves_only_the_compilers_conditions(tmp_path):
         "INT_MAX",
         "REVERSES_BITS",
         "VECTORS",
+        "WAV2SMALL_BLOB",
         "WAV2SMALL_TRACE",
         "__ARM_FEATURE_DSP",
         "__ARM_FEATURE_MVE",

@@ -24,6 +24,7 @@ from .lowering import Step
 from .program import lower
 from .source import write_source
 from .tables import definitions, front_tables, known_conditions, model_tables
+from .weights import blob
 
 
 def generate(
@@ -74,6 +75,7 @@ def generate(
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    replace_file(target / f"{prefix}_model.bin", blob(graph, placed))
     for name, text in files.items():
         text = _renamed(text, prefix)
         replace_file(target / _renamed(name, prefix), text.encode())

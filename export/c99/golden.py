@@ -36,7 +36,8 @@ def golden_vectors(graph: IntegerGraph, plan: Schedule) -> Iterator[str]:
     yield "} golden_t;"
     yield ""
     level = ", &(vector)->level" if normalised else ""
-    yield f"#define GOLDEN_INIT(state, vector) wav2small_init(state{level})"
+    yield "#define GOLDEN_INIT(state, vector) \\"
+    yield f"    wav2small_init(state WAV2SMALL_TEST_MODEL{level})"
     yield ""
     yield "static const golden_t golden[GOLDEN_VECTORS] = {"
     for more in _GOLDEN:

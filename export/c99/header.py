@@ -15,6 +15,7 @@ from ..integer.streaming.schedule import Schedule
 from ..model.further import CATEGORIES, DOUBT, category_names
 from .arrangement import Arrangement
 from .golden import MOST_SAMPLES, min_samples
+from .weights import LAYOUT
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -72,9 +73,6 @@ wav2small_status wav2small_latest_doubts(wav2small_state *state,
 _LIMIT = f"""/* Samples that a signal may have. */
 #define WAV2SMALL_MAX_SAMPLES {MOST_SAMPLES}
 """
-LAYOUT = 1
-"""Version of the state, the tables and what functions are called with."""
-
 _SAMPLE_BYTES = 2
 _HELD = """, about 600 bytes of stack, and the whole signal, which
  * the caller holds: the model hears it twice, first to measure its level"""

@@ -62,7 +62,7 @@ def write_source(steps: Sequence[Step], known: Mapping[str, int]) -> str:
     works = {step.kernel for step in steps if step.work}
 
     def fragment(name: str) -> str:
-        return resolved(_text(name), known)
+        return resolved(fragment_text(name), known)
 
     kernels = []
     for name in (*rows, *pools):
@@ -70,6 +70,7 @@ def write_source(steps: Sequence[Step], known: Mapping[str, int]) -> str:
         kernels += ["\n".join(table(*entry)) for entry in shared]
         kernels.append(fragment(name))
     rest = [
+        fragment("weights"),
         fragment("front_end"),
         _compute(rows, works),
         _add_row(pools),
@@ -92,7 +93,7 @@ def write_source(steps: Sequence[Step], known: Mapping[str, int]) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _text(name: str) -> str:
+def fragment_text(name: str) -> str:
     """Fragment, with those that it includes."""
     path = FRAGMENTS / f"{name}.c"
     try:
@@ -101,7 +102,7 @@ def _text(name: str) -> str:
         raise ExportError(
             f"operator must have C code, got no fragment '{path.name}': write it"
         ) from error
-    return _INCLUDE.sub(lambda match: _text(match[1].removesuffix(".c")), text)
+    return _INCLUDE.sub(lambda match: fragment_text(match[1].removesuffix(".c")), text)
 
 
 def _helpers(parts: Sequence[str], fragment: Callable[[str], str]) -> Iterator[str]:
@@ -143,14 +144,16 @@ def _compute(rows: Sequence[str], works: set[str]) -> str:
     for name in rows:
         work = ", work" if name in works else ""
         cases += [
-            f"    case {name.upper()}:",
-            f"        {name}_row(&{name}_layers[layer], from, values{work});",
+            f"    case {name.upper()}: {{",
+            f"        USE_LAYER({name});",
+            f"        {name}_row(one, from, values{work});",
             "        break;",
+            "    }",
         ]
     return _switch(
         "/* Computes what has no memory of its own. */\n"
-        "static void compute(uint32_t kind, uint32_t layer, const void *const from[],\n"
-        "                    void *values, int16_t *work)",
+        "static void compute(WITH_WEIGHTS uint32_t kind, uint32_t layer,\n"
+        "                    const void *const from[], void *values, int16_t *work)",
         cases,
         ("layer", "from", "values", "work"),
     )
@@ -160,16 +163,17 @@ def _add_row(pools: Sequence[str]) -> str:
     cases = []
     for name in pools:
         cases += [
-            f"    case {name.upper()}:",
-            f"        {name}_add(&{name}_layers[layer], sums, references, from,",
-            "                   decay);",
+            f"    case {name.upper()}: {{",
+            f"        USE_LAYER({name});",
+            f"        {name}_add(one, sums, references, from, decay);",
             "        break;",
+            "    }",
         ]
     return _switch(
         "/* Adds a row to the sums of a pool. */\n"
-        "static void add_row(uint32_t kind, uint32_t layer, int64_t *sums,\n"
-        "                    int32_t *references, const void *const from[],\n"
-        "                    uint32_t decay)",
+        "static void add_row(WITH_WEIGHTS uint32_t kind, uint32_t layer,\n"
+        "                    int64_t *sums, int32_t *references,\n"
+        "                    const void *const from[], uint32_t decay)",
         cases,
         (),
     )
@@ -179,14 +183,16 @@ def _make_result(pools: Sequence[str]) -> str:
     cases = []
     for name in pools:
         cases += [
-            f"    case {name.upper()}:",
-            f"        {name}_result(&{name}_layers[layer], sums, rows, values);",
+            f"    case {name.upper()}: {{",
+            f"        USE_LAYER({name});",
+            f"        {name}_result(one, sums, rows, values);",
             "        break;",
+            "    }",
         ]
     return _switch(
         "/* Makes numbers of the sums of a pool, to which so many rows were added. */\n"
-        "static void make_result(uint32_t kind, uint32_t layer, const int64_t *sums,\n"
-        "                        uint32_t rows, void *values)",
+        "static void make_result(WITH_WEIGHTS uint32_t kind, uint32_t layer,\n"
+        "                        const int64_t *sums, uint32_t rows, void *values)",
         cases,
         (),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,17 @@ from ..model.further import FURTHER
 from .arrangement import Arrangement, Placed
 from .lowering import Rows, Step
 from .program import FRONT
-from .text import integer, member, table, words
+from .text import integer, table
+from .weights import (
+    LayerCode,
+    code_tables,
+    layer_steps,
+    level_members,
+    make_layers,
+    structure_digest,
+    weight_members,
+    weights_struct,
+)
 
 _COST_UNIT = 64
 """Instructions, in whose numbers the C reckons what rows cost."""
@@ -81,9 +91,6 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         "FOURIER_UNUSED_BITS": 33 - front.length.bit_length(),
         "BANDS": len(front.mel),
         "LOG_FLOOR": f"({front.log_floor})",
-        "LEVEL_MULTIPLIER": f"({integer(front.multiplier)})",
-        "LEVEL_OFFSET": f"({integer(front.offset + (1 << (front.shift - 1)))})",
-        "LEVEL_SHIFT": front.shift,
     }
     if past:
         values["PAST_FRAMES"] = past
@@ -109,10 +116,31 @@ def model_tables(arrangement: Arrangement, sampling_rate: int) -> Iterator[str]:
     yield "/* Tables of one model, for wav2small.c alone. */"
     for name, values in front_tables(arrangement.front).items():
         yield from table(name, values)
-    layers: dict[int, int] = {}  # number of each stage's struct among its kind
-    yield from _layers((*program.steps, *program.voice, *program.head), layers)
+    layers = make_layers(layer_steps(arrangement))
+    members = weight_members(arrangement)
+    yield from code_tables(layers)
     yield ""
-    yield from _pools(arrangement, layers, sampling_rate)
+    yield "#if defined(WAV2SMALL_BLOB)"
+    yield from weights_struct(members)
+    yield ""
+    yield "/* How the network of this code is built. */"
+    digest = bytes.fromhex(structure_digest(arrangement))
+    yield from table("structure", np.frombuffer(digest, np.uint8))
+    yield "#define TABLE(name) weights->name"
+    yield "#define NUMBER(name, value) weights->name"
+    for member in level_members(arrangement):
+        yield f"#define {member.name.upper()} (weights_of(state)->{member.name})"
+    yield "#else"
+    yield "#define TABLE(name) name"
+    yield "#define NUMBER(name, value) value"
+    for member in level_members(arrangement):
+        yield f"#define {member.name.upper()} ({integer(int(member.values))})"
+    yield "#endif"
+    yield ""
+    yield from _structs(layers)
+    yield ""
+    numbered = {id(layer.step): layer.number for layer in layers}
+    yield from _pools(arrangement, numbered, sampling_rate)
     yield f"static const line_t lines[{len(arrangement.rows)}] = {{"
     for rows in arrangement.rows:
         yield f"    {_line(arrangement, rows)}, /* {escape.c_comment(rows.name)} */"
@@ -123,7 +151,7 @@ def model_tables(arrangement: Arrangement, sampling_rate: int) -> Iterator[str]:
     for i, stage in enumerate(stages):
         text = escape.c_comment(f"{stage.step.kernel.upper()} of {stage.step.label}")
         yield f"    /* {text} */"
-        yield f"    {_stage(arrangement, i, stage, layers)},"
+        yield f"    {_stage(arrangement, i, stage, numbered)},"
     yield "};"
 
 
@@ -172,34 +200,37 @@ def _voice(arrangement: Arrangement) -> dict[str, object]:
     }
 
 
-def _layers(steps: tuple[Step, ...], numbered: dict[int, int]) -> Iterator[str]:
-    """Tables of all layers, and an array of each kind of struct."""
-    arrays: dict[str, list[str]] = {}
-    for step in steps:
-        if step.kernel == FRONT:
-            continue
-        array = arrays.setdefault(step.kernel, [])
-        numbered[id(step)] = len(array)
-        name = f"{step.kernel}_{len(array)}"
-        if step.tables:
-            yield ""
-            yield f"/* {escape.c_comment(step.label)} */"
-        fields = []
-        for key, values in step.tables.items():
-            title = f"{name}_{key.removeprefix('end.')}"
-            if key in step.packed:
-                yield from words(title, values)
-                title += ".bytes"
-            else:
-                yield from table(title, values)
-            fields.append(f".{key} = {title}")
-        fields += [f".{key} = {member(value)}" for key, value in step.numbers.items()]
-        array.append(f"    {{{', '.join(fields)}}},")
-    for kernel, entries in arrays.items():
+def _structs(layers: Sequence[LayerCode]) -> Iterator[str]:
+    """What layers are made of, and how the structs of a kernel are had."""
+    kernels: dict[str, list[LayerCode]] = {}
+    for layer in layers:
+        kernels.setdefault(layer.kernel, []).append(layer)
+        name = f"{layer.kernel}_{layer.number}".upper()
+        yield f"#define {name} {{{', '.join(layer.fields)}}}"
+    for kernel, entries in kernels.items():
+        names = [f"{kernel}_{layer.number}".upper() for layer in entries]
         yield ""
-        yield f"static const {kernel}_t {kernel}_layers[{len(entries)}] = {{"
-        yield from entries
+        yield "#if defined(WAV2SMALL_BLOB)"
+        yield f"static {kernel}_t {kernel}_layer(const weights_t *weights,"
+        yield "                                  uint32_t layer)"
+        yield "{"
+        for i, name in enumerate(names[:-1]):
+            yield f"    if (layer == {i}u) {{"
+            yield f"        const {kernel}_t made = {name};"
+            yield "        return made;"
+            yield "    }"
+        yield "    {"
+        yield f"        const {kernel}_t made = {names[-1]};"
+        yield "        (void)layer;"
+        yield "        (void)weights;"
+        yield "        return made;"
+        yield "    }"
+        yield "}"
+        yield "#else"
+        yield f"static const {kernel}_t {kernel}_layers[{len(names)}] = {{"
+        yield from (f"    {name}," for name in names)
         yield "};"
+        yield "#endif"
 
 
 def _pools(

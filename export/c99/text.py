@@ -8,9 +8,10 @@ import numpy as np
 
 from .lowering import Number
 
-_TYPES = {
+TYPES = {
     "int8": "int8_t",
     "uint8": "uint8_t",
+    "int16": "int16_t",
     "uint16": "uint16_t",
     "int32": "int32_t",
     "int64": "int64_t",
@@ -22,7 +23,7 @@ def integer(value: int) -> str:
     return str(value) if -(2**31) < value < 2**31 else f"INT64_C({value})"
 
 
-def member(value: Number) -> str:
+def initial(value: Number) -> str:
     """Member of a struct."""
     if isinstance(value, str):
         return value
@@ -33,7 +34,7 @@ def member(value: Number) -> str:
 
 def words(name: str, values: np.ndarray) -> Iterator[str]:
     """Table of bytes that are read four at a time."""
-    kind = _TYPES[str(values.dtype)]
+    kind = TYPES[str(values.dtype)]
     yield "static const union {"
     yield f"    {kind} bytes[{len(values)}];"
     yield "    uint32_t aligned;"
@@ -49,7 +50,7 @@ def words(name: str, values: np.ndarray) -> Iterator[str]:
 
 def table(name: str, values: np.ndarray) -> Iterator[str]:
     """Constant array."""
-    kind = _TYPES[str(values.dtype)]
+    kind = TYPES[str(values.dtype)]
     yield f"static const {kind} {name}[{len(values)}] = {{"
     yield from _entries(values)
     yield "};"

@@ -47,6 +47,20 @@ static void begin(wav2small_state *state)
 #endif
 }
 
+#if defined(WAV2SMALL_BLOB)
+#define LOOK_AT_MODEL                                     \
+    do {                                                  \
+        const wav2small_status seen = look_at(model, bytes); \
+        if (seen != WAV2SMALL_OK) {                       \
+            return seen;                                  \
+        }                                                 \
+    } while (0)
+#define TAKE_MODEL state->model = (const wav2small_model *)model
+#else
+#define LOOK_AT_MODEL ((void)0)
+#define TAKE_MODEL ((void)0)
+#endif
+
 static void begin_first(wav2small_state *state)
 {
 #if REFERENCES
@@ -120,26 +134,31 @@ wav2small_status wav2small_measure(const int16_t *samples, size_t count,
     return WAV2SMALL_OK;
 }
 
-wav2small_status wav2small_init(wav2small_state *state, const wav2small_level *level)
+wav2small_status wav2small_init(wav2small_state *state WAV2SMALL_WITH_MODEL,
+                                const wav2small_level *level)
 {
     if ((state == NULL) || (level == NULL)) {
         return WAV2SMALL_NO_POINTER;
     }
+    LOOK_AT_MODEL;
     /* what is beyond 16-bit samples would overflow where it is used */
     if ((level->mean < -MAX_MEAN) || (level->mean > MAX_MEAN) ||
         (level->gain < -MAX_GAIN) || (level->gain > MAX_GAIN)) {
         return WAV2SMALL_NO_LEVEL;
     }
     state->level = *level;
+    TAKE_MODEL;
     begin_first(state);
     return WAV2SMALL_OK;
 }
 #else
-wav2small_status wav2small_init(wav2small_state *state)
+wav2small_status wav2small_init(wav2small_state *state WAV2SMALL_WITH_MODEL)
 {
     if (state == NULL) {
         return WAV2SMALL_NO_POINTER;
     }
+    LOOK_AT_MODEL;
+    TAKE_MODEL;
     begin_first(state);
     return WAV2SMALL_OK;
 }
@@ -375,7 +394,7 @@ wav2small_status wav2small_latest_integers(wav2small_state *state,
             if (state->frames <= stage->delay) {
                 return WAV2SMALL_TOO_SHORT;
             }
-            make_result(stage->kind, pool->layer, state->sums + pool->sums,
+            make_result(WEIGHTS stage->kind, pool->layer, state->sums + pool->sums,
                         (state->frames - stage->delay - 1u) / stage->period + 1u,
                         state->scratch.bytes + lines[stage->output].result_place);
         }
@@ -384,12 +403,14 @@ wav2small_status wav2small_latest_integers(wav2small_state *state,
     return WAV2SMALL_OK;
 }
 
-static void to_scores(const int32_t *integers, float *scores)
+static void to_scores(const wav2small_state *state, const int32_t *integers,
+                      float *scores)
 {
     uint32_t i;
     for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
-        scores[i] = (float)(integers[i] - WAV2SMALL_ZERO_POINT) * WAV2SMALL_STEP;
+        scores[i] = (float)(integers[i] - SCORE_ZERO) * SCORE_STEP;
     }
+    (void)state;
 }
 
 wav2small_status wav2small_latest(wav2small_state *state, float scores[WAV2SMALL_SCORES])
@@ -403,7 +424,7 @@ wav2small_status wav2small_latest(wav2small_state *state, float scores[WAV2SMALL
         status = wav2small_latest_integers(state, integers);
     }
     if (status == WAV2SMALL_OK) {
-        to_scores(integers, scores);
+        to_scores(state, integers, scores);
     }
     return status;
 }
@@ -420,7 +441,7 @@ wav2small_status wav2small_result(wav2small_state *state,
         status = wav2small_integers(state, integers);
     }
     if (status == WAV2SMALL_OK) {
-        to_scores(integers, scores);
+        to_scores(state, integers, scores);
     }
     return status;
 }

@@ -52,10 +52,10 @@ static void run_pool(wav2small_state *state, const stage_t *stage,
 #endif
     }
 #if REFERENCES
-    add_row(stage->kind, pool->layer, sums, references, from,
+    add_row(WEIGHTS stage->kind, pool->layer, sums, references, from,
             state->decays[stage->layer]);
 #else
-    add_row(stage->kind, pool->layer, sums, references, from, 0);
+    add_row(WEIGHTS stage->kind, pool->layer, sums, references, from, 0);
 #endif
 }
 
@@ -109,7 +109,7 @@ static void run(wav2small_state *state, const stage_t *stage, uint32_t row,
     }
 #endif
     default:
-        compute(stage->kind, stage->layer, from, values,
+        compute(WEIGHTS stage->kind, stage->layer, from, values,
                 (int16_t *)(void *)(bytes + work));
         break;
     }
@@ -266,7 +266,7 @@ static void open_pool(wav2small_state *state, const stage_t *stage)
 static void close_pool(wav2small_state *state, const stage_t *stage, uint32_t rows)
 {
     int8_t *bytes = state->scratch.bytes;
-    make_result(stage->kind, pools[stage->layer].layer,
+    make_result(WEIGHTS stage->kind, pools[stage->layer].layer,
                 (const int64_t *)(const void *)(bytes + stage->result_work), rows,
                 bytes + lines[stage->output].result_place);
 }
@@ -329,7 +329,7 @@ APART static void run_head(wav2small_state *state)
         for (input = 0; input < 1u + (uint32_t)stage->more; ++input) {
             from[input] = bytes + lines[stage->input[input]].result_place;
         }
-        compute(stage->kind, stage->layer, from,
+        compute(WEIGHTS stage->kind, stage->layer, from,
                 bytes + lines[stage->output].result_place,
                 (int16_t *)(void *)(bytes + stage->result_work));
     }

@@ -24,8 +24,9 @@
 #include <arm_acle.h>
 #endif
 
-/* Vectors of 16 bytes. Compilers for cores without them take the other kernels. */
-#if defined(__ARM_FEATURE_MVE) && defined(__ARM_FEATURE_DSP)
+/* Vectors of 16 bytes. Compilers for cores without them take the other kernels, and so
+ * do blobs, which have weights in one order for all cores. */
+#if defined(__ARM_FEATURE_MVE) && defined(__ARM_FEATURE_DSP) && !defined(WAV2SMALL_BLOB)
 #include <arm_mve.h>
 #define VECTORS 1
 #else

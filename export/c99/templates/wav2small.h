@@ -42,10 +42,32 @@ extern "C" {
 #define WAV2SMALL_MIN_SAMPLES $min_samples
 $limit/* Bytes of samples that the caller has to hold for each second of a signal. */
 #define WAV2SMALL_HELD_BYTES_PER_SECOND $held_bytes
+#if defined(WAV2SMALL_BLOB)
+/* With WAV2SMALL_BLOB weights are no constants: wav2small_init takes a blob, which
+ * wav2small_model.bin is. It stays where it is, at a multiple of 8, as long as the state
+ * is used. A score is (integer - zero point) * step. */
+typedef struct {
+    uint8_t magic[4];
+    uint32_t layout;       /* WAV2SMALL_LAYOUT */
+    uint32_t bytes;        /* of all of it */
+    uint32_t crc;          /* CRC-32 of all else */
+    uint8_t structure[32]; /* SHA-256 of how the network is built */
+    uint8_t sha256[32];    /* of the model */
+    float step;
+    float speech_step;     /* of log-odds of speech */
+    int32_t zero_point;
+    int32_t part_multiplier;
+    uint32_t part_shift;
+    uint32_t unused;
+} wav2small_model;
+#define WAV2SMALL_WITH_MODEL , const void *model, size_t bytes
+#else
 /* A score is (integer - zero point) * step.
  * Lowest and highest that were measured: $range. */
 #define WAV2SMALL_STEP $step
 #define WAV2SMALL_ZERO_POINT ($zero_point)
+#define WAV2SMALL_WITH_MODEL
+#endif
 
 /* What functions return. */
 typedef enum {
@@ -61,7 +83,11 @@ typedef enum {
     /* a level that no signal has; nothing was done */
     WAV2SMALL_NO_LEVEL = 5,
     /* another value that cannot be; nothing was done */
-    WAV2SMALL_NO_VALUE = 6
+    WAV2SMALL_NO_VALUE = 6,
+    /* a blob that is damaged or none at all; nothing was done */
+    WAV2SMALL_NO_MODEL = 7,
+    /* a blob of another network; nothing was done */
+    WAV2SMALL_OTHER_MODEL = 8
 } wav2small_status;
 $level_type
 /* Everything that is remembered, and the memory to work in.
@@ -69,6 +95,9 @@ $level_type
  * initialised, and functions will know that it is not.
  */
 typedef struct {
+#if defined(WAV2SMALL_BLOB)
+    const wav2small_model *model;
+#endif
     uint32_t ready;
     uint32_t count;    /* samples so far */
     uint32_t frames;   /* frames that are computed; a lap less after each lap */
@@ -92,7 +121,7 @@ $voice_state$state    int16_t samples[$window_length];
 } wav2small_state;
 
 /* Begin a signal. */
-wav2small_status wav2small_init(wav2small_state *state$level_argument);
+wav2small_status wav2small_init(wav2small_state *state WAV2SMALL_WITH_MODEL$level_argument);
 
 /* Begin another signal$level_note. */
 wav2small_status wav2small_reset(wav2small_state *state);

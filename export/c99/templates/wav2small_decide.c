@@ -5,8 +5,15 @@
 #define MOST 0xffffffffu
 #define VERSION 1u
 /* From the integer of a score to parts. */
+#if defined(WAV2SMALL_BLOB)
+#define MULTIPLIER decisions->multiplier
+#define SHIFT decisions->shift
+#define ZERO_POINT decisions->zero_point
+#else
 #define MULTIPLIER $multiplier
 #define SHIFT $shift
+#define ZERO_POINT WAV2SMALL_ZERO_POINT
+#endif
 /* A gain of 1 has 12 bits after the point; smoothed scores have 14 more than parts. */
 #define GAIN_BITS 12
 #define MORE_BITS 14
@@ -51,12 +58,20 @@ static void set_rule(wav2small_decisions *decisions, uint32_t event, int16_t beg
     decisions->watches[event].least = to_samples(milliseconds);
 }
 
-wav2small_status wav2small_decide_init(wav2small_decisions *decisions)
+wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_OF_MODEL)
 {
     uint32_t i;
     if (decisions == NULL) {
         return WAV2SMALL_NO_POINTER;
     }
+#if defined(WAV2SMALL_BLOB)
+    if (model == NULL) {
+        return WAV2SMALL_NO_POINTER;
+    }
+    decisions->multiplier = model->part_multiplier;
+    decisions->shift = model->part_shift;
+    decisions->zero_point = model->zero_point;
+#endif
     decisions->smoothing = to_samples(1000);
     decisions->most_silent = to_samples(30000);
     decisions->silent = 0;
@@ -168,7 +183,7 @@ wav2small_status wav2small_decide_calibrate(wav2small_decisions *decisions,
 static void follow(wav2small_decisions *decisions, uint32_t score, int32_t integer,
                    uint32_t samples)
 {
-    const int64_t centred = (int64_t)integer - WAV2SMALL_ZERO_POINT;
+    const int64_t centred = (int64_t)integer - ZERO_POINT;
     const int32_t part =
         clamp((centred * MULTIPLIER + ((int64_t)1 << (SHIFT - 1))) >> SHIFT);
     const int32_t own =

@@ -53,6 +53,11 @@ typedef struct {
 /* Everything that is remembered. The members are not for use. */
 typedef struct {
     uint32_t ready;
+#if defined(WAV2SMALL_BLOB)
+    int32_t multiplier;   /* from scores to parts */
+    uint32_t shift;
+    int32_t zero_point;
+#endif
     uint32_t smoothing;   /* samples */
     uint32_t most_silent; /* samples */
     uint32_t silent;      /* samples without speech */
@@ -70,9 +75,16 @@ typedef struct {
     uint8_t begun;
 } wav2small_decisions;
 
+/* With WAV2SMALL_BLOB the steps of scores are those of the blob. */
+#if defined(WAV2SMALL_BLOB)
+#define WAV2SMALL_OF_MODEL , const wav2small_model *model
+#else
+#define WAV2SMALL_OF_MODEL
+#endif
+
 /* Begin: smoothing of 1 s, all events end after 30 s without speech, high from .6 on
  * until below .55, low from .4 on until above .45, changes count after 1 s. */
-wav2small_status wav2small_decide_init(wav2small_decisions *decisions);
+wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_OF_MODEL);
 
 /* Time constant of the smoothing; 0 for none. */
 wav2small_status wav2small_decide_smooth(wav2small_decisions *decisions,

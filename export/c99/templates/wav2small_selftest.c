@@ -6,7 +6,15 @@
 #include <stdio.h>
 #endif
 
-int wav2small_selftest(void);
+#if defined(WAV2SMALL_BLOB)
+#define WAV2SMALL_TEST_ARGUMENTS const void *model, size_t bytes
+#define WAV2SMALL_TEST_MODEL , model, bytes
+#else
+#define WAV2SMALL_TEST_ARGUMENTS void
+#define WAV2SMALL_TEST_MODEL
+#endif
+
+int wav2small_selftest(WAV2SMALL_TEST_ARGUMENTS);
 
 /* Noise of changing level and a tone. */
 static int16_t sample_at(uint32_t n, uint32_t *noise)
@@ -19,7 +27,7 @@ static int16_t sample_at(uint32_t n, uint32_t *noise)
 }
 
 /* 0, or the number of the vector that differs, counted from 1. */
-int wav2small_selftest(void)
+int wav2small_selftest(WAV2SMALL_TEST_ARGUMENTS)
 {
     static wav2small_state state;
     int16_t samples[61];
@@ -54,9 +62,18 @@ int wav2small_selftest(void)
 }
 
 #if !defined(WAV2SMALL_NO_MAIN)
+#if defined(WAV2SMALL_BLOB)
+/* The blob from standard input. */
+int main(void)
+{
+    static uint64_t model[1 << 15];
+    const size_t bytes = fread(model, 1, sizeof model, stdin);
+    const int failed = wav2small_selftest(model, bytes);
+#else
 int main(void)
 {
     const int failed = wav2small_selftest();
+#endif
     if (failed != 0) {
         printf("golden vector %d of %d differs\n", failed, GOLDEN_VECTORS);
         return 1;
