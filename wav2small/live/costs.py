@@ -47,12 +47,28 @@ def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
         low, high = (f"{100 * count / clock['value']:.0f}" for count in cycles)
         name = f"Busy at {clock['value'] / 1e6:g} MHz"
         facts.append((name, f"{low} to {high} % of the time"))
+    facts += _duty_facts(report, target["core"], budget["basis"])
     return {
         "target": target["name"],
         "facts": facts,
         "basis": f"{target['core']}. {_BASIS[budget['basis']]} "
         "The layer of events is not in it.",
     }
+
+
+def _duty_facts(report: dict[str, Any], name: str, basis: str) -> list[tuple[str, str]]:
+    """What a model that listens to speech alone takes in a mix of sounds."""
+    cores = report["firmware"]["cores"] if basis == "emulated" else []
+    duty = next((core.get("duty") for core in cores if core["core"] == name), None)
+    if not duty:
+        return []
+    mix = ", ".join(f"{part['share']:.0%} {part['sound']}" for part in duty["parts"])
+    millions = f"{duty['instructions_per_second'] / 1e6:.1f} M in {mix}"
+    facts = [("Speech alone", millions)]
+    if duty["microamperes"]:
+        low, high = duty["microamperes"]
+        facts.append(("Current", f"{low:.0f} to {high:.0f} uA on {duty['chip']}"))
+    return facts
 
 
 def _core(

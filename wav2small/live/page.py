@@ -31,7 +31,7 @@ from .wasm import compile_model
 
 VOICES = {
     "A soft, slow, low voice": "en_m1_p12_r106_001.opus",
-    "A lively, fast, high voice": "en_f2_p92_r284_012.opus",
+    "A lively, fast, high voice": "en_m1_p85_r278_006.opus",
 }
 """Bundled synthetic speech that a page plays, by what it is called there."""
 
