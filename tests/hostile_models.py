@@ -3,13 +3,17 @@
     python tests/hostile_models.py COUNT [SEED]
 
 makes COUNT of them in a temporary folder, gives each to the loader that a command
-gives it to, and says what did not end in a result or in one clean line.
+gives it to, and one in five to such a command,
+and says what did not end in a result or in one clean line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
+import shutil
 import struct
 import sys
 import tempfile
@@ -23,6 +27,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from wav2small.bundled import DEMO
+from wav2small.cli import main
 from wav2small.cli.terminal import say
 from wav2small.errors import InputError
 
@@ -236,6 +242,60 @@ def a_safetensors(rng: np.random.Generator, good: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + rest
 
 
+def command(line: str, **places: Path) -> tuple[int, str]:
+    """Run a command line in this process: exit code, and what it said."""
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    words, before = [word.format_map(places) for word in line.split()], sys.argv
+    sys.argv, code = ["wav2small", *words], 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            main()
+    except SystemExit as done:
+        code = int(done.code or 0)
+    finally:
+        sys.argv = before
+    said.flush()
+    return code, said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+def commanding(line: str, **places: Path) -> Callable[[], Any]:
+    """Return what runs a command line and raises if that ends badly."""
+
+    def act() -> None:
+        code, text = command(line, **places)
+        name, last = line.split()[0], text.strip()[-300:]
+        if code not in (0, 1, 2, 3, 4) or "Traceback" in text:
+            raise RuntimeError(f"{name} ends with {code}: {last}")
+        if any(not letter.isprintable() and letter != "\n" for letter in text):
+            raise RuntimeError(f"{name} writes control characters: {last!r}")
+        if code in (2, 3):
+            if text.count("error: ") != 1:
+                raise RuntimeError(f"{name} says no line of error: {last}")
+            raise InputError(last)
+
+    return act
+
+
+_ANNOTATE = "annotate {speech} {out} --teacher {path} --workers 0"
+_RESEARCH = f"{_ANNOTATE} --licence-policy research"
+COMMANDS: dict[str, list[tuple[str, bool | None]]] = {
+    "onnx": [
+        (_RESEARCH, None),
+        ("predict {speech} --model {path}", None),
+        ("bench {path}", False),  # a plan has figures of a bomb as well
+        ("c99 {path} {out}", True),  # none of them states a log-mel
+    ],
+    "teacher": [(_ANNOTATE, False)],
+    "checkpoint": [
+        ("predict {speech} --model {path}", True),
+        ("export {path} {out}", True),
+    ],
+    "target": [("bench wav2small-rt-mini --target {path}", False)],
+    "description": [(_RESEARCH, False)],
+}
+"""Command lines by kind, and whether they must refuse; None: if it is a bomb."""
+
+
 class Corpus:
     """Inputs in a folder, each with the loader that a command gives it to."""
 
@@ -251,6 +311,16 @@ class Corpus:
         checkpoint.save(
             self.student, {"a": np.zeros(3, np.float32)}, {"student": "wav2small"}
         )
+        self.speech = next(DEMO.parent.glob("*.opus"))
+        self.refused = False
+        """Whether no command may run the model that was made last."""
+        self.paths = {
+            "onnx": folder / "x.onnx",
+            "teacher": self.good,
+            "checkpoint": self.student,
+            "target": folder / "target.json",
+            "description": folder / "ensemble.json",
+        }
         self.kinds = (
             self.onnx, self.onnx, self.onnx, self.teacher, self.teacher,
             self.checkpoint, self.target, self.baseline, self.description,
@@ -260,6 +330,15 @@ class Corpus:
         """Make an input; return its kind, its loader and whether it must refuse."""
         kind = pick(rng, self.kinds)
         loader, refused = kind(rng)
+        lines = COMMANDS.get(kind.__name__)
+        if lines and rng.integers(5) == 0:
+            line, must = pick(rng, lines)
+            out = self.folder / "out"
+            shutil.rmtree(out, ignore_errors=True)
+            path = self.paths[kind.__name__]
+            act = commanding(line, path=path, out=out, speech=self.speech)
+            refused = self.refused if must is None else must
+            return f"{kind.__name__} by {line.split()[0]}", act, refused
         return kind.__name__, loader, refused
 
     def onnx(self, rng: np.random.Generator) -> tuple[Callable[[], Any], bool]:
@@ -269,6 +348,7 @@ class Corpus:
         from wav2small.teachers.loading import load_teacher
 
         path, refused = an_onnx(rng, self.folder)
+        self.refused = refused
         match rng.integers(4):
             case 0:  # plans and does not run; a bomb has its figures
                 return lambda: load_graph(path), False

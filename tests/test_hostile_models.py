@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from wav2small.bundled import DEMO
+from wav2small.errors import InputError
 
 COUNT = int(os.environ.get("HOSTILE_MODELS", "20"))
 
@@ -51,3 +52,15 @@ def test_no_control_character_reaches_the_terminal(words, tmp_path):
     assert "Traceback" not in done.stderr
     (said,) = done.stderr.splitlines()
     assert said.isprintable() and not done.stdout
+
+
+def test_commands_that_end_badly_are_found(tmp_path, monkeypatch):
+    nowhere = {"path": tmp_path / "x", "out": tmp_path / "o", "speech": tmp_path / "y"}
+    for lines in hostile_models.COMMANDS.values():
+        for line, _ in lines:
+            with pytest.raises(InputError, match=r"^error: "):
+                hostile_models.commanding(line, **nowhere)()
+    for ending in ((70, "error: bug"), (2, "Traceback"), (0, "\x1b[m"), (2, "nothing")):
+        monkeypatch.setattr(hostile_models, "command", lambda *a, end=ending, **k: end)
+        fault = hostile_models.judge(hostile_models.commanding("bench x"), False)
+        assert "RuntimeError: 'bench" in fault.replace('"', "'")
