@@ -1,6 +1,8 @@
 import audformat
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from recordings import touch
@@ -77,6 +79,14 @@ def test_parquet_with_time_deltas(tmp_path, unit):
     assert (first.metadata, second.metadata) == ({"emotion": "joy"}, {})
     np.testing.assert_array_equal(first.human, [np.nan, np.nan, 0.5])
     assert second.human is None
+
+
+def test_a_date_that_cannot_be(tmp_path):
+    dates = pa.array([10**15], pa.timestamp("ms"))
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"file": ["a.wav"], "speaker": dates}), path)
+    with pytest.raises(InputError, match="table cannot be read: .*: save it again"):
+        audio.find([path])
 
 
 def test_parquet_with_seconds(tmp_path):

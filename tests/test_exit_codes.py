@@ -54,6 +54,7 @@ WRONG_USE = [
     ["select"],
     ["ask"],
     ["c99"],
+    ["live", "--cats"],
     ["page"],
     ["list", "cats"],
     ["demo", "--cats"],

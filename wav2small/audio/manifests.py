@@ -115,7 +115,7 @@ def read_cells(
             f"table must be a file that can be read, got {error.strerror}: "
             f"{one_line(path)}: check the path"
         ) from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a date beyond the year 9999
         raise InputError(
             f"table cannot be read: {one_line(path)}: {reason(error)}: save it again"
         ) from error
