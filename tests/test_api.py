@@ -14,6 +14,8 @@ import soundfile
 from waves import tone
 
 import wav2small
+from wav2small import clips
+from wav2small.annotation import store
 from wav2small.api.exporting import read_calibration
 from wav2small.api.steps import Report
 from wav2small.bundled import DEMO
@@ -189,3 +191,13 @@ def test_nothing_is_calibrated_on_the_split_test(tmp_path: Path) -> None:
         pytest.raises(wav2small.InputError, match="not of the split test, got 0: name"),
     ):
         read_calibration(manifest)
+
+
+def test_labels_and_clips_are_read_under_short_names() -> None:
+    """Names that users' scripts have imported since the first version."""
+    from wav2small.data import Clips, decode_labels, read_noises
+    from wav2small.labels import Labels, LabelStore
+
+    assert (Clips, decode_labels) == (clips.Clips, clips.decode_labels)
+    assert read_noises is clips.read_noises
+    assert (LabelStore, Labels) == (store.LabelStore, store.Labels)

@@ -85,7 +85,7 @@ def test_a_date_that_cannot_be(tmp_path):
     dates = pa.array([10**15], pa.timestamp("ms"))
     path = tmp_path / "m.parquet"
     pq.write_table(pa.table({"file": ["a.wav"], "speaker": dates}), path)
-    with pytest.raises(InputError, match="table cannot be read: .*: save it again"):
+    with pytest.raises(InputError, match=r"table cannot be read: .*: save it again"):
         audio.find([path])
 
 
