@@ -164,6 +164,24 @@ def test_they_take_little(model):
     assert model.ByteSize() - bare.ByteSize() < 1500
 
 
+def test_a_blob_of_other_categories_is_of_another_network(tmp_path):
+    words = ["joy" if name == "happiness" else name for name in NAMES]
+    larger = np.ones((len(NAMES) + 3, 64))
+    models = {
+        "first": made("wav2small-rt"),
+        "same": made("wav2small-rt", bias=np.full(len(NAMES) + 3, -1.0)),
+        "renamed": made("wav2small-rt", categories=words),
+        "scaled": made("wav2small-rt", weight=larger),
+    }
+    structures = {}
+    for name, model in models.items():
+        generate(read(model), tmp_path / name)
+        data = (tmp_path / name / "wav2small_model.bin").read_bytes()
+        structures[name] = data[16:48]
+    assert structures["first"] == structures["same"]
+    assert len(set(structures.values())) == 3
+
+
 # -- what cannot be ----------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from ..integer.rescale import Rescale
 from ..integer.streaming.pace import Pace
 from ..integer.streaming.schedule import Schedule
 from ..integer.streaming.stages import PoolStage, RowStage, WindowStage
+from ..model.further import CATEGORIES, category_names
 from .lowering import Lowering, Rows, Step, View
 
 FRONT = "front"
@@ -29,6 +30,9 @@ class Further:
 
     octaves: Rescale
     """From them to logarithms to base 2, in steps of ``2 ** -16``."""
+
+    names: tuple[str, ...]
+    """What each of them is of, empty for the scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,7 @@ def lower(schedule: Schedule) -> Program:
         name: Further(
             lowering.plain(lowering.views[tensor]).rows,
             to_octaves(graph.tensors[tensor]),
+            category_names(graph.model) if name == CATEGORIES else (),
         )
         for name, tensor in graph.further.items()
     }

@@ -258,12 +258,17 @@ def structure_digest(arrangement: Arrangement) -> str:
             for key, value in step.numbers.items()
             if key not in _TRAINED
         )
-        entry = (step.kernel, inputs, output, window, step.pace, numbers)
-        digest.update(f"{entry}\n".encode())
+        layer = (step.kernel, inputs, output, window, step.pace, numbers)
+        digest.update(f"{layer}\n".encode())
         for key, values in sorted(step.tables.items()):
             digest.update(f"{key} {values.dtype} {values.shape}\n".encode())
             if key in _STRUCTURE:
                 digest.update(values.astype("<i8").tobytes())
+    for name, entry in program.further.items():
+        # numbers of the code, not of the blob: another scale is another network
+        octaves = entry.octaves.multiplier.item(), entry.octaves.shift.item()
+        place = arrangement.of(entry.rows)
+        digest.update(f"{(name, place, octaves, entry.names)}\n".encode())
     return digest.hexdigest()
 
 
