@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo page test test-quick lint dist models checksums bench interop bench-firmware clean
+.PHONY: help install demo page test test-quick lint dist docs models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,9 @@ dist: install  ## Build and check sdist and wheel in dist
 	cmp dist/*.whl build/again/*.whl
 	$(BIN)/twine check --strict dist/*
 	test "$$(cat dist/*.whl | wc -c)" -le 12582912
+
+docs: install  ## Build the site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 models: install  ## Train the bundled models again (DATA: folder of speech; hours)
 	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \
