@@ -79,6 +79,7 @@ def folder(run, tmp_path_factory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_report(folder):
     report = json.loads((folder / "bench.json").read_text())
     jsonschema.validate(report, SCHEMA)

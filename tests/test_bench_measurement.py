@@ -76,6 +76,7 @@ def test_signals_and_what_they_shall_give(tmp_path):
     assert (tmp_path / "wav2small.c").exists()
 
 
+@pytest.mark.slow
 def test_counts_are_the_same_three_times(code, measured, cache, tmp_path):
     # the last one is built anew
     for folder in (cache, tmp_path):

@@ -457,6 +457,7 @@ def test_pool_for_ever_does_not_overflow(value, decay):
     assert oracle.largest < 2**63 - 2**45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [2**14, 2**17, 1_000_000])
 def test_what_was_long_ago_does_not_matter(decay):
     generator = np.random.default_rng(decay)

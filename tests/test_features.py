@@ -37,7 +37,6 @@ def test_mel_basis_against_librosa(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.slow
 def test_power_against_librosa() -> None:
     signal = noise(2000)
     for window, hop, mels, n_fft in FRONT_ENDS:

@@ -149,6 +149,7 @@ def test_times_of_a_change():
 # -- fuzzing -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @with_gcc
 def test_fuzzing_finds_what_is_planted(tmp_path):
     generate(MINI, tmp_path)

@@ -21,6 +21,7 @@ def test_a_good_file_is_loaded(tmp_path: Path, name: str) -> None:
     assert kind.load(kind.make(tmp_path, random.Random(0))) is not None
 
 
+@pytest.mark.slow
 def test_no_file_is_more_than_a_line(tmp_path: Path) -> None:
     # in a process without the threads of other tests, since it forks
     done = subprocess.run(

@@ -114,8 +114,8 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (write_file, 8),
         (write_folder, 15),
-        (save_checkpoints, 20),
-        (overwrite_checkpoint, 15),
+        pytest.param(save_checkpoints, 20, marks=pytest.mark.slow),
+        pytest.param(overwrite_checkpoint, 15, marks=pytest.mark.slow),
         (export, 10),
         pytest.param(label, 10, marks=pytest.mark.slow),
         pytest.param(ask, 10, marks=pytest.mark.slow),

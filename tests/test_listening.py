@@ -36,6 +36,7 @@ def samples(seconds: float) -> np.ndarray:
     return np.rint(heard * 32767).astype(np.int16)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(lengths=st.lists(st.integers(0, 5000), min_size=1, max_size=20))
 def test_blocks_of_any_length(lengths):

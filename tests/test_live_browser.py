@@ -125,6 +125,7 @@ def write_clip(folder: Path, samples: np.ndarray, rate: int = 16000) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["wav2small-rt", "wav2small-rt-mini"])
 def test_20_real_clips_have_the_integers_of_the_reference(
     shared: Browser, data: Path, tmp_path: Path, model: str
