@@ -153,7 +153,7 @@ def _numbers(name: str, value: Number, dtype: str) -> list[Weight]:
 
 def member_types(kernel: str) -> dict[str, str]:
     """Type of each number of a kernel's struct, by name as steps have it."""
-    made = {}
+    made: dict[str, str] = {}
     for name, prefix in ((kernel, ""), ("end", "end.")):
         source = kernel if not prefix else "put_output"
         body = re.search(
