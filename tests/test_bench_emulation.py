@@ -16,7 +16,7 @@ from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.firmware_bench.cores import CORES as ALL_CORES
-from wav2small.firmware_bench.run import emulation, machine
+from wav2small.firmware_bench.run import emulation, image, machine
 from wav2small.firmware_bench.run.emulation import (
     emulate,
     profile,
@@ -99,6 +99,18 @@ def test_latest_costs_at_most_30000_instructions(name, tmp_path, cache):
     generate(find_onnx(name), tmp_path)
     found = emulate(build(tmp_path, "cortex-m4", cache=cache), signal(1, 9000))
     assert 0 < found.latest <= 30_000
+
+
+def test_c_of_other_tools_has_no_latest_scores(tmp_path, cache, monkeypatch):
+    generate(tiny(), tmp_path)
+    names = image._read_symbols
+    monkeypatch.setattr(
+        image,
+        "_read_symbols",
+        lambda elf: {k: v for k, v in names(elf).items() if "latest_int" not in k},
+    )
+    found = emulate(build(tmp_path, "cortex-m4", cache=cache), signal(1, 9000))
+    assert found.latest is None and found.result
 
 
 BLOCKS = (32, 37, 48, 55, 64, 80, 81, 96, 128)

@@ -176,7 +176,12 @@ class Machine(ABC):
         return struct.unpack(f"<{scores}i", integers)
 
     def latest_instructions(self) -> int | None:
-        """Instructions of the scores of what was heard completely."""
+        """Instructions of the scores of what was heard completely.
+
+        None if there are none yet, or for C of other tools, which has no such call.
+        """
+        if f"{self.firmware.prefix}_latest_integers" not in self.image.symbols:
+            return None
         state = self.image.symbol("bench_state").address
         status = self.call("latest_integers", state, self.spare)
         return None if status == _TOO_SHORT else self.instructions()
