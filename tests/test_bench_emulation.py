@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from test_export_streaming import Builder, signal, student
 from wav2small.export.base.errors import BenchError
 from wav2small.export.c99 import generate
 from wav2small.export.integer.graph import IntegerGraph
+from wav2small.export.integer.operators.convolution import Convolution
+from wav2small.export.integer.operators.linear import Linear
 from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.rescale import Rescale
 from wav2small.firmware_bench.cores import CORES as ALL_CORES
 from wav2small.firmware_bench.run import emulation, image, machine
 from wav2small.firmware_bench.run.emulation import (
@@ -24,14 +28,20 @@ from wav2small.firmware_bench.run.emulation import (
     selftest,
     worst_slices,
 )
-from wav2small.firmware_bench.run.toolchain import Firmware, build
+from wav2small.firmware_bench.run.toolchain import GCC, ZIG, Firmware, build
 from wav2small.firmware_bench.run.unicorn import UnicornMachine
 from wav2small.models import find_onnx
 
 for package in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(package, reason=f"no {package}: no firmware is emulated")
 
-from test_bench_toolchain import CODE, cache, compiler_cache, write  # noqa: E402
+from test_bench_toolchain import (  # noqa: E402
+    CODE,
+    cache,
+    compiler_cache,
+    needs_gcc,
+    write,
+)
 
 __all__ = ["cache", "compiler_cache"]
 
@@ -147,6 +157,71 @@ def test_a_small_model_with_any_optimisation(core, optimisation, tmp_path, cache
         found = emulate(firmware, samples, size)
         assert found.integers == wanted
         assert result_and_stack(firmware, samples, size) == (wanted, found.stack_bytes)
+
+
+def with_weights(
+    model: IntegerGraph, change: Callable[[np.ndarray], np.ndarray]
+) -> IntegerGraph:
+    """The same with other weights."""
+    return dataclasses.replace(
+        model,
+        operators=tuple(
+            dataclasses.replace(operator, weight=change(operator.weight))
+            if isinstance(operator, Convolution | Linear)
+            else operator
+            for operator in model.operators
+        ),
+    )
+
+
+def long_column(seed: int) -> IntegerGraph:
+    """A layer of 640 numbers and one column behind the log-mel."""
+    builder = Builder(seed)
+    for shape in ((16, 1, 1, 1), (9, 16, 1, 40)):
+        weight = builder.weight(*shape)
+        factor = np.full(len(weight), 2.0**-7 / weight[0].size ** 0.5)
+        rescale = Rescale.of(factor, 255.0 * 128 * weight[0].size + 999)
+        bias = builder.generator.integers(-999, 999, len(weight))
+        values = weight, bias, rescale, (1, 1), (0, 0, 0, 0), 1, (1, 1)
+        builder.add(Convolution, [builder.last], builder.tensor(), *values)
+    builder.shape = 9, 1
+    builder.pool()
+    return builder.build()
+
+
+WEIGHTS = {
+    "any": lambda weight: weight,
+    "none of -128": lambda weight: np.maximum(weight, -127),
+    "the largest": lambda weight: np.where(weight < 0, -127, 127).astype(np.int8),
+    "4 bits": lambda weight: weight >> 4,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", [ZIG, GCC])
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("seed", range(4))
+def test_lanes_of_any_geometry(seed, weights, compiler, tmp_path, cache):
+    """Counts that 4 does not divide, and all kinds of weights."""
+    if compiler == GCC:
+        needs_gcc()
+    if seed == 0:
+        model = long_column(seed)
+    else:
+        builder = Builder(seed, hop_length=100)
+        for step in ("convolution", "residual", "maximum", "convolution", "table"):
+            getattr(builder, step)()
+        builder.pool()
+        model = builder.build()
+    model = with_weights(model, WEIGHTS[weights])
+    generate(model, tmp_path)
+    samples = signal(seed, 4000 + seed)
+    wanted = whole(model, samples)
+    for level in ("-O0", "-O2"):
+        firmware = build(
+            tmp_path, "cortex-m4", compiler=compiler, optimisation=level, cache=cache
+        )
+        assert result_and_stack(firmware, samples, 333)[0] == wanted
 
 
 def test_a_student_that_needs_the_level(tmp_path, cache):

@@ -115,7 +115,7 @@ def test_any_geometry(seed, compiler, cache, tmp_path):
 def test_half_bytes(cache, tmp_path):
     model = narrowed(student("wav2small-rt"))
     generate(model, tmp_path)
-    assert "EIGHT_WEIGHTS" in (tmp_path / "wav2small_model.h").read_text()
+    assert "FOUR_BY_FOUR_HALVES" in (tmp_path / "wav2small_model.h").read_text()
     samples = signal(5, 4000)
     firmware = build(tmp_path, CORE, cache=cache)
     assert result_and_stack(firmware, samples)[0] == whole(model, samples)

@@ -202,7 +202,8 @@ def test_generated_c_leaves_only_the_compilers_conditions(tmp_path):
     assert conditions - {"defined"} == {
         "CHAR_BIT",
         "INT_MAX",
-        "REVERSES_BITS",
+        "LANES",
+        "NAMES_INSTRUCTIONS",
         "VECTORS",
         "WAV2SMALL_BLOB",
         "WAV2SMALL_TRACE",

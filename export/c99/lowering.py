@@ -94,8 +94,9 @@ class Step:
     shared: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Constants that all stages of the kernel share, by their name in C."""
 
-    packed: str = ""
-    """The table that is read four bytes at a time."""
+    packed: Mapping[str, Sequence[tuple[str, int, int]]] = field(default_factory=dict)
+    """Tables whose bytes stand in macros of C that put them in the order of the core:
+    name of each macro, how many bytes it takes, and how often it comes."""
 
     uses: tuple[str, ...] = ()
     """Parts of the kernel's fragment that it needs, the others are left out."""

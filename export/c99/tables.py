@@ -53,7 +53,7 @@ def known_conditions(arrangement: Arrangement) -> dict[str, int]:
         "WINDOW_SYMMETRIC": int(_symmetric(front.window)),
         "HOP_LENGTH": front.hop_length,
         "FOURIER_LENGTH": front.length,
-        "MEL_WITHOUT_ENDS": int(not front.mel[:, [0, -1]].any()),
+        "POWERS_IN_PLACE": _powers_in_place(front),
         "PAST_FRAMES": front.past_frames or 0,
         "NORMALISED": int(arrangement.normalised),
         **{f"HAS_{name.upper()}": int(name in program.further) for name in FURTHER},
@@ -89,6 +89,7 @@ def definitions(arrangement: Arrangement) -> Iterator[str]:
         "FOURIER_LENGTH": front.length,
         "FOURIER_TWO_ROOTS": f"({2 * round(2**31 * 0.5**0.5) - 2**32})",
         "FOURIER_UNUSED_BITS": 33 - front.length.bit_length(),
+        "POWERS_IN_PLACE": _powers_in_place(front),
         "BANDS": len(front.mel),
         "LOG_FLOOR": f"({front.log_floor})",
     }
@@ -319,9 +320,14 @@ def _hop_budget(arrangement: Arrangement) -> int:
 
 def _across(step: Step) -> int:
     """Columns of a window whose places a kernel looks up at once."""
-    width = step.numbers["width"] if step.kernel == "filter" else 1
+    width = step.numbers["width"] if step.kernel in ("filter", "max_pool") else 1
     assert isinstance(width, int)
     return width
+
+
+def _powers_in_place(front: FrontEnd) -> int:
+    """Whether powers can take the places of parts: no band needs the real bins."""
+    return int(front.length > 8 and not front.mel[:, [0, -1]].any())
 
 
 def _symmetric(window: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,19 +32,25 @@ def initial(value: Number) -> str:
     return "{" + ", ".join(map(integer, value)) + "}"
 
 
-def words(name: str, values: np.ndarray) -> Iterator[str]:
-    """Table of bytes that are read four at a time."""
-    kind = TYPES[str(values.dtype)]
+def words(
+    name: str, values: np.ndarray, runs: Sequence[tuple[str, int, int]]
+) -> Iterator[str]:
+    """Table of bytes that are read four at a time, which stand in macros.
+
+    Args:
+        name: of the table
+        values: bytes
+        runs: name of each macro, how many bytes it takes, and how often it comes
+
+    """
     yield "static const union {"
-    yield f"    {kind} bytes[{len(values)}];"
+    yield f"    {TYPES[str(values.dtype)]} bytes[{len(values)}];"
     yield "    uint32_t aligned;"
     yield f"}} {name} = {{{{"
-    macro = "FOUR_WEIGHTS" if kind == "int8_t" else "EIGHT_WEIGHTS"
-    for row in range(0, len(values), 12):
-        fours = values[row : row + 12].reshape(-1, 4).tolist()
-        yield "    " + " ".join(
-            f"{macro}({', '.join(map(str, four))})," for four in fours
-        )
+    rest = iter(values.tolist())
+    for macro, size, count in runs:
+        for _ in range(count):
+            yield f"    {macro}({', '.join(str(next(rest)) for _ in range(size))}),"
     yield "}};"
 
 

@@ -66,8 +66,20 @@ class Weight:
     values: np.ndarray
     """What it holds; of shape ``()`` a number."""
 
-    packed: bool = False
-    """Whether it is read four bytes at a time."""
+    packed: Sequence[tuple[str, int, int]] = ()
+    """Macros of bytes that are read four at a time, as :class:`Step` has them."""
+
+    def to_bytes(self) -> bytes:
+        """Little-endian, in the order of lanes of 16 bits."""
+        values = self.values.copy()
+        start = 0
+        for macro, size, count in self.packed:
+            if macro.startswith("FLAT"):
+                pairs = values[start : start + size * count].reshape(-1, 2)
+                # see BOTH in dense.c
+                pairs[:, 1] -= pairs[:, 0] < 0
+            start += size * count
+        return values.astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +127,13 @@ def _make_layer(step: Step, number: int) -> LayerCode:
     fields, tables, members = [], [], []
     for key, values in step.tables.items():
         title = f"{name}_{key.removeprefix('end.')}"
-        packed = key in step.packed
+        packed = step.packed.get(key, ())
         if key in _STRUCTURE:
             tables.append(Weight(title, values))
             fields.append(f".{key} = {title}")
         else:
             members.append(Weight(title, values, packed))
-            fields.append(f".{key} = TABLE({title}{'.bytes' * packed})")
+            fields.append(f".{key} = TABLE({title}{'.bytes' * bool(packed)})")
     for key, value in step.numbers.items():
         if key in _TRAINED:
             title = f"{name}_{key.removeprefix('end.')}"
@@ -181,7 +193,8 @@ def arranged(members: Sequence[Weight]) -> list[Weight]:
 
     def key(member: Weight) -> tuple[int, bool]:
         # what is read four bytes at a time lies at a multiple of four
-        return (-4 if member.packed else -member.values.itemsize, member.packed)
+        packed = bool(member.packed)
+        return (-4 if packed else -member.values.itemsize, packed)
 
     return sorted(members, key=key)
 
@@ -220,8 +233,10 @@ def code_tables(layers: Sequence[LayerCode]) -> Iterator[str]:
             yield ""
             yield f"/* {escape.c_comment(layer.label)} */"
         for member in tables:
-            make = words if member.packed else table
-            yield from make(member.name, member.values)
+            if member.packed:
+                yield from words(member.name, member.values, member.packed)
+            else:
+                yield from table(member.name, member.values)
     yield "#endif"
 
 
@@ -274,10 +289,7 @@ def structure_digest(arrangement: Arrangement) -> str:
 
 def blob(graph: IntegerGraph, arrangement: Arrangement) -> bytes:
     """Weights of a model with their header, as a device takes them."""
-    body = b"".join(
-        member.values.astype(member.values.dtype.newbyteorder("<")).tobytes()
-        for member in weight_members(arrangement)
-    )
+    body = b"".join(member.to_bytes() for member in weight_members(arrangement))
     body += bytes(-len(body) % 8 or 8)
     detector = arrangement.detector
     output, parts = graph.tensors[graph.output], score_to_parts(graph)

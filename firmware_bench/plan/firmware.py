@@ -255,7 +255,7 @@ def _dense(numbers: Mapping[str, Any], narrow: bool) -> dict[str, float]:
     }
     if not numbers["flat"]:
         made[f"dense unpacked {weights}"] = groups * outputs * length
-        if not numbers["twice"] and not numbers["thrice"]:
+        if not numbers["twice"] and not numbers["twelves"]:
             made["dense columns products in odd lengths"] = products
     return made
 

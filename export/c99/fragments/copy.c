@@ -3,6 +3,17 @@ static inline void copy(void *to, const void *from, uint32_t bytes)
 {
     uint8_t *new_place = (uint8_t *)to;
     const uint8_t *old_place = (const uint8_t *)from;
+#if NAMES_INSTRUCTIONS
+    if ((((uintptr_t)to | (uintptr_t)from) & 3u) == 0u) {
+        for (; bytes >= 16u; bytes -= 16u) {
+            __asm__ volatile("ldmia %[from]!, {r4, r5, r6, r8}\n\t"
+                             "stmia %[to]!, {r4, r5, r6, r8}"
+                             : [to] "+r"(new_place), [from] "+r"(old_place)
+                             :
+                             : "r4", "r5", "r6", "r8", "memory");
+        }
+    }
+#endif
 #if defined(__ARM_FEATURE_UNALIGNED)
     ROLLED
     for (; bytes >= 16u; bytes -= 16u) {

@@ -21,20 +21,44 @@ typedef struct {
     uint8_t taps;
     uint8_t flat;              /* whether weights are taken from flash */
     uint8_t twice;             /* whether 8 divides the length */
-    uint8_t thrice;            /* whether 12 does */
+    uint8_t twelves;           /* 2 if 24 divides the length, 1 if 12 does */
 } dense_t;
 
-/* Four bytes of weights, or eight weights of half bytes. Lanes of 16 bits take them in
- * the order of the tables; vectors take bytes in their own order, and the lower
- * halves of bytes before the upper ones. */
+/* Tables have the order of lanes of 16 bits. Four numbers' weights of four outputs lie
+ * by pairs of numbers and of outputs, in half bytes by pairs of numbers alone; those of
+ * one output have the second and the third of each four in each other's place. Vectors
+ * take bytes in their own order, and the lower halves of bytes before the upper ones. */
 #if VECTORS
-#define FOUR_WEIGHTS(a, b, c, d) a, c, b, d
-#define EIGHT_WEIGHTS(a, b, c, d)                                              \
+#define FOUR_BY_FOUR(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+    a, c, i, k, b, d, j, l, e, g, m, o, f, h, n, p
+#define FLAT_FOUR_BY_FOUR FOUR_BY_FOUR
+#define FOUR_BY_FOUR_HALVES(a, b, c, d, e, f, g, h) \
+    a, c, e, g, (b) ^ 128, (d) ^ 128, (f) ^ 128, (h) ^ 128
+#define FOUR(a, b, c, d) a, c, b, d
+#define EIGHT_HALVES(a, b, c, d)                                               \
     ((a) & 15) | (((b) & 15) << 4), ((c) & 15) | (((d) & 15) << 4),            \
         ((a) >> 4) | ((b) & 240), ((c) >> 4) | ((d) & 240)
 #else
-#define FOUR_WEIGHTS(a, b, c, d) a, b, c, d
-#define EIGHT_WEIGHTS(a, b, c, d) a, b, c, d
+#define FOUR_BY_FOUR(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+    a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p
+#if LANES
+/* with the upper byte a lane is 256 times the one and once the other, sign and all */
+#define BOTH(a, b) a, (b) - ((a) < 0)
+#define FLAT_FOUR_BY_FOUR(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)  \
+    BOTH(a, b), BOTH(c, d), BOTH(e, f), BOTH(g, h), BOTH(i, j), BOTH(k, l), \
+        BOTH(m, n), BOTH(o, p)
+#else
+#define FLAT_FOUR_BY_FOUR FOUR_BY_FOUR
+#endif
+/* The upper weight of a pair. In blobs it is as BOTH has it. */
+#if defined(WAV2SMALL_BLOB)
+#define UPPER_OF(pair) ((pair)[1] + (((pair)[0] < 0) ? 1 : 0))
+#else
+#define UPPER_OF(pair) ((pair)[1])
+#endif
+#define FOUR_BY_FOUR_HALVES(a, b, c, d, e, f, g, h) a, b, c, d, e, f, g, h
+#define FOUR(a, b, c, d) a, b, c, d
+#define EIGHT_HALVES(a, b, c, d) a, b, c, d
 #endif
 
 #if VECTORS
@@ -43,6 +67,56 @@ typedef struct {
 #include "dense_lanes.c"
 #endif
 
+/* Numbers of one place. */
+static inline void copy_numbers(const int8_t *from, uint32_t count, number_t *to)
+{
+#if VECTORS
+    for (; count != 0u;) {
+        const uint32_t some = (count < 16u) ? count : 16u;
+        const mve_pred16_t lanes = vctp8q(count);
+        vstrbq_p_s8(to, vldrbq_z_s8(from, lanes), lanes);
+        from += some;
+        to += some;
+        count -= some;
+    }
+#else
+#if LANES
+    if (count >= 4u) {
+        const int8_t *const last = from + (count - 4u);
+        int16_t *const last_to = to + (count - 4u);
+        while (from < last) {
+            widen_four(to, from);
+            from += 4;
+            to += 4;
+        }
+        widen_four(last_to, last);
+        return;
+    }
+#endif
+    ROLLED
+    for (; count != 0u; --count) {
+        *to = *from;
+        ++from;
+        ++to;
+    }
+#endif
+}
+
+/* Border of so many units. */
+APART static number_t *fill_border(const dense_t *layer, uint32_t units, number_t *to)
+{
+    const number_t zero = (number_t)layer->zero_in;
+    for (; units != 0u; --units) {
+        uint32_t i;
+        ROLLED
+        for (i = 0; i < layer->channels; ++i) {
+            to[i] = zero;
+        }
+        to += layer->pitch;
+    }
+    return to;
+}
+
 /* Numbers of a tap that columns are multiplied with; zero_in for border. */
 APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t place,
                            number_t *to)
@@ -50,79 +124,43 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
     const uint32_t channels = layer->channels;
     const uint32_t hop = layer->hop;
     const uint32_t stride = hop * channels * layer->groups;
-#if !VECTORS
-    const uint32_t fours = channels / 4u;
-    const uint32_t rest = channels % 4u;
-#endif
-    const uint32_t gap = layer->pitch - channels;
-    const uint32_t columns_in = (row != NULL) ? layer->columns_in : 0u;
-    const number_t zero = (number_t)layer->zero_in;
-    uint32_t offset = place * channels * layer->groups;
+    const uint32_t pitch = layer->pitch;
+    const uint32_t columns_in = layer->columns_in;
     uint32_t left = layer->units;
-    if (channels == 1u) {
-        ROLLED
-        do {
-            *to = (place < columns_in) ? row[offset] : zero;
-            to += gap + 1u;
-            place += hop;
-            offset += stride;
-            --left;
-        } while (left != 0u);
-        return;
+    uint32_t border = 0;
+    uint32_t inside = 0;
+    if (row == NULL) {
+        border = left;
+    } else if (place >= columns_in) {
+        /* before the first column */
+        border = (hop - 1u - place) / hop;
+        border = (border < left) ? border : left;
+        place += border * hop;
     }
-    ROLLED
-    do {
-#if VECTORS
-        const int8_t *from = (place < columns_in) ? (row + offset) : NULL;
-        uint32_t i;
-        for (i = channels; i != 0u;) {
-            const uint32_t some = (i < 16u) ? i : 16u;
-            const mve_pred16_t lanes = vctp8q(i);
-            int8x16_t numbers = vdupq_n_s8(zero);
-            if (from != NULL) {
-                numbers = vldrbq_z_s8(from, lanes);
-                from += some;
-            }
-            vstrbq_p_s8(to, numbers, lanes);
-            to += some;
-            i -= some;
-        }
-#else
-        uint32_t i;
-        if (place < columns_in) {
-            const int8_t *from = row + offset;
+    to = fill_border(layer, border, to);
+    left -= border;
+    if ((left != 0u) && (place < columns_in)) {
+        const int8_t *from = row + place * channels * layer->groups;
+        inside = (columns_in - 1u - place) / hop + 1u;
+        inside = (inside < left) ? inside : left;
+        left -= inside;
+        if (channels == 1u) {
             ROLLED
-            for (i = fours; i != 0u; --i) {
-                const int16_t a = from[0];
-                const int16_t b = from[1];
-                const int16_t c = from[2];
-                const int16_t d = from[3];
-                to[0] = a;
-                to[1] = b;
-                to[2] = c;
-                to[3] = d;
-                from += 4;
-                to += 4;
-            }
-            ROLLED
-            for (i = rest; i != 0u; --i) {
+            for (; inside != 0u; --inside) {
                 *to = *from;
-                ++from;
-                ++to;
+                from += stride;
+                to += pitch;
             }
         } else {
             ROLLED
-            for (i = channels; i != 0u; --i) {
-                *to = zero;
-                ++to;
+            for (; inside != 0u; --inside) {
+                copy_numbers(from, channels, to);
+                from += stride;
+                to += pitch;
             }
         }
-#endif
-        to += gap;
-        place += hop;
-        offset += stride;
-        --left;
-    } while (left != 0u);
+    }
+    (void)fill_border(layer, left, to);
 }
 
 /* Numbers of a group that columns are multiplied with. */

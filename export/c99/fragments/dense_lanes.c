@@ -1,54 +1,62 @@
 /* A number that columns are multiplied with. */
 typedef int16_t number_t;
 
-/* Outputs that lie side by side. */
-static inline void put_two(const end_t *end, uint32_t output, int32_t first,
-                           int32_t second, void *values, uint32_t place)
+/* Four outputs that lie side by side. */
+APART static void long_four(const end_t *end, uint32_t output, const int32_t sums[4],
+                            void *values, uint32_t place)
+{
+    uint32_t i;
+    if (end->kind == (uint8_t)WIDE_SHORT) {
+        for (i = 0; i < 4u; ++i) {
+            ((int32_t *)values)[place + i] = wide_output(end, output + i, sums[i]);
+        }
+    } else {
+        for (i = 0; i < 4u; ++i) {
+            long_output(end, output + i, sums[i], values, place + i);
+        }
+    }
+}
+
+INSIDE void put_four(const end_t *end, uint32_t output, int32_t s0, int32_t s1,
+                     int32_t s2, int32_t s3, void *values, uint32_t place)
 {
     if (end->kind == (uint8_t)NARROW_SHORT) {
         const int32_t *const multiplier = end->multiplier + output;
         const int32_t round = end->round;
         const uint32_t last = end->last;
-        int8_t *narrow = (int8_t *)values + place;
-        const int8_t value = short_output(first, multiplier[0], round, last);
-        narrow[1] = short_output(second, multiplier[1], round, last);
-        narrow[0] = value;
+        int8_t *to = (int8_t *)values + place;
+        const int8_t a = short_output(s0, multiplier[0], round, last);
+        const int8_t b = short_output(s1, multiplier[1], round, last);
+        const int8_t c = short_output(s2, multiplier[2], round, last);
+        to[3] = short_output(s3, multiplier[3], round, last);
+        to[0] = a;
+        to[1] = b;
+        to[2] = c;
     } else {
-        long_output(end, output, first, values, place);
-        long_output(end, output + 1u, second, values, place + 1u);
+        const int32_t sums[4] = {s0, s1, s2, s3};
+        long_four(end, output, sums, values, place);
     }
 }
 
-/* Four numbers of 16 bits, and four or eight weights as they lie in flash. */
-#if defined(__ARM_FEATURE_DSP)
+/* Four numbers of 16 bits, or words of weights. */
+#if LANES
 typedef struct {
-    uint32_t first;  /* two of them */
+    uint32_t first; /* two of them */
     uint32_t second;
 } four_t;
-typedef uint32_t packed_t;
 
-/* Two words at a multiple of 4, so many bytes from where a pointer leads. */
-#if defined(__GNUC__) && defined(__thumb2__)
-/* compilers tend to make two instructions of it; what is read, at most */
+/* The memory that a pointer leads to, for compilers. */
 typedef struct __attribute__((may_alias)) {
-    uint32_t words[24];
+    uint32_t words[4];
 } reach_t;
-#define LOAD_WORDS(four, from, place)               \
-    __asm__("ldrd %0, %1, [%2, %3]"                 \
-            : "=r"((four).first), "=r"((four).second) \
-            : "r"(from), "i"(place), "m"(*(const reach_t *)(const void *)(from)))
-#else
-#define LOAD_WORDS(four, from, place) \
-    __builtin_memcpy(&(four), (const uint8_t *)(const void *)(from) + (place), 8)
-#endif
-#define LOAD_FOUR(four, from, place) LOAD_WORDS(four, from, 2 * (place))
 
-#if USES_COLUMNS && USES_BYTES
-static inline void store_four(int16_t *to, four_t four)
-{
-    __builtin_memcpy(__builtin_assume_aligned(to, 4), &four, sizeof four);
-}
-#endif
+/* Takes two words at a multiple of 4 and leads the pointer behind them. Compilers tend
+ * to make more instructions of it. */
+#define TAKE_WORDS(four, from)                                     \
+    __asm__("ldrd %0, %1, [%2], #8"                                \
+            : "=&r"((four).first), "=&r"((four).second), "+r"(from) \
+            : "m"(*(const reach_t *)(const void *)(from)))
+#define TAKE_FOUR(four, from) TAKE_WORDS(four, from)
 
 static inline int32_t add_products(int32_t sum, four_t a, four_t b)
 {
@@ -56,14 +64,20 @@ static inline int32_t add_products(int32_t sum, four_t a, four_t b)
     return __smlad((int16x2_t)a.second, (int16x2_t)b.second, sum);
 }
 
-/* Weights of two outputs. */
-#define LOAD_PACKED(a, b, from, place)     \
-    do {                                   \
-        four_t words_;                     \
-        LOAD_WORDS(words_, from, place);   \
-        (a) = words_.first;                \
-        (b) = words_.second;               \
-    } while (0)
+/* Makes numbers of four bytes. */
+static inline void widen_four(int16_t *to, const int8_t *from)
+{
+    uint32_t word;
+    four_t four;
+    __builtin_memcpy(&word, from, 4);
+    __asm__("sxtb16 %0, %2, ror #8\n\t"
+            "sxtb16 %2, %2\n\t"
+            "pkhtb %1, %0, %2, asr #16\n\t"
+            "pkhbt %0, %2, %0, lsl #16"
+            : "=&r"(four.first), "=r"(four.second), "+r"(word));
+    __builtin_memcpy(to, &four.first, 4);
+    __builtin_memcpy(to + 2, &four.second, 4);
+}
 #else
 typedef struct {
     int16_t a;
@@ -71,74 +85,18 @@ typedef struct {
     int16_t c;
     int16_t d;
 } four_t;
-typedef const void *packed_t;
 
-
-#define LOAD_FOUR(four, from, place)   \
-    do {                               \
-        (four).a = (from)[(place)];    \
-        (four).b = (from)[(place) + 1]; \
-        (four).c = (from)[(place) + 2]; \
-        (four).d = (from)[(place) + 3]; \
+#define TAKE_FOUR(four, from)  \
+    do {                       \
+        (four).a = (from)[0];  \
+        (four).b = (from)[1];  \
+        (four).c = (from)[2];  \
+        (four).d = (from)[3];  \
+        (from) += 4;           \
     } while (0)
-
-#if USES_COLUMNS && USES_BYTES
-static inline void store_four(int16_t *to, four_t four)
-{
-    to[0] = four.a;
-    to[1] = four.b;
-    to[2] = four.c;
-    to[3] = four.d;
-}
-#endif
 
 static inline int32_t add_products(int32_t sum, four_t x, four_t y)
 {
     return sum + x.a * y.a + x.b * y.b + x.c * y.c + x.d * y.d;
-}
-
-#define LOAD_PACKED(a, b, from, place)  \
-    do {                                \
-        (a) = (from) + (place);         \
-        (b) = (from) + (place) + 4;     \
-    } while (0)
-#endif
-
-#if USES_BYTES
-/* Weights of a byte; the second and the third have changed places. */
-static inline four_t widened(packed_t packed)
-{
-#if defined(__ARM_FEATURE_DSP)
-    const uint32_t turned = (packed >> 8) | (packed << 24);
-    const four_t four = {(uint32_t)__sxtb16((int8x4_t)packed),
-                         (uint32_t)__sxtb16((int8x4_t)turned)};
-#else
-    const int8_t *at = (const int8_t *)packed;
-    const four_t four = {at[0], at[2], at[1], at[3]};
-#endif
-    return four;
-}
-#endif
-
-#if USES_NIBBLES
-/* Of eight weights plus 8: bytes have those at 0, 2; 4, 6; 1, 3; 5, 7. */
-static inline four_t first_four(packed_t packed)
-{
-#if defined(__ARM_FEATURE_DSP)
-    const four_t four = {packed & 0x000f000fu, (packed >> 4) & 0x000f000fu};
-#else
-    const uint8_t *at = (const uint8_t *)packed;
-    const four_t four = {at[0] & 15, at[2] & 15, at[0] >> 4, at[2] >> 4};
-#endif
-    return four;
-}
-
-static inline four_t second_four(packed_t packed)
-{
-#if defined(__ARM_FEATURE_DSP)
-    return first_four(packed >> 8);
-#else
-    return first_four((const uint8_t *)packed + 1);
-#endif
 }
 #endif

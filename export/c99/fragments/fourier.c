@@ -1,16 +1,10 @@
-/* Upper word of a product, rounded. */
-static inline int32_t upper_rounded(int32_t a, int32_t b)
-{
-    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
-}
-
 /* A number times the root of one half, rounded. */
 static inline int32_t times_root(int32_t a)
 {
     int32_t factor = FOURIER_TWO_ROOTS;
     /* compilers multiply by constants in ways of their own */
     OPAQUE(factor);
-    return a + upper_rounded(a, factor);
+    return plus_upper_rounded(a, a, factor);
 }
 
 /* Four numbers in the order of reversed bits to their spectrum. */
@@ -56,18 +50,36 @@ static inline void transform_eight(int32_t *x, uint32_t up, int32_t half, uint32
 /* Whether a block is transformed: its number ends in an even number of ones. */
 static inline uint32_t is_block(uint32_t number)
 {
-    uint32_t even = 1;
-    while ((number & 1u) != 0u) {
-        number >>= 1;
-        even ^= 1u;
-    }
-    return even;
+    const uint32_t zero = (number + 1u) & (0u - (number + 1u)); /* its lowest one */
+    return zero & 0x55555555u;
 }
 
 #if FOURIER_LENGTH > 8
-/* Bins of a block from those of its half and its two quarters. */
+/* Puts a bin where its parts belong; or its power, the lower word first. */
+INSIDE void put_bin(int32_t *first, int32_t *second, int32_t real, int32_t imaginary,
+                    const uint32_t as_power)
+{
+    if (as_power != 0u) {
+        const uint64_t power = (uint64_t)((int64_t)real * real) +
+                               (uint64_t)((int64_t)imaginary * imaginary);
+        *(uint32_t *)first = (uint32_t)power;
+        *(uint32_t *)second = (uint32_t)(power >> 32);
+    } else {
+        *first = real;
+        *second = imaginary;
+    }
+}
+
+#if VECTORS
+#include "fourier_vectors.c"
+#endif
+
+/* Bins of a block from those of its half and its two quarters. The powers of all but
+ * the first and the last bin take their places in the last block, if mel bands need no
+ * more. */
 INSIDE void join(int32_t *x, const uint32_t size)
 {
+    const uint32_t last = (size == (uint32_t)FOURIER_LENGTH) ? POWERS_IN_PLACE : 0u;
     const uint32_t step = 4u * ((uint32_t)FOURIER_LENGTH / size);
     const uint32_t half = size / 2u;
     const uint32_t quarter = size / 4u;
@@ -76,49 +88,60 @@ INSIDE void join(int32_t *x, const uint32_t size)
     int32_t *up = x;
     int32_t *down = x + quarter;
     OPAQUE(factor);
+#if VECTORS
+    if (size >= 32u) {
+        join_bins(x, size, factor, step, last);
+    }
+#endif
     {
         const int32_t first = up[0];
         const int32_t one = up[half];
         const int32_t three = up[half + quarter];
         up[0] = first + (one + three);
         up[half] = first - (one + three);
-        up[half + quarter] = three - one;
+        put_bin(&x[quarter], &x[half + quarter], x[quarter], three - one, last);
     }
     ++up;
     --down;
-    do {
+#if VECTORS
+    if (size >= 32u) {
+        up = down; /* they are there */
+    }
+#endif
+    while (up != down) {
         /* bins k, half - k, quarter - k and quarter + k */
         const int32_t a = up[half];
         const int32_t b = down[half];
         const int32_t c = up[half + quarter];
         const int32_t d = down[half + quarter];
         /* halves of the turned numbers, whose products have no more than 32 bits */
-        const int32_t one = upper_rounded(a, factor[0]) + upper_rounded(b, factor[1]);
+        const int32_t one =
+            plus_upper_rounded(upper_rounded(b, factor[1]), a, factor[0]);
         const int32_t first = upper_rounded(b, factor[0]) - upper_rounded(a, factor[1]);
-        const int32_t three = upper_rounded(c, factor[2]) + upper_rounded(d, factor[3]);
+        const int32_t three =
+            plus_upper_rounded(upper_rounded(d, factor[3]), c, factor[2]);
         const int32_t third = upper_rounded(d, factor[2]) - upper_rounded(c, factor[3]);
         const int32_t real = 2 * (one + three);
         const int32_t imaginary = 2 * (first + third);
         const int32_t other_real = 2 * (first - third);
-        const int32_t other_imaginary = 2 * (one - three);
+        const int32_t other_imaginary = 2 * (three - one);
         int32_t same = up[0];
         int32_t other = down[quarter];
-        up[0] = same + real;
-        down[quarter] = same - real;
-        down[half + quarter] = imaginary + other;
-        up[half] = imaginary - other;
+        put_bin(&up[0], &down[half + quarter], same + real, imaginary + other, last);
+        put_bin(&down[quarter], &up[half], same - real, imaginary - other, last);
         same = down[0];
         other = up[quarter];
-        down[0] = same - other_real;
-        up[quarter] = same + other_real;
-        up[half + quarter] = other - other_imaginary;
-        down[half] = -other - other_imaginary;
+        put_bin(&down[0], &up[half + quarter], same - other_real,
+                other_imaginary + other, last);
+        put_bin(&up[quarter], &down[half], same + other_real, other_imaginary - other,
+                last);
         ++up;
         --down;
         factor += step;
         OPAQUE(up);
         OPAQUE(down);
-    } while (up != down);
+        OPAQUE(factor);
+    }
     {
         const int32_t real = x[eighth];
         const int32_t imaginary = x[half - eighth];
@@ -126,10 +149,9 @@ INSIDE void join(int32_t *x, const uint32_t size)
         const int32_t three = x[size - eighth];
         const int32_t total = times_root(one - three);
         const int32_t turned = times_root(one + three);
-        x[eighth] = real + total;
-        x[half - eighth] = real - total;
-        x[size - eighth] = imaginary - turned;
-        x[half + eighth] = -imaginary - turned;
+        put_bin(&x[eighth], &x[size - eighth], real + total, imaginary - turned, last);
+        put_bin(&x[half - eighth], &x[half + eighth], real - total,
+                -imaginary - turned, last);
     }
 }
 
@@ -145,17 +167,27 @@ INSIDE void join_all(int32_t *values, const uint32_t size)
 }
 #endif
 
-/* Fourier transform of real numbers in the order of reversed bits, in place,
- * scaled by a power of two before: real parts of bins 0 .. half, imaginary parts of
- * bins half - 1 .. 1. */
-APART static void transform(int32_t *values, int32_t exponent)
+/* Scales all numbers and makes of them the spectra of all eights. */
+INSIDE void begin_blocks(int32_t *values, uint32_t up, int32_t half, uint32_t down)
 {
-    const uint32_t up = (exponent > 0) ? (uint32_t)exponent : 0u;
-    const uint32_t down = (exponent < 0) ? (uint32_t)-exponent : 0u;
-    const int32_t half = (int32_t)(((uint32_t)1 << down) >> 1);
     uint32_t number;
     for (number = 0; number < (uint32_t)FOURIER_LENGTH / 8u; ++number) {
-        transform_eight(values + 8u * number, up, half, down, is_block(number));
+        OPAQUE(values);
+        transform_eight(values, up, half, down, is_block(number));
+        values += 8;
+    }
+}
+
+/* Fourier transform of real numbers in the order of reversed bits, in place,
+ * scaled by a power of two before: real parts of bins 0 .. half, imaginary parts of
+ * bins half - 1 .. 1; or the words of powers in their places. */
+APART static void transform(int32_t *values, int32_t exponent)
+{
+    if (exponent >= 0) {
+        begin_blocks(values, (uint32_t)exponent, 0, 0);
+    } else {
+        const uint32_t down = (uint32_t)-exponent;
+        begin_blocks(values, 0, (int32_t)(((uint32_t)1 << down) >> 1), down);
     }
 #if FOURIER_LENGTH >= 16
     join_all(values, 16);

@@ -68,8 +68,9 @@ static int32_t log2_of(uint64_t high, uint32_t low)
 /* Place of a number in the order of reversed bits. */
 static inline uint32_t reversed(uint32_t n)
 {
-#if REVERSES_BITS
-    return __builtin_bitreverse32(n) >> FOURIER_UNUSED_BITS;
+#if NAMES_INSTRUCTIONS
+    __asm__("rbit %0, %0" : "+r"(n));
+    return n >> FOURIER_UNUSED_BITS;
 #else
     n = ((n >> 1) & 0x55555555u) | ((n & 0x55555555u) << 1);
     n = ((n >> 2) & 0x33333333u) | ((n & 0x33333333u) << 2);
@@ -82,17 +83,11 @@ static inline uint32_t reversed(uint32_t n)
 static inline int32_t window_at(uint32_t n)
 {
 #if WINDOW_SYMMETRIC
-    return window[(n <= (uint32_t)WINDOW_LENGTH / 2u) ? n
-                                                      : (uint32_t)WINDOW_LENGTH - n];
+    return window[(n < (uint32_t)WINDOW_LENGTH / 2u) ? n
+                                                     : (uint32_t)WINDOW_LENGTH - n];
 #else
     return window[n];
 #endif
-}
-
-/* Absolute value: the sign makes one less of it. */
-static inline uint32_t size_of(int32_t a)
-{
-    return (uint32_t)(a ^ (a >> 31)) + ((uint32_t)a >> 31);
 }
 
 /* A sample times the window, in 14 bits more. */
@@ -108,73 +103,71 @@ static inline int32_t windowed(const wav2small_state *state, int16_t sample,
 #endif
 }
 
+/* Puts a number and adds its size to a sum. */
+static inline void put_sized(int32_t *to, int32_t value, uint64_t *loudness)
+{
+#if NAMES_INSTRUCTIONS
+    /* one instruction multiplies and adds to 64 bits */
+    int32_t sign = (value >> 31) | 1;
+    OPAQUE(sign);
+    *loudness += (uint64_t)((int64_t)value * sign);
+#else
+    *loudness += (uint32_t)(value ^ (value >> 31)) + ((uint32_t)value >> 31);
+#endif
+    *to = value;
+}
+
+/* Puts samples times the window, zeros behind the last one, in the order of reversed
+ * bits, and gives the sum of their sizes. Eight that are an eighth of the length apart
+ * come to lie side by side. */
+INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples,
+                            uint32_t most, int32_t *values)
+{
+    enum { EIGHTH = FOURIER_LENGTH / 8 };
+    uint64_t loudness = 0;
+    uint32_t n;
+    ROLLED
+    for (n = 0; n < (uint32_t)EIGHTH; ++n) {
+        const int16_t *from = samples + ((n < most) ? n : 0u);
+        int32_t *to = values + reversed(n);
+        OPAQUE(from);
+        OPAQUE(to);
+#define PUT_SAMPLE(i, j)                                            \
+    put_sized(to + (j),                                             \
+              (n + (i) * EIGHTH < most)                             \
+                  ? windowed(state, from[(i) * EIGHTH],             \
+                             window_at(n + (i) * EIGHTH))           \
+                  : 0,                                              \
+              &loudness)
+        PUT_SAMPLE(0, 0);
+        PUT_SAMPLE(1, 4);
+        PUT_SAMPLE(2, 2);
+        PUT_SAMPLE(3, 6);
+        PUT_SAMPLE(4, 1);
+        PUT_SAMPLE(5, 5);
+        PUT_SAMPLE(6, 3);
+        PUT_SAMPLE(7, 7);
+    }
+    return loudness;
+}
+
 /* Samples from an offset on, zeros behind them, to a spectrum; returns its exponent. */
 APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
                               int32_t *values)
 {
     const int16_t *samples = state->samples + offset;
-    uint32_t most = (offset < state->fill) ? (state->fill - offset) : 0u;
-    uint32_t n;
-    uint64_t loudness = 0;
+    const uint32_t most = (offset < state->fill) ? (state->fill - offset) : 0u;
+    uint64_t loudness;
     int32_t exponent;
-    most = (most < (uint32_t)WINDOW_LENGTH) ? most : (uint32_t)WINDOW_LENGTH;
-#if WINDOW_SYMMETRIC
-    if (most == (uint32_t)WINDOW_LENGTH) {
-        const int16_t *up = samples;
-        const int16_t *down = samples + WINDOW_LENGTH;
-        const int32_t middle = windowed(state, samples[WINDOW_LENGTH / 2],
-                                        window[WINDOW_LENGTH / 2]);
-        const int32_t first = windowed(state, samples[0], window[0]);
-        loudness = size_of(middle) + size_of(first);
-        values[0] = first;
-        for (n = 1; n < (uint32_t)WINDOW_LENGTH / 2u; ++n) {
-            const int32_t factor = window[n];
-            int32_t one;
-            int32_t two;
-            ++up;
-            --down;
-            one = windowed(state, *up, factor);
-            two = windowed(state, *down, factor);
-            loudness += size_of(one) + size_of(two);
-            values[reversed(n)] = one;
-            values[reversed((uint32_t)WINDOW_LENGTH - n)] = two;
-        }
-        values[reversed((uint32_t)WINDOW_LENGTH / 2u)] = middle;
-        most = WINDOW_LENGTH;
-    } else
-#endif
-    {
-        for (n = 0; n < most; ++n) {
-            const int32_t value = windowed(state, samples[n], window_at(n));
-            loudness += size_of(value);
-            values[reversed(n)] = value;
-        }
-    }
-    ROLLED
-    for (n = most; n < (uint32_t)FOURIER_LENGTH; ++n) {
-        values[reversed(n)] = 0;
+    if (most >= (uint32_t)WINDOW_LENGTH) {
+        loudness = put_samples(state, samples, WINDOW_LENGTH, values);
+    } else {
+        loudness = put_samples(state, samples, most, values);
     }
     exponent = 30 - (int32_t)bit_length(loudness);
     transform(values, exponent);
     return exponent;
 }
-
-#if MEL_WITHOUT_ENDS
-/* Powers of bins, lower words at k, upper words where the imaginary part was. */
-APART static void powers(int32_t *values)
-{
-    int32_t *up = values + 1;
-    int32_t *down = values + (uint32_t)FOURIER_LENGTH - 1u;
-    while (up != down) {
-        const uint64_t power =
-            (uint64_t)((int64_t)*up * *up) + (uint64_t)((int64_t)*down * *down);
-        *(uint32_t *)up = (uint32_t)power;
-        *(uint32_t *)down = (uint32_t)(power >> 32);
-        ++up;
-        --down;
-    }
-}
-#endif
 
 /* Logarithm of the power of a band, in steps of 2^-20. */
 APART static int32_t band_level(const int32_t *values, uint32_t band,
@@ -185,7 +178,7 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
     uint64_t low = 0;
     uint64_t high = 0;
     int32_t level = LOG_FLOOR;
-#if MEL_WITHOUT_ENDS
+#if POWERS_IN_PLACE
     const uint32_t *up = (const uint32_t *)values + k;
     const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
 #if VECTORS
@@ -261,9 +254,6 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
     uint32_t band;
 #if PAST_FRAMES
     int64_t sum = 0;
-#endif
-#if MEL_WITHOUT_ENDS
-    powers(work);
 #endif
     for (band = 0; band < (uint32_t)BANDS; ++band) {
         level[band] = band_level(work, band, weight, less);

@@ -15,23 +15,28 @@ typedef struct {
 static inline int8_t short_output(int32_t sum, int32_t multiplier, int32_t round,
                                   uint32_t last)
 {
-    return saturate_short((upper(sum, multiplier) + round) >> last);
+    return saturate_short(plus_upper(round, sum, multiplier) >> last);
+}
+
+static inline int32_t wide_output(const end_t *end, uint32_t output, int32_t sum)
+{
+    const uint32_t shift = end->shift[output];
+    const int64_t product =
+        (int64_t)sum * end->multiplier[output] + (int32_t)(((uint32_t)1 << shift) >> 1);
+    const uint32_t low = (uint32_t)product >> shift;
+    const uint32_t high = (uint32_t)(product >> 32) << (32u - shift);
+    return (int32_t)(low | high) + end->bias[output];
 }
 
 /* Output of a sum in the other ways. */
 APART static void long_output(const end_t *end, uint32_t output, int32_t sum,
                               void *values, uint32_t place)
 {
-    const int32_t multiplier = end->multiplier[output];
-    const uint32_t shift = end->shift[output];
     if (end->kind == (uint8_t)WIDE_SHORT) {
-        const int64_t product =
-            (int64_t)sum * multiplier + (int32_t)(((uint32_t)1 << shift) >> 1);
-        const uint32_t low = (uint32_t)product >> shift;
-        const uint32_t high = (uint32_t)(product >> 32) << (32u - shift);
-        ((int32_t *)values)[place] = (int32_t)(low | high) + end->bias[output];
+        ((int32_t *)values)[place] = wide_output(end, output, sum);
     } else {
-        const int64_t value = rescale(sum, multiplier, shift, 0);
+        const int64_t value =
+            rescale(sum, end->multiplier[output], end->shift[output], 0);
         if (end->kind == (uint8_t)WIDE) {
             ((int32_t *)values)[place] = (int32_t)value + end->bias[output];
         } else {

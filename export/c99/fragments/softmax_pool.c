@@ -35,7 +35,7 @@ APART static void softmax_pool_add(const softmax_pool_t *pool, int64_t *sums,
         uint32_t weight;
         if (last != 0u) {
             const int32_t half = (int32_t)(((uint32_t)1 << last) >> 1);
-            logarithm = ((upper(score[i], pool->multiplier) + half) >> last) + part;
+            logarithm = (plus_upper(half, score[i], pool->multiplier) >> last) + part;
             rise = -((-(int32_t)logarithm) >> 16) - reference;
         } else {
             logarithm =

@@ -57,12 +57,16 @@
 #define OPAQUE(variable) ((void)(variable))
 #endif
 
-/* Cores of Arm reverse bits in one instruction. */
-#if defined(__ARM_FEATURE_DSP) && defined(__clang__)
-#define REVERSES_BITS 1
+/* Words with two numbers of 16 bits, whose products one instruction adds, and
+ * instructions that compilers do not find by themselves. They need more registers than
+ * compilers leave free where nothing is optimised. */
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && defined(__thumb2__) && \
+    defined(__OPTIMIZE__)
+#define NAMES_INSTRUCTIONS 1
 #else
-#define REVERSES_BITS 0
+#define NAMES_INSTRUCTIONS 0
 #endif
+#define LANES (NAMES_INSTRUCTIONS && !VECTORS)
 
 #define READY 0x77327335u
 #define FRACTION 20

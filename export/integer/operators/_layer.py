@@ -23,6 +23,9 @@ _BIAS_ERROR = 0.05
 _FEW = 2
 """Columns up to which weights are not unpacked beforehand."""
 
+_LONG = 504
+"""Numbers of a column that are multiplied at once, see ``dense_column.c``."""
+
 _NIBBLES = range(-8, 8)
 """Weights that fit 4 bits."""
 
@@ -221,6 +224,8 @@ def lower_dense(
     unit = np.pad(unit, ((0, 0), (0, 0), (0, pad)))
     packed = packed_weight(unit.reshape(outputs, -1), outputs // groups)
     shape = _dense_shape(unit.shape[1:], numbers, width, across)
+    if weight.min() == -128:
+        shape["flat"] = 0
     shape |= {"groups": groups, "outputs": outputs // groups}
     end, tables = finish_numbers(lowering, layer)
     kind, flat = "nibbles" if narrow else "weight", shape["flat"]
@@ -230,8 +235,12 @@ def lower_dense(
         rows,
         {**numbers, **shape, **end},
         {kind: packed.reshape(-1), **tables},
-        packed=kind,
-        uses=("NIBBLES" if narrow else "BYTES", "COLUMN" if flat else "COLUMNS"),
+        packed={kind: packed_runs(shape, narrow)},
+        uses=(
+            "NIBBLES" if narrow else "BYTES",
+            "COLUMN" if flat else "COLUMNS",
+            *(["LONG_COLUMN"] if flat and shape["length"] > _LONG else []),
+        ),
         # numbers of all columns, and weights of four outputs
         work=2 * shape["pitch"] * shape["units"] + (0 if flat else 8 * shape["length"]),
         taps=taps,
@@ -265,7 +274,7 @@ def _dense_shape(
         "length": length,
         "flat": int(columns <= _FEW),
         "twice": int(length % 8 == 0),
-        "thrice": int(length % 12 == 0),
+        "twelves": 2 if length % 24 == 0 else int(length % 12 == 0),
     }
 
 
@@ -324,22 +333,53 @@ def packed_weight(weight: np.ndarray, together: int) -> np.ndarray:
             with four weights each; those that are left lie behind them
 
     Returns:
-        int8, ``(outputs, length)``:
-        the second and the third of each four have changed places;
-        or uint8, ``(outputs, length / 2)``:
-        weights plus 8, those at 0, 2; 4, 6; 1, 3; 5, 7 of each eight in a byte
+        int8, ``(outputs, length)``: of four outputs the weights 0 and 1 of the first
+        two in turn, of the last two, then the weights 2 and 3;
+        of a single one the second and the third of each four have changed places;
+        or uint8, ``(outputs, length / 2)``: weights plus 8;
+        of four outputs bytes with one of the first two and of the last two in turn,
+        the last without the 8; of a single one 0, 2; 4, 6; 1, 3; 5, 7 of each eight
 
     """
     outputs, length = weight.shape
-    groups = weight.reshape(-1, together, length)
+    groups = weight.reshape(-1, together, length).astype(np.int64)
     whole = together // 4 * 4
+    narrow = is_narrow(weight)
+    # (groups, fours of outputs, fours of numbers, 4 numbers, 4 outputs)
     fours = groups[:, :whole].reshape(len(groups), whole // 4, 4, length // 4, 4)
-    turned = fours.swapaxes(2, 3).reshape(len(groups), whole, length)
-    order = np.concatenate([turned, groups[:, whole:]], 1).reshape(outputs, length)
-    if not is_narrow(weight):
-        swapped = order.reshape(outputs, -1, 4)[:, :, [0, 2, 1, 3]]
-        return swapped.reshape(outputs, length).astype(np.int8)
-    eights = order.reshape(outputs, -1, 8).astype(np.int64) + 8
-    lanes = eights[:, :, [0, 2, 4, 6, 1, 3, 5, 7]]
-    both = lanes[:, :, 0::2] | lanes[:, :, 1::2] << 4
-    return both.reshape(outputs, length // 2).astype(np.uint8)
+    fours = fours.transpose(0, 1, 3, 4, 2)
+    singles = groups[:, whole:]
+    if narrow:
+        fours = (fours + 8) ^ np.array([0, 0, 0, 8])
+        fours = fours[..., 0::2] | fours[..., 1::2] << 4
+        singles = singles.reshape(-1, 8)[:, [0, 2, 4, 6, 1, 3, 5, 7]] + 8
+        singles = singles[:, 0::2] | singles[:, 1::2] << 4
+    else:
+        # (.., 2 pairs of numbers, 2 numbers, 2 pairs of outputs, 2 outputs)
+        fours = fours.reshape(*fours.shape[:3], 2, 2, 2, 2).swapaxes(4, 5)
+        singles = singles.reshape(-1, 4)[:, [0, 2, 1, 3]]
+    parts = [part.reshape(len(groups), -1) for part in (fours, singles)]
+    dtype, share = (np.uint8, 2) if narrow else (np.int8, 1)
+    return np.hstack(parts).astype(dtype).reshape(outputs, length // share)
+
+
+def packed_runs(shape: Mapping[str, int], narrow: bool) -> list[tuple[str, int, int]]:
+    """Macros that the bytes of :func:`packed_weight` stand in.
+
+    Args:
+        shape: members of the struct of the kernel
+        narrow: whether all weights fit 4 bits
+
+    Returns:
+        name of each macro, how many bytes it takes, and how often it comes
+
+    """
+    fours, singles = divmod(shape["outputs"], 4)
+    length = shape["length"]
+    if narrow:
+        runs = [("FOUR_BY_FOUR_HALVES", 8, fours * length // 4)]
+        runs += [("EIGHT_HALVES", 4, singles * length // 8)]
+    else:
+        name = "FLAT_FOUR_BY_FOUR" if shape["flat"] else "FOUR_BY_FOUR"
+        runs = [(name, 16, fours * length // 4), ("FOUR", 4, singles * length // 4)]
+    return runs * shape["groups"]
