@@ -1,0 +1,204 @@
+"""Scenes that a detector learns from: speech with pauses, or none, in noise."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soxr
+from train_speech_gate import SYNTHETIC, colour, synthetic
+
+from wav2small import audio
+from wav2small.acoustics.rooms import ROOMS, room_response
+from wav2small.acoustics.signals import fit
+from wav2small.adv import SAMPLING_RATE
+
+SECONDS = 10
+SAMPLES = SECONDS * SAMPLING_RATE
+LABEL = SAMPLING_RATE // 100
+"""Samples of a label."""
+SPEECH, NONE, UNCLEAR = 1, 0, -1
+"""Labels: where it is unclear a detector is neither taught nor tested."""
+
+_CLIPS = {"train": 1500, "development": 250, "test": 500}
+"""Clips of CREMA-D, whose speakers are fewest."""
+_AMBIENCE = {
+    "train": ("boat", "city", "fireplace", "rain"),
+    "development": ("train", "storm"),
+    "test": ("coffee-shop", "wind", "summer-night"),
+}
+_AMBIENCE_TIMES = 6
+"""How often a recording of ambience counts, which is longer than one of ESC-10."""
+
+
+@dataclass
+class Side:
+    """Speech and noise of training, development or test."""
+
+    speech: list[np.ndarray] = field(default_factory=list)
+    noises: list[np.ndarray] = field(default_factory=list)
+
+
+def read(data: Path, seed: int) -> dict[str, Side]:
+    """Read the data; no speaker and no recording is on two sides."""
+    rng = np.random.default_rng(seed)
+    files: dict[str, list[tuple[bool, Path]]] = {name: [] for name in _CLIPS}
+    rows = {
+        name: list(_rows(data / name))
+        for name in ("crema_d", "librispeech_subset", "emodb", "esc10")
+    }
+    actors = sorted({r["speaker"] for r in rows["crema_d"] if r["split"] == "train"})
+    kept = set(rng.permutation(actors)[:10])
+    clips: dict[str, list[str]] = {name: [] for name in _CLIPS}
+    for row in rows["crema_d"]:
+        side = "development" if row["speaker"] in kept else "train"
+        clips["test" if row["split"] == "test" else side].append(row["file"])
+    for side, names in clips.items():
+        chosen = sorted(rng.permutation(len(names))[: _CLIPS[side]])
+        files[side] += [(True, data / "crema_d" / names[i]) for i in chosen]
+    speakers = sorted({row["speaker"] for row in rows["librispeech_subset"]})
+    shuffled = rng.permutation(speakers)
+    place = {speaker: i / len(speakers) for i, speaker in enumerate(shuffled)}
+    for row in rows["librispeech_subset"]:
+        share = place[row["speaker"]]
+        side = "test" if share < 0.2 else "development" if share < 0.3 else "train"
+        files[side].append((True, data / "librispeech_subset" / row["file"]))
+    for row in rows["emodb"]:
+        files[row["split"]].append((True, data / "emodb" / row["file"]))
+    for row in rows["esc10"]:
+        side = {"5": "test", "4": "development"}.get(row["fold"], "train")
+        files[side].append((False, data / "esc10" / row["file"]))
+    sides = {name: Side() for name in _CLIPS}
+    for name, side in sides.items():
+        for is_speech, path in files[name]:
+            (side.speech if is_speech else side.noises).append(audio.load(path))
+        for place_name in _AMBIENCE[name]:
+            sound = audio.load(data / "ambience" / f"{place_name}.ogg")
+            side.noises += [sound] * _AMBIENCE_TIMES
+    return sides
+
+
+def _rows(folder: Path) -> Iterator[dict[str, str]]:
+    with (folder / "metadata.csv").open(newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def labels_of(signal: np.ndarray) -> np.ndarray:
+    """Label of each 10 ms of a clip without noise.
+
+    Within 28 dB of its loud parts there is speech, 40 dB below them there is none, and
+    gaps between sounds of up to .25 s are unclear.
+    """
+    count = len(signal) // LABEL
+    power = np.mean(signal[: count * LABEL].reshape(count, LABEL) ** 2, axis=1)
+    level = 10 * np.log10(np.convolve(power, np.ones(3) / 3, "same") + 1e-10)
+    top = np.percentile(level, 95)
+    labels = np.where(level > top - 28, SPEECH, UNCLEAR)
+    labels[level < top - 40] = NONE
+    ends = np.flatnonzero(np.diff(labels == SPEECH)) + 1
+    for start, stop in itertools.pairwise(ends):
+        if labels[start] != SPEECH and stop - start < 25:
+            labels[start:stop] = UNCLEAR
+    return labels
+
+
+class Scenes:
+    """Scenes of one side."""
+
+    def __init__(self, side: Side, rng: np.random.Generator, *, varied: bool) -> None:
+        """Take a side.
+
+        Args:
+            side: speech and noise
+            rng: what decides all that is random
+            varied: whether to filter, to put speech into rooms and to change the speed
+
+        """
+        self.side, self.rng, self.varied = side, rng, varied
+
+    def speech(self) -> tuple[np.ndarray, np.ndarray]:
+        """Clips with pauses, power 1 where there is speech, and labels."""
+        rng = self.rng
+        signal, labels = np.zeros(SAMPLES), np.full(SAMPLES // LABEL, NONE)
+        at = int(rng.uniform(0, 3) * SAMPLING_RATE)
+        while at < SAMPLES - SAMPLING_RATE // 2:
+            clip = self.side.speech[int(rng.integers(len(self.side.speech)))]
+            if len(clip) > 5 * SAMPLING_RATE:
+                clip = fit(clip, int(rng.uniform(1.5, 5) * SAMPLING_RATE), rng)
+            clip = self._at_other_speed(clip, 0.1)
+            at = at // LABEL * LABEL
+            size = min(len(clip), SAMPLES - at)
+            signal[at : at + size] = clip[:size]
+            found = labels_of(clip)[: len(labels) - at // LABEL]
+            labels[at // LABEL : at // LABEL + len(found)] = found
+            pause = rng.uniform(0.2, 0.8) if rng.random() < 0.5 else rng.uniform(0.8, 4)
+            at += len(clip) + int(pause * SAMPLING_RATE)
+        if self.varied:
+            if rng.random() < 0.3:
+                room = list(ROOMS.values())[int(rng.integers(len(ROOMS)))]
+                signal = scipy.signal.fftconvolve(signal, room_response(room))[:SAMPLES]
+            signal = colour(signal, 4, rng)
+        heard = np.repeat(labels == SPEECH, LABEL)
+        power = np.mean(signal[heard] ** 2) if heard.any() else 1.0
+        return signal / np.sqrt(max(power, 1e-12)), labels
+
+    def noise(self) -> np.ndarray:
+        """Noise of power 1: a recording or a made sound, or two of them."""
+        rng = self.rng
+        sound = self._sound()
+        if self.varied and rng.random() < 0.4:
+            # another one comes and goes
+            start, stop = np.sort(rng.integers(0, SAMPLES, 2))
+            gain = 10 ** (rng.uniform(-15, 15) / 20)
+            sound[start:stop] += gain * self._sound()[start:stop]
+        if self.varied and rng.random() < 0.3:
+            places = np.sort(rng.integers(0, SAMPLES, 5))
+            level = np.interp(np.arange(SAMPLES), places, rng.uniform(-15, 0, 5))
+            sound = sound * 10 ** (level / 20)
+        return sound / max(float(np.std(sound)), 1e-9)
+
+    def mixed(
+        self, speech: np.ndarray | None, noise: np.ndarray, snr: float
+    ) -> np.ndarray:
+        """Speech in noise at a ratio in dB, or noise alone, at any level, int16."""
+        rng = self.rng
+        signal = noise if speech is None else speech + noise * 10 ** (-snr / 20)
+        target = 10 ** (rng.uniform(-58, -14) / 20)
+        signal = signal * (target / max(float(np.std(signal)), 1e-9))
+        return np.clip(np.round(signal * 32768), -32768, 32767).astype(np.int16)
+
+    def any(self) -> tuple[np.ndarray, np.ndarray]:
+        """A scene of the training, and its labels."""
+        rng = self.rng
+        noise = self.noise()
+        if rng.random() < 0.55:
+            speech, labels = self.speech()
+            snr = rng.uniform(-4, 25) if rng.random() < 0.9 else 50.0
+            return self.mixed(speech, noise, snr), labels
+        if rng.random() < 0.1:
+            noise[: int(rng.integers(SAMPLES))] = 0
+        return self.mixed(None, noise, 0), np.full(SAMPLES // LABEL, NONE)
+
+    def _sound(self) -> np.ndarray:
+        rng = self.rng
+        if rng.random() < 0.75:
+            sound = self.side.noises[int(rng.integers(len(self.side.noises)))]
+            sound = fit(sound, int(1.3 * SAMPLES), rng).astype(np.float64)
+            sound = fit(self._at_other_speed(sound, 0.25), SAMPLES, rng)
+        else:
+            kind = str(rng.choice(SYNTHETIC))
+            sound = synthetic(kind, SAMPLES, rng)
+        if self.varied:
+            sound = colour(sound, 4, rng)
+        return sound / max(float(np.std(sound)), 1e-9)
+
+    def _at_other_speed(self, signal: np.ndarray, most: float) -> np.ndarray:
+        if not self.varied:
+            return signal
+        factor = self.rng.uniform(1 - most, 1 + most)
+        return soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, "QQ")

@@ -1,0 +1,307 @@
+"""Train the detectors of speech that stand beside the scores of the bundled models.
+
+    python examples/train_speech_detector.py DATA [OUT]
+
+DATA holds the folders emodb, crema_d, librispeech_subset and esc10, each with a
+metadata.csv whose column ``file`` names the audio, and the recordings of ambience.
+OUT is a folder of models, that of the bundled ones by default; those that stream get
+the output ``speech``. The same data, versions and machine give the same files.
+Prints the table of docs/listening.md: how well speakers and recordings that training
+did not hear are told apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from speech_scenes import LABEL, NONE, SAMPLES, SECONDS, SPEECH, UNCLEAR, Scenes, read
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wav2small.export.base import checksums, onnx_file
+from wav2small.export.base.files import replace_file
+from wav2small.export.integer.streaming.detector import HOLD_SECONDS
+from wav2small.export.model.speech import OUTPUT, Layer, scores_alone, with_speech
+from wav2small.models import ASSETS
+
+SEED = 0
+MODELS = {"wav2small-rt": 160, "wav2small-rt-mini": 256}
+"""Models that stream, and their samples from frame to frame."""
+PERIOD = 2
+"""Frames of which the detector reads one."""
+SCENES = 3000
+STEPS = 2500
+BATCH = 32
+LEARNING_RATE = 1e-2
+CHANNELS = 16
+TAPS, DILATIONS = (4, 4, 4), (2, 6, 10)
+TESTED = (20, 10, 5, 0)
+"""Ratios of speech to noise in dB."""
+FALSE_SPEECH = 0.01
+"""Share of the noise of development that may be taken for speech."""
+
+Front = Callable[[np.ndarray], np.ndarray]
+"""From int16 samples to the int8 rows of a model's log-mel map."""
+
+
+class Network(nn.Module):
+    """Convolutions over the past of log-mel rows.
+
+    Shape:
+        rows: ``(batch, bands, time)``, as the layers of the scores read them
+        output: ``(batch, time)``, log-odds of speech
+
+    """
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        sizes = zip((1, *TAPS), (1, *DILATIONS), strict=True)
+        inputs = (bands, *[CHANNELS] * len(TAPS))
+        self.layers = nn.ModuleList(
+            nn.Conv1d(count, CHANNELS, taps, dilation=dilation, bias=False)
+            for count, (taps, dilation) in zip(inputs, sizes, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(CHANNELS) for _ in self.layers)
+        self.last = nn.Conv1d(CHANNELS, 1, 1)
+
+    def hidden(self, rows: Tensor) -> list[Tensor]:
+        """Outputs of the layers before the last."""
+        made = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            past = (layer.kernel_size[0] - 1) * layer.dilation[0]
+            rows = functional.relu(norm(layer(functional.pad(rows, (past, 0)))))
+            made.append(rows)
+        return made
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.last(self.hidden(rows)[-1])[:, 0]
+
+
+@dataclass
+class Rows:
+    """Rows of scenes for one model, those that a detector reads."""
+
+    values: np.ndarray
+    """``(scenes, frames, bands)``, int8."""
+
+    labels: np.ndarray
+    """``(scenes, frames)``."""
+
+
+class FrontEnd:
+    """The log-mel map of a model, in onnxruntime."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        part = onnx.ModelProto()
+        part.CopyFrom(model)
+        nodes = list(part.graph.node)
+        first = next(i for i, n in enumerate(nodes) if n.op_type == "QuantizeLinear")
+        values = {t.name: onnx.numpy_helper.to_array(t) for t in part.graph.initializer}
+        _, scale, zero = nodes[first].input
+        self.scale, self.zero_point = float(values[scale]), int(values[zero])
+        del part.graph.output[:], part.graph.node[first + 1 :]
+        part.graph.output.add(name=nodes[first].output[0])
+        read_names = {name for node in part.graph.node for name in node.input}
+        kept = [t for t in part.graph.initializer if t.name in read_names]
+        del part.graph.initializer[:]
+        part.graph.initializer.extend(kept)
+        self.session = onnx_file.session(part)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        signal = (samples / 32768).astype(np.float32)[None]
+        rows: np.ndarray = self.session.run(None, {"signal": signal})[0][0, 0]
+        return rows
+
+    def numbers(self, rows: np.ndarray) -> Tensor:
+        """Rows ``(batch, time, bands)`` as a network reads them."""
+        values = (rows.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+        return torch.from_numpy(values).transpose(1, 2)
+
+
+def labels_at(labels: np.ndarray, hop_length: int, frames: int) -> np.ndarray:
+    """Labels of frames, whose middle is at multiples of the hop."""
+    places = np.rint(np.arange(frames) * hop_length / LABEL).astype(int)
+    return labels[np.minimum(places, len(labels) - 1)]
+
+
+def rows_of(
+    scenes: Sequence[tuple[np.ndarray, np.ndarray]], front: Front, hop_length: int
+) -> Rows:
+    """Rows and labels of scenes."""
+    values = [front(samples) for samples, _ in scenes]
+    labels = [labels_at(entry, hop_length, len(values[0])) for _, entry in scenes]
+    return Rows(np.stack(values), np.stack(labels))
+
+
+def train(rows: Rows, front: FrontEnd, rng: np.random.Generator) -> Network:
+    """Train a network from scratch."""
+    torch.manual_seed(SEED)
+    network = Network(rows.values.shape[2])
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=STEPS
+    )
+    for step in range(STEPS):
+        chosen = rng.integers(0, len(rows.values), BATCH)
+        # either of the frames may be the one that is read
+        first = int(rng.integers(PERIOD))
+        odds = network(front.numbers(rows.values[chosen, first::PERIOD]))
+        truth = torch.from_numpy(rows.labels[chosen, first::PERIOD])
+        known = truth != UNCLEAR
+        loss = functional.binary_cross_entropy_with_logits(
+            odds[known], (truth[known] == SPEECH).float()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 500 == 0:
+            print(f"step {step + 1}: loss {loss.item():.3f}", file=sys.stderr)
+    return network.eval()
+
+
+@torch.no_grad()
+def layers_of(network: Network, heard: Tensor) -> list[Layer]:
+    """Layers with the norms folded in, and the largest numbers that they make."""
+    made = []
+    outputs = network.hidden(heard)
+    for layer, norm, output in zip(network.layers, network.norms, outputs, strict=True):
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        weight = (layer.weight * gain[:, None, None]).numpy()
+        bias = (norm.bias - norm.running_mean * gain).numpy()
+        largest = float(np.quantile(output.numpy(), 0.9999))
+        first = not made
+        # the first layer goes over the bands, the others over the past
+        weight = weight.transpose(0, 2, 1)[:, None] if first else weight[..., None]
+        step = PERIOD if first else 1
+        made.append(Layer(weight, bias, step, layer.dilation[0], largest))
+    weight, bias = network.last.weight.numpy(), network.last.bias.numpy()
+    return [*made, Layer(weight[..., None], bias, 1, 1, None)]
+
+
+class Heard:
+    """Log-odds of a model on scenes."""
+
+    def __init__(self, model: onnx.ModelProto, hop_length: int) -> None:
+        self.session = onnx_file.session(model)
+        self.seconds = PERIOD * hop_length / 16000
+        self.hop_length = hop_length
+        self.per_second = round(1 / self.seconds)
+
+    def odds(self, samples: np.ndarray) -> np.ndarray:
+        """Log-odds of each row that the detector reads."""
+        signal = (samples / 32768).astype(np.float32)[None]
+        found: np.ndarray = self.session.run([OUTPUT], {"signal": signal})[0][0]
+        return found
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of these rows."""
+        frames = SAMPLES // self.hop_length + 1
+        return labels_at(labels, self.hop_length, frames)[::PERIOD]
+
+    def by_second(self, rows: np.ndarray) -> np.ndarray:
+        """Rows ``(..., time)`` in whole seconds ``(..., seconds, rows)``."""
+        whole = rows.shape[-1] // self.per_second
+        shape = (*rows.shape[:-1], whole, self.per_second)
+        return rows[..., : whole * self.per_second].reshape(shape)
+
+    def open_share(self, odds: np.ndarray) -> float:
+        """Share of the time in which rows would be heard."""
+        hold = max(1, round(HOLD_SECONDS / self.seconds))
+        last = np.full(odds.shape[:-1], -hold)
+        held = 0.0
+        for row in range(odds.shape[-1]):
+            last = np.where(odds[..., row] >= 0, row, last)
+            held += float(np.mean(row - last < hold))
+        return held / odds.shape[-1]
+
+
+def area(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Area under the curve: how often a positive one has more than a negative one."""
+    order = np.argsort(np.concatenate([positive, negative]), kind="stable")
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(1, len(order) + 1)
+    count = len(positive)
+    above = ranks[:count].sum() - count * (count + 1) / 2
+    return float(above / count / len(negative))
+
+
+def report(name: str, heard: Heard, scenes: Scenes) -> None:
+    """Print how well speech is known in noise, and noise as none."""
+    pairs = [(*scenes.speech(), scenes.noise()) for _ in range(80)]
+    alone = [scenes.mixed(None, scenes.noise(), 0) for _ in range(3600 // SECONDS)]
+    noise = np.stack([heard.odds(samples) for samples in alone])
+    noise_seconds = heard.by_second(noise).mean(axis=-1).ravel()
+    for snr in TESTED:
+        mixed = [scenes.mixed(speech, other, snr) for speech, _, other in pairs]
+        odds = np.stack([heard.odds(samples) for samples in mixed])
+        labels = np.stack([heard.labels(labels) for _, labels, _ in pairs])
+        seconds = heard.by_second(odds).mean(axis=-1)
+        parts = heard.by_second(labels)
+        spoken = (parts == SPEECH).mean(axis=-1) >= 0.5
+        silent = (parts == NONE).all(axis=-1)
+        negative = np.concatenate([noise_seconds, seconds[silent]])
+        rows_negative = np.concatenate([noise.ravel(), odds[labels == NONE]])
+        found = (heard.by_second(odds) >= 0).any(axis=-1)[spoken].mean()
+        print(
+            f"| `{name}` | {snr} dB | {area(seconds[spoken], negative):.3f} "
+            f"| {area(odds[labels == SPEECH], rows_negative):.3f} | {found:.1%} |"
+        )
+    print(f"| `{name}` | an hour of noise alone | | | {heard.open_share(noise):.2%} |")
+
+
+def fit_threshold(heard: Heard, scenes: Scenes) -> float:
+    """Log-odds that keep noise from being taken for speech."""
+    alone = [scenes.mixed(None, scenes.noise(), 0) for _ in range(240)]
+    odds = np.stack([heard.odds(samples) for samples in alone])
+    low, high = -5.0, 15.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        if heard.open_share(odds - middle) > FALSE_SPEECH:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def main() -> None:
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python examples/train_speech_detector.py DATA [OUT]")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    out = Path(sys.argv[2]) if len(sys.argv) == 3 else ASSETS
+    sides = read(Path(sys.argv[1]), SEED)
+    taught = Scenes(sides["train"], np.random.default_rng(SEED + 1), varied=True)
+    scenes = [taught.any() for _ in range(SCENES)]
+    print("| model | speech to noise | seconds | rows | found |")
+    print("|---|---|---|---|---|")
+    for name, hop_length in MODELS.items():
+        path = out / name / "model.onnx"
+        model = scores_alone(onnx.load(path))
+        front = FrontEnd(model)
+        rows = rows_of(scenes, front, hop_length)
+        network = train(rows, front, np.random.default_rng(SEED + 2))
+        layers = layers_of(network, front.numbers(rows.values[:200, ::PERIOD]))
+        # what is read of a file is above 0 where it is speech
+        rng = np.random.default_rng(SEED + 3)
+        least = fit_threshold(
+            Heard(with_speech(model, layers), hop_length),
+            Scenes(sides["development"], rng, varied=True),
+        )
+        last = layers[-1]
+        layers[-1] = Layer(last.weight, last.bias - least, 1, 1, None)
+        whole = with_speech(model, layers)
+        replace_file(path, whole.SerializeToString(deterministic=True))
+        checksums.write(path.parent, [])
+        rng = np.random.default_rng(SEED + 4)
+        report(name, Heard(whole, hop_length), Scenes(sides["test"], rng, varied=False))
+
+
+if __name__ == "__main__":
+    main()
