@@ -95,6 +95,9 @@ class Outline:
     steps: tuple[Step, ...]
     """Stages of the C code in the order of execution, kept rows included."""
 
+    voice: tuple[Step, ...]
+    """Those of them that run only where a stream listens to speech alone."""
+
     head: tuple[Step, ...]
     """What is computed once for each result."""
 
@@ -123,6 +126,7 @@ def outline(model: IntegerGraph | ModelProto | bytes | str | Path) -> Outline:
         memory=placed.memory,
         plan=plan,
         steps=steps,
+        voice=tuple(stage.step for stage in placed.voice),
         head=head,
         tables_bytes=sum(table.nbytes for table in tables),
         structs=Counter(

@@ -170,6 +170,8 @@ def plan_firmware(
     frames = sampling_rate / front.hop_length
     work: dict[str, float] = {"push": frames}
     for step in code.steps:
+        if step in code.voice:
+            continue
         for name, amount in amounts(step, front).items():
             work[name] = work.get(name, 0) + amount * frames / step.pace.period
     delay = max(pool.pace.delay for pool in code.plan.pools)

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.export.c99 import generate
-from wav2small.export.c99.arrangement import arrange
+from wav2small.export.c99 import generate, outline
 from wav2small.export.c99.golden import min_samples
-from wav2small.export.c99.program import lower
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
@@ -232,7 +230,7 @@ def prepare_code(
         counted=known[0],
         signals=known,
         left_out=tuple(name for name, samples, _ in candidates if len(samples) < least),
-        layers=tuple(stage.step.label for stage in arrange(lower(plan).steps)),
+        layers=tuple(step.label for step in outline(graph).steps),
         hop_seconds=hop / rate,
         held_bytes=planning.plan_firmware(graph, rate).held_bytes(window_seconds),
     )
