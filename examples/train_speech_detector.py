@@ -39,6 +39,8 @@ SCENES = 3000
 STEPS = 2500
 BATCH = 32
 LEARNING_RATE = 1e-2
+AVERAGE = 0.995
+"""Share of the weights' moving average that stays at a step."""
 CHANNELS = 16
 TAPS, DILATIONS = (4, 4, 4), (2, 6, 10)
 TESTED = (20, 10, 5, 0)
@@ -143,9 +145,12 @@ def train(rows: Rows, front: FrontEnd, rng: np.random.Generator) -> Network:
     """Train a network from scratch."""
     torch.manual_seed(SEED)
     network = Network(rows.values.shape[2])
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=STEPS
+    )
+    averaged = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE)
     )
     for step in range(STEPS):
         chosen = rng.integers(0, len(rows.values), BATCH)
@@ -161,9 +166,12 @@ def train(rows: Rows, front: FrontEnd, rng: np.random.Generator) -> Network:
         loss.backward()
         optimizer.step()
         schedule.step()
+        averaged.update_parameters(network)
         if (step + 1) % 500 == 0:
             print(f"step {step + 1}: loss {loss.item():.3f}", file=sys.stderr)
-    return network.eval()
+    for kept, last in zip(averaged.module.buffers(), network.buffers(), strict=True):
+        kept.copy_(last)
+    return averaged.module.eval()
 
 
 @torch.no_grad()
@@ -211,15 +219,17 @@ class Heard:
         shape = (*rows.shape[:-1], whole, self.per_second)
         return rows[..., : whole * self.per_second].reshape(shape)
 
-    def open_share(self, odds: np.ndarray) -> float:
-        """Share of the time in which rows would be heard."""
+    def of_seconds(self, odds: np.ndarray) -> np.ndarray:
+        """Log-odds of seconds: the mean of the upper half, for speech has gaps."""
+        ordered = np.sort(self.by_second(odds), axis=-1)
+        return ordered[..., self.per_second // 2 :].mean(axis=-1)
+
+    def is_open(self, odds: np.ndarray) -> np.ndarray:
+        """Whether each row would be heard."""
         hold = max(1, round(HOLD_SECONDS / self.seconds))
-        last = np.full(odds.shape[:-1], -hold)
-        held = 0.0
-        for row in range(odds.shape[-1]):
-            last = np.where(odds[..., row] >= 0, row, last)
-            held += float(np.mean(row - last < hold))
-        return held / odds.shape[-1]
+        places = np.arange(odds.shape[-1])
+        last = np.maximum.accumulate(np.where(odds >= 0, places, -hold), axis=-1)
+        return places - last < hold
 
 
 def area(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -235,25 +245,26 @@ def area(positive: np.ndarray, negative: np.ndarray) -> float:
 def report(name: str, heard: Heard, scenes: Scenes) -> None:
     """Print how well speech is known in noise, and noise as none."""
     pairs = [(*scenes.speech(), scenes.noise()) for _ in range(80)]
+    labels = np.stack([heard.labels(labels) for _, labels, _ in pairs])
+    parts = heard.by_second(labels)
+    spoken = (parts == SPEECH).mean(axis=-1) >= 0.5
+    silent = (parts == NONE).all(axis=-1)
     alone = [scenes.mixed(None, scenes.noise(), 0) for _ in range(3600 // SECONDS)]
     noise = np.stack([heard.odds(samples) for samples in alone])
-    noise_seconds = heard.by_second(noise).mean(axis=-1).ravel()
     for snr in TESTED:
         mixed = [scenes.mixed(speech, other, snr) for speech, _, other in pairs]
         odds = np.stack([heard.odds(samples) for samples in mixed])
-        labels = np.stack([heard.labels(labels) for _, labels, _ in pairs])
-        seconds = heard.by_second(odds).mean(axis=-1)
-        parts = heard.by_second(labels)
-        spoken = (parts == SPEECH).mean(axis=-1) >= 0.5
-        silent = (parts == NONE).all(axis=-1)
-        negative = np.concatenate([noise_seconds, seconds[silent]])
-        rows_negative = np.concatenate([noise.ravel(), odds[labels == NONE]])
-        found = (heard.by_second(odds) >= 0).any(axis=-1)[spoken].mean()
+        seconds = heard.of_seconds(odds)
+        none = [heard.of_seconds(noise).ravel(), seconds[silent]]
+        of_seconds = area(seconds[spoken], np.concatenate(none))
+        rows_none = np.concatenate([noise.ravel(), odds[labels == NONE]])
+        of_rows = area(odds[labels == SPEECH], rows_none)
+        found = heard.is_open(odds)[labels == SPEECH].mean()
         print(
-            f"| `{name}` | {snr} dB | {area(seconds[spoken], negative):.3f} "
-            f"| {area(odds[labels == SPEECH], rows_negative):.3f} | {found:.1%} |"
+            f"| `{name}` | {snr} dB | {of_seconds:.3f} | {of_rows:.3f} | {found:.0%} |"
         )
-    print(f"| `{name}` | an hour of noise alone | | | {heard.open_share(noise):.2%} |")
+    wrong = heard.is_open(noise).mean()
+    print(f"| `{name}` | an hour of noise alone | | | {wrong:.2%} |", flush=True)
 
 
 def fit_threshold(heard: Heard, scenes: Scenes) -> float:
@@ -263,7 +274,7 @@ def fit_threshold(heard: Heard, scenes: Scenes) -> float:
     low, high = -5.0, 15.0
     for _ in range(30):
         middle = (low + high) / 2
-        if heard.open_share(odds - middle) > FALSE_SPEECH:
+        if heard.is_open(odds - middle).mean() > FALSE_SPEECH:
             low = middle
         else:
             high = middle
@@ -279,7 +290,7 @@ def main() -> None:
     sides = read(Path(sys.argv[1]), SEED)
     taught = Scenes(sides["train"], np.random.default_rng(SEED + 1), varied=True)
     scenes = [taught.any() for _ in range(SCENES)]
-    print("| model | speech to noise | seconds | rows | found |")
+    print("| model | speech to noise | AUC, seconds | AUC, rows | heard |")
     print("|---|---|---|---|---|")
     for name, hop_length in MODELS.items():
         path = out / name / "model.onnx"
