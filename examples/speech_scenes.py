@@ -25,7 +25,7 @@ LABEL = SAMPLING_RATE // 100
 SPEECH, NONE, UNCLEAR = 1, 0, -1
 """Labels: where it is unclear a detector is neither taught nor tested."""
 
-_CLIPS = {"train": 1500, "development": 250, "test": 500}
+_CLIPS = {"train": 700, "development": 60, "test": 250}
 """Clips of CREMA-D, whose speakers are fewest."""
 _AMBIENCE = {
     # the murmur of a coffee shop is nobody who speaks to the wearer

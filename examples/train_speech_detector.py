@@ -27,7 +27,12 @@ from torch.nn import functional
 from wav2small.export.base import checksums, onnx_file
 from wav2small.export.base.files import replace_file
 from wav2small.export.integer.streaming.detector import HOLD_SECONDS
-from wav2small.export.model.speech import OUTPUT, Layer, scores_alone, with_speech
+from wav2small.export.model.speech import (
+    OUTPUT,
+    DetectorLayer,
+    scores_alone,
+    with_speech,
+)
 from wav2small.models import ASSETS
 
 SEED = 0
@@ -35,9 +40,9 @@ MODELS = {"wav2small-rt": 160, "wav2small-rt-mini": 256}
 """Models that stream, and their samples from frame to frame."""
 PERIOD = 2
 """Frames of which the detector reads one."""
-SCENES = 3000
-STEPS = 2500
-BATCH = 32
+SCENES = 1200
+STEPS = 1200
+BATCH = 24
 LEARNING_RATE = 1e-2
 AVERAGE = 0.995
 """Share of the weights' moving average that stays at a step."""
@@ -175,7 +180,7 @@ def train(rows: Rows, front: FrontEnd, rng: np.random.Generator) -> Network:
 
 
 @torch.no_grad()
-def layers_of(network: Network, heard: Tensor) -> list[Layer]:
+def layers_of(network: Network, heard: Tensor) -> list[DetectorLayer]:
     """Layers with the norms folded in, and the largest numbers that they make."""
     made = []
     outputs = network.hidden(heard)
@@ -188,9 +193,9 @@ def layers_of(network: Network, heard: Tensor) -> list[Layer]:
         # the first layer goes over the bands, the others over the past
         weight = weight.transpose(0, 2, 1)[:, None] if first else weight[..., None]
         step = PERIOD if first else 1
-        made.append(Layer(weight, bias, step, layer.dilation[0], largest))
+        made.append(DetectorLayer(weight, bias, step, layer.dilation[0], largest))
     weight, bias = network.last.weight.numpy(), network.last.bias.numpy()
-    return [*made, Layer(weight[..., None], bias, 1, 1, None)]
+    return [*made, DetectorLayer(weight[..., None], bias, 1, 1, None)]
 
 
 class Heard:
@@ -242,17 +247,44 @@ def area(positive: np.ndarray, negative: np.ndarray) -> float:
     return float(above / count / len(negative))
 
 
-def report(name: str, heard: Heard, scenes: Scenes) -> None:
+@dataclass
+class Tests:
+    """What is heard in the end, by every model the same."""
+
+    labels: list[np.ndarray]
+    """Of each scene with speech."""
+
+    mixed: dict[int, list[np.ndarray]]
+    """Scenes with speech by ratio to the noise, int16."""
+
+    noise: list[np.ndarray]
+    """An hour of scenes without speech, int16."""
+
+    @classmethod
+    def of(cls, scenes: Scenes) -> Tests:
+        """Make them."""
+        pairs = [(*scenes.speech(), scenes.noise()) for _ in range(60)]
+        mixed = {
+            snr: [scenes.mixed(speech, noise, snr) for speech, _, noise in pairs]
+            for snr in TESTED
+        }
+        return cls([labels for _, labels, _ in pairs], mixed, alone(scenes, 3600))
+
+
+def alone(scenes: Scenes, seconds: int) -> list[np.ndarray]:
+    """Scenes without speech."""
+    count = seconds // SECONDS
+    return [scenes.mixed(None, scenes.noise(), 0) for _ in range(count)]
+
+
+def report(name: str, heard: Heard, tests: Tests) -> None:
     """Print how well speech is known in noise, and noise as none."""
-    pairs = [(*scenes.speech(), scenes.noise()) for _ in range(80)]
-    labels = np.stack([heard.labels(labels) for _, labels, _ in pairs])
+    labels = np.stack([heard.labels(labels) for labels in tests.labels])
     parts = heard.by_second(labels)
     spoken = (parts == SPEECH).mean(axis=-1) >= 0.5
     silent = (parts == NONE).all(axis=-1)
-    alone = [scenes.mixed(None, scenes.noise(), 0) for _ in range(3600 // SECONDS)]
-    noise = np.stack([heard.odds(samples) for samples in alone])
-    for snr in TESTED:
-        mixed = [scenes.mixed(speech, other, snr) for speech, _, other in pairs]
+    noise = np.stack([heard.odds(samples) for samples in tests.noise])
+    for snr, mixed in tests.mixed.items():
         odds = np.stack([heard.odds(samples) for samples in mixed])
         seconds = heard.of_seconds(odds)
         none = [heard.of_seconds(noise).ravel(), seconds[silent]]
@@ -267,10 +299,9 @@ def report(name: str, heard: Heard, scenes: Scenes) -> None:
     print(f"| `{name}` | an hour of noise alone | | | {wrong:.2%} |", flush=True)
 
 
-def fit_threshold(heard: Heard, scenes: Scenes) -> float:
+def fit_threshold(heard: Heard, noise: Sequence[np.ndarray]) -> float:
     """Log-odds that keep noise from being taken for speech."""
-    alone = [scenes.mixed(None, scenes.noise(), 0) for _ in range(240)]
-    odds = np.stack([heard.odds(samples) for samples in alone])
+    odds = np.stack([heard.odds(samples) for samples in noise])
     low, high = -5.0, 15.0
     for _ in range(30):
         middle = (low + high) / 2
@@ -281,6 +312,24 @@ def fit_threshold(heard: Heard, scenes: Scenes) -> float:
     return high
 
 
+def detector_for(
+    model: onnx.ModelProto,
+    hop_length: int,
+    scenes: Sequence[tuple[np.ndarray, np.ndarray]],
+    noise: Sequence[np.ndarray],
+) -> onnx.ModelProto:
+    """Train a detector and give it to its model."""
+    front = FrontEnd(model)
+    rows = rows_of(scenes, front, hop_length)
+    network = train(rows, front, np.random.default_rng(SEED + 4))
+    layers = layers_of(network, front.numbers(rows.values[:200, ::PERIOD]))
+    least = fit_threshold(Heard(with_speech(model, layers), hop_length), noise)
+    last = layers[-1]
+    # what is read of a file is above 0 where it is speech
+    layers[-1] = DetectorLayer(last.weight, last.bias - least, 1, 1, None)
+    return with_speech(model, layers)
+
+
 def main() -> None:
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python examples/train_speech_detector.py DATA [OUT]")
@@ -288,30 +337,24 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     out = Path(sys.argv[2]) if len(sys.argv) == 3 else ASSETS
     sides = read(Path(sys.argv[1]), SEED)
-    taught = Scenes(sides["train"], np.random.default_rng(SEED + 1), varied=True)
+    taught, kept, tested = (
+        Scenes(sides[side], np.random.default_rng(SEED + i), varied=varied)
+        for i, (side, varied) in enumerate(
+            [("train", True), ("development", True), ("test", False)], 1
+        )
+    )
     scenes = [taught.any() for _ in range(SCENES)]
+    print(f"{SCENES} scenes", file=sys.stderr)
+    noise, tests = alone(kept, 1200), Tests.of(tested)
     print("| model | speech to noise | AUC, seconds | AUC, rows | heard |")
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|", flush=True)
     for name, hop_length in MODELS.items():
         path = out / name / "model.onnx"
         model = scores_alone(onnx.load(path))
-        front = FrontEnd(model)
-        rows = rows_of(scenes, front, hop_length)
-        network = train(rows, front, np.random.default_rng(SEED + 2))
-        layers = layers_of(network, front.numbers(rows.values[:200, ::PERIOD]))
-        # what is read of a file is above 0 where it is speech
-        rng = np.random.default_rng(SEED + 3)
-        least = fit_threshold(
-            Heard(with_speech(model, layers), hop_length),
-            Scenes(sides["development"], rng, varied=True),
-        )
-        last = layers[-1]
-        layers[-1] = Layer(last.weight, last.bias - least, 1, 1, None)
-        whole = with_speech(model, layers)
+        whole = detector_for(model, hop_length, scenes, noise)
         replace_file(path, whole.SerializeToString(deterministic=True))
-        checksums.write(path.parent, [])
-        rng = np.random.default_rng(SEED + 4)
-        report(name, Heard(whole, hop_length), Scenes(sides["test"], rng, varied=False))
+        checksums.write(path.parent)
+        report(name, Heard(whole, hop_length), tests)
 
 
 if __name__ == "__main__":

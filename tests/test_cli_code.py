@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from wav2small.export.c99 import generate
+from wav2small.export.model.speech import DetectorLayer, scores_alone, with_speech
 from wav2small.models import find_onnx
 
 MINI = "wav2small-rt-mini"
@@ -45,6 +48,28 @@ def test_c_of_the_given_file_without_torch(prefix, tmp_path):
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     header = found[f"{prefix}.h"].decode()
     assert f'#define {prefix.upper()}_MODEL_SHA256 "{digest}"\n' in header
+
+
+def test_c_without_speech_has_nothing_of_it(run, tmp_path):
+    model = tmp_path / "mine.onnx"
+    layers = [
+        DetectorLayer(np.ones((4, 1, 1, 40)), np.zeros(4), 2, 1, 4.0),
+        DetectorLayer(np.ones((1, 4, 1, 1)), np.zeros(1), 1, 1, None),
+    ]
+    plain = scores_alone(onnx.load(find_onnx(MINI)))
+    whole = with_speech(plain, layers)
+    onnx.save(plain, tmp_path / "plain.onnx")
+    onnx.save(whole, model)
+    assert run("c99", model, tmp_path / "with")[0] == 0
+    assert run("c99", model, tmp_path / "without", "--no-speech")[0] == 0
+    assert run("c99", tmp_path / "plain.onnx", tmp_path / "plain")[0] == 0
+    for name in ("wav2small.c", "wav2small_config.h", "wav2small_golden.h"):
+        codes = [
+            (tmp_path / folder / name).read_text() for folder in ("without", "plain")
+        ]
+        assert codes[0] == codes[1]
+    assert "wav2small_listen" in (tmp_path / "with" / "wav2small.h").read_text()
+    assert "wav2small_listen" not in (tmp_path / "without" / "wav2small.h").read_text()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: nothing linked")

@@ -245,6 +245,7 @@ def _core(measured: Measurement) -> model.EmulatedCore:
         ),
         mean_push=sum(emulation.pushes) / len(emulation.pushes),
         slices=measured.slices,
+        duty=measured.duty,
         begin=emulation.begin,
         classes=emulation.classes,
         layers=[

@@ -15,6 +15,7 @@ from wav2small.export.c99 import Memory
 
 from ..checks import Check
 from ..plan.firmware import StageWork
+from ..run.duty import DutyCycle
 from ..run.emulation import Slice
 from ..run.host import HostMeasurement
 from ..target import Target
@@ -221,6 +222,7 @@ class EmulatedCore:
     figures: ReportedFigures
     mean_push: float
     slices: Sequence[Slice]
+    duty: DutyCycle | None
     begin: int
     classes: Mapping[str, int]
     layers: Sequence[ReportedLayer]

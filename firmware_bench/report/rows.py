@@ -156,6 +156,7 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                     for entry in core["slices"]
                 ),
             ),
+            *_duty_rows(core["duty"]),
             (
                 "",
                 f"derived: {low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of "
@@ -171,6 +172,24 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         if left_out:
             rows.append(("", f"{left_out} signals are too short for a result"))
     return [(escape.line(name), escape.line(text)) for name, text in rows]
+
+
+def _duty_rows(duty: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What listening to speech alone takes."""
+    if duty is None:
+        return []
+    parts = ", ".join(
+        f"{part['sound']} {part['instructions_per_second'] / 1e6:.2f} "
+        f"({part['heard_share']:.0%} heard)"
+        for part in duty["parts"]
+    )
+    mix = ", ".join(f"{part['share']:.0%} {part['sound']}" for part in duty["parts"])
+    derived = f"derived: {duty['instructions_per_second'] / 1e6:.2f} M in {mix}"
+    if duty["microamperes"]:
+        low, high = duty["microamperes"]
+        derived += f"; {low:.0f} to {high:.0f} uA on {duty['chip']} ({duty['source']})"
+    listening = f"listening to speech alone, M instructions per second: {parts}"
+    return [("", listening), ("", derived)]
 
 
 def left_out_rows(report: dict[str, Any]) -> list[tuple[str, str]]:

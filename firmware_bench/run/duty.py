@@ -1,13 +1,12 @@
-"""What a model costs that listens all day: in speech, in pauses, and in noise.
+"""What a model costs that listens all day: in speech, in pauses and in noise.
 
 A model that knows speech from other sounds runs little of itself where there is none.
-The instructions of each part are measured; what a mix of them takes, and the current,
+The instructions of each sound are measured; what a mix of them takes, and the current,
 are derived.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,40 +14,49 @@ import numpy as np
 from wav2small.export.base.errors import BenchError
 
 from .emulation import begin_signal, push_all, start_machine
+from .signals import clipped_noise, near_silence
 from .toolchain import Firmware
 
 MIX = {"speech": 0.3, "pause": 0.4, "noise": 0.3}
-"""Shares of an hour with one partner, in a place that is not quiet."""
+"""Shares of the time: an hour with one partner in a place that is not quiet."""
+
+_SECONDS = 2
 
 
 @dataclass(frozen=True)
 class Current:
     """What a chip takes while it runs, as its maker says."""
 
-    microamperes_per_megahertz: float
-    """At the voltage."""
+    chip: str
+    """Name of the chip."""
 
-    volts: float
-    """Supply."""
+    microamperes_per_megahertz: float
+    """Current of the core with its memories."""
 
     source: str
     """Who says so."""
 
 
 CURRENTS = {
-    "nrf52840": Current(
+    "cortex-m4": Current(
+        "nRF52840",
         52,
-        3.0,
-        "Nordic, nRF52840 Product Specification, current consumption: CoreMark from "
-        "flash at 64 MHz with the DC/DC converter, 3.3 mA",
+        "Nordic, nRF52840 Product Specification: CoreMark from flash at 64 MHz, 3 V, "
+        "DC/DC converter, 3.3 mA",
     ),
 }
-"""Chips with a Cortex-M4 whose maker publishes it."""
+"""A chip whose maker publishes it, by name of its core."""
 
 
 @dataclass(frozen=True)
 class DutyPart:
     """What one kind of sound takes."""
+
+    sound: str
+    """``speech``, ``pause`` or ``noise``."""
+
+    share: float
+    """Share of the time that it has in the mix."""
 
     instructions_per_second: float
     """Instructions of pushes per second of audio, of the signal's second half."""
@@ -60,24 +68,73 @@ class DutyPart:
     """Share of these pushes after which scores learn."""
 
 
-def measure_duty(
-    firmware: Firmware, signals: Mapping[str, np.ndarray]
-) -> dict[str, DutyPart]:
-    """Let a model that listens to speech alone hear signals, and count.
+@dataclass(frozen=True)
+class DutyCycle:
+    """What a mix of sounds takes."""
+
+    parts: tuple[DutyPart, ...]
+    """What each of them takes."""
+
+    instructions_per_second: float
+    """Of the mix; derived."""
+
+    chip: str | None
+    """Chip whose current is known."""
+
+    microamperes: tuple[float, float] | None
+    """Current of the mix on it, from and to, the chip's sleep left out.
+
+    Derived: cycles that are derived from instructions, times what its maker says."""
+
+    source: str | None
+    """Where the chip's current is from."""
+
+
+def measure_duty(firmware: Firmware, speech: np.ndarray) -> DutyCycle:
+    """Let a model that listens to speech alone hear a mix of sounds, and count.
 
     Args:
         firmware: program with one state of a model that has the output ``speech``
-        signals: by the kind of sound, int16 at the model's sampling rate
+        speech: what somebody says, int16 at the model's sampling rate
 
     Raises:
         BenchError: if the model does not know speech, or as
             :func:`wav2small.firmware_bench.run.emulation.emulate`
 
     """
-    return {kind: _measure(firmware, samples) for kind, samples in signals.items()}
+    rate = start_machine(firmware, counts=False).facts().sampling_rate
+    sounds = {
+        "speech": speech[: 2 * _SECONDS * rate],
+        "pause": near_silence(_SECONDS * rate),
+        "noise": clipped_noise(_SECONDS * rate),
+    }
+    parts = tuple(
+        _measure_part(firmware, sound, samples) for sound, samples in sounds.items()
+    )
+    current = CURRENTS.get(firmware.core)
+    low, high = (
+        sum(part.share * part.cycles_per_second[end] for part in parts) / 1e6
+        for end in (0, 1)
+    )
+    return DutyCycle(
+        parts=parts,
+        instructions_per_second=sum(
+            part.share * part.instructions_per_second for part in parts
+        ),
+        chip=current.chip if current else None,
+        microamperes=(
+            (
+                low * current.microamperes_per_megahertz,
+                high * current.microamperes_per_megahertz,
+            )
+            if current
+            else None
+        ),
+        source=current.source if current else None,
+    )
 
 
-def _measure(firmware: Firmware, samples: np.ndarray) -> DutyPart:
+def _measure_part(firmware: Firmware, sound: str, samples: np.ndarray) -> DutyPart:
     machine = start_machine(firmware)
     if f"{firmware.prefix}_listen" not in machine.image.symbols:
         raise BenchError(
@@ -93,41 +150,11 @@ def _measure(firmware: Firmware, samples: np.ndarray) -> DutyPart:
         found.append((*counted, machine.call("hears", state)))
     half = np.array(found[len(found) // 2 :], float)
     per_second = machine.facts().sampling_rate / step
-    instructions, low, high, heard = half.mean(axis=0)
+    instructions, low, high, heard = half.mean(axis=0).tolist()
     return DutyPart(
+        sound=sound,
+        share=MIX[sound],
         instructions_per_second=instructions * per_second,
         cycles_per_second=(low * per_second, high * per_second),
         heard_share=heard,
     )
-
-
-def mixed_instructions(
-    parts: Mapping[str, DutyPart], mix: Mapping[str, float] = MIX
-) -> float:
-    """Instructions per second of audio of a mix; derived.
-
-    Args:
-        parts: what each kind of sound takes
-        mix: share of the time of each kind, 1 in all
-
-    """
-    return sum(
-        share * parts[kind].instructions_per_second for kind, share in mix.items()
-    )
-
-
-def mixed_current(
-    parts: Mapping[str, DutyPart], current: Current, mix: Mapping[str, float] = MIX
-) -> tuple[float, float]:
-    """Microamperes of a mix, from and to, on a chip that sleeps when it is done.
-
-    Derived: cycles that are derived from instructions, times what the maker says.
-    What the chip takes while it sleeps is not in it.
-    """
-    low, high = (
-        sum(share * parts[kind].cycles_per_second[end] for kind, share in mix.items())
-        * current.microamperes_per_megahertz
-        / 1e6
-        for end in (0, 1)
-    )
-    return low, high

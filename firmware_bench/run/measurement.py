@@ -23,6 +23,7 @@ from wav2small.export.integer.streaming.schedule import schedule
 from ..cores import CORES
 from ..plan import firmware as planning
 from . import qemu, signals
+from .duty import DutyCycle, measure_duty
 from .emulation import (
     Emulation,
     Slice,
@@ -100,6 +101,10 @@ class Code:
     """Bytes of samples that the caller holds, see
     :attr:`wav2small.firmware_bench.plan.firmware.FirmwarePlan.held_bytes_per_second`."""
 
+    speech: np.ndarray | None = field(default=None, repr=False)
+    """What is heard as speech in the duty cycle, ``(samples,)``, int16;
+    None if the model does not know speech or nobody gave audio."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -145,6 +150,9 @@ class Measurement:
 
     golden: int
     """0 if the golden vectors agree, or the number of the first that does not."""
+
+    duty: DutyCycle | None = None
+    """What listening to speech alone takes, if there is speech to measure it with."""
 
     @property
     def differing_bits(self) -> int:
@@ -233,6 +241,7 @@ def prepare_code(
         layers=tuple(step.label for step in outline(graph).steps),
         hop_seconds=hop / rate,
         held_bytes=planning.plan_firmware(graph, rate).held_bytes(window_seconds),
+        speech=next(iter(audio.values())) if audio and graph.detector else None,
     )
 
 
@@ -289,6 +298,7 @@ def measure_firmware(
         name = code.layers[index]
         layers[name] = layers.get(name, 0.0) + count / stages.seconds
     layers[REST] = stages.rest / stages.seconds
+    duty = None if code.speech is None else measure_duty(plain, code.speech)
     return Measurement(
         core=core,
         compiler=plain.compiler,
@@ -300,6 +310,7 @@ def measure_firmware(
         held_bytes=code.held_bytes,
         runs=tuple(runs),
         golden=selftest(program(selftest=True)),
+        duty=duty,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,13 @@ def c99(
             "models fit one firmware."
         ),
     ] = "wav2small",
+    speech: Annotated[
+        bool,
+        typer.Option(
+            help="Whether the C can listen to speech alone, where the model knows it; "
+            "without, it has nothing of that."
+        ),
+    ] = True,
 ) -> None:
     """Write the C of an int8 model as it is; nothing is quantised again."""
     check_outputs(folders=[out])
@@ -33,6 +41,8 @@ def c99(
     from ..models import find_onnx
 
     graph = read(find_onnx(model))
+    if not speech:
+        graph = dataclasses.replace(graph, detector=None)
     with claim(out):
         state = generate(graph, out, prefix).state
     say_use({entry.key: entry.value for entry in graph.model.metadata_props}, "model")
