@@ -40,8 +40,8 @@ MODELS = {"wav2small-rt": 160, "wav2small-rt-mini": 256}
 """Models that stream, and their samples from frame to frame."""
 PERIOD = 2
 """Frames of which the detector reads one."""
-SCENES = 1200
-STEPS = 1200
+SCENES = 2400
+STEPS = 2000
 BATCH = 24
 LEARNING_RATE = 1e-2
 AVERAGE = 0.995
@@ -50,7 +50,7 @@ CHANNELS = 16
 TAPS, DILATIONS = (4, 4, 4), (2, 6, 10)
 TESTED = (20, 10, 5, 0)
 """Ratios of speech to noise in dB."""
-FALSE_SPEECH = 0.01
+FALSE_SPEECH = 0.02
 """Share of the noise of development that may be taken for speech."""
 
 Front = Callable[[np.ndarray], np.ndarray]
