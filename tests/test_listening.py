@@ -54,6 +54,7 @@ def test_it_is_the_stream_and_the_decisions():
     heard = samples(3)
     stream = wav2small.Stream(find_onnx(MINI))
     stream.forget(2)
+    stream.listen(speech_alone=True)
     decisions = wav2small.Decisions(stream.graph)
     for start in range(0, len(heard), 1600):
         stream.push(heard[start : start + 1600])

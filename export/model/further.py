@@ -17,6 +17,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ..base.errors import ExportError
+from .speech import OUTPUT as SPEECH
 from .topology import Topology
 
 CATEGORIES, DOUBT = "categories", "doubt"
@@ -37,7 +38,7 @@ def scores_name(model: ModelProto) -> str:
 
     """
     names = [value.name for value in model.graph.output]
-    others = [name for name in names if name not in FURTHER]
+    others = [name for name in names if name not in (*FURTHER, SPEECH)]
     if len(others) != 1:
         raise ExportError(
             f"model must have one output beside {' and '.join(FURTHER)}, got "
