@@ -7,6 +7,7 @@ are derived.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ class DutyPart:
 class DutyCycle:
     """What a mix of sounds takes."""
 
-    parts: tuple[DutyPart, ...]
+    parts: Sequence[DutyPart]
     """What each of them takes."""
 
     instructions_per_second: float
