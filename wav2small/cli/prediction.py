@@ -21,6 +21,7 @@ from .terminal import check_outputs, say, show
 if TYPE_CHECKING:
     from ..audio import Source
     from ..prediction import Prediction
+    from ..teachers.base import Model
 
 COLUMNS = ("file", "start", "end", "kind", *DIMENSIONS)
 FURTHER_COLUMNS = ("category", "share", *(f"doubt_{name}" for name in DIMENSIONS))
@@ -84,6 +85,7 @@ def predict(
     check_outputs(picture)
     from .. import audio
     from ..api.personal import load_calibration, personal
+    from ..models import load_model
 
     table = load_calibration(calibration, model=model) if calibration else None
     if stream:
@@ -102,7 +104,7 @@ def predict(
     failed: list[Source] = []
     predictions: Iterable[Prediction] = (
         personal(item, table)
-        for item in _predictions(sources, model, window, hop, failed)
+        for item in _predictions(sources, load_model(model), window, hop, failed)
     )
     if picture:
         predictions = list(predictions)
@@ -123,7 +125,7 @@ def predict(
 
 def _predictions(
     sources: Sequence[Source],
-    model: str,
+    model: Model,
     window: float,
     hop: float | None,
     failed: list[Source],
@@ -131,13 +133,12 @@ def _predictions(
     """Score sources; say which cannot be read, and note them."""
     from .. import audio
     from ..gate import SpeechGate
-    from ..models import load_model
     from ..prediction import predict as run
 
-    loaded, gate = load_model(model), SpeechGate()
+    gate = SpeechGate()
     for source in sources:
         try:
-            yield from run(loaded, gate, source, window_seconds=window, hop_seconds=hop)
+            yield from run(model, gate, source, window_seconds=window, hop_seconds=hop)
         except audio.AudioError as error:
             failed.append(source)
             say(f"error: {error}")
