@@ -1,45 +1,49 @@
-"""Parts of the studies of hearing: maps, splits, pooled patches, joined heads."""
+"""Parts of the study of hearing: splits, versions, heads side by side."""
 
 from __future__ import annotations
 
-import hearing_data
-import hearing_final
-import hearing_networks
-import hearing_patches
-import hearing_ridge
+import struct
+
+import hearing_speech
 import numpy as np
 import pytest
 import torch
-from hearing_data import EMODB_PAIRS, UNIT_POWER, WIDTHS, Speech, to_power
+from hearing_data import CORPORA, EMODB_PAIRS, TESTED, Speech, changes_to_test
 
-from wav2small.teachers.patches import PatchConfig, PatchNetwork
+from wav2small.teachers.speech import SpeechConfig, SpeechNetwork
 
 RNG = np.random.default_rng(0)
-LENGTHS = RNG.integers(30, 120, 60)
 SPEAKERS = [name for pair in EMODB_PAIRS for name in pair] + [str(n) for n in range(24)]
+RECIPE = hearing_speech.Recipe(
+    hidden=8, steps=150, batch=8, dropout=0.0, consistency=1.0, learning_rate=0.01
+)
 
 
 def speech() -> Speech:
-    """Two clips of each of 30 speakers, in two versions."""
-    maps = [RNG.normal(0, 8, (LENGTHS.sum(), 64)).astype(np.float16) for _ in range(2)]
-    corpus = np.repeat(["emodb", "crema_d"], [12, 48])
-    votes = RNG.dirichlet(np.ones(7), 60).astype(np.float32)
+    """Two clips of each of 30 speakers."""
     return Speech(
-        np.stack([np.cumsum(LENGTHS) - LENGTHS, LENGTHS], axis=1),
-        corpus,
+        np.repeat(["emodb", "crema_d"], [12, 48]),
         np.repeat(SPEAKERS, 2),
         np.arange(60) < 56,
         {"felt by word": RNG.random((60, 3)).astype(np.float32)},
-        votes,
+        RNG.dirichlet(np.ones(7), 60).astype(np.float32),
         RNG.random(60).astype(np.float32),
-        maps,
-        [RNG.normal(0, 8, (130, 64)).astype(np.float16) for _ in range(3)],
     )
 
 
-@pytest.mark.parametrize(
-    "corpora", [("emodb", "crema_d"), ("crema_d",), ("emodb",)], ids="+".join
-)
+def features(data: Speech, work) -> hearing_speech.Features:
+    """Features that tell arousal, in three versions; one clip lacks the third."""
+    plain = RNG.normal(size=(60, 12))
+    plain[:, 0] = data.truth["felt by word"][:, 0] * 5
+    for version in range(3):
+        found = plain + 0.1 * RNG.normal(size=plain.shape)
+        if version == 2:
+            found[3] = 0
+        np.save(work / f"features_{version}.npy", found.astype(np.float16))
+    return hearing_speech.Features(work, data)
+
+
+@pytest.mark.parametrize("corpora", [CORPORA, ("crema_d",), ("emodb",)], ids="+".join)
 def test_no_speaker_is_learned_from_and_scored(corpora):
     data = speech()
     for fold in range(5):
@@ -55,77 +59,78 @@ def test_every_training_actor_is_held_once_in_five_folds():
     data = speech()
     held = [
         set(data.speaker[h]) - set(sum(EMODB_PAIRS, ()))
-        for h in (data.split(("emodb", "crema_d"), fold)[1] for fold in range(5))
+        for h in (data.split(CORPORA, fold)[1] for fold in range(5))
     ]
     assert sum(len(part) for part in held) == len(set.union(*held)) == 22
 
 
-@pytest.mark.parametrize("colour", [0.3, 1.0])
-def test_a_map_has_the_power_of_its_signal(colour):
-    signal = np.convolve(RNG.normal(size=48000), [1, 1 - colour]).astype(np.float32)
-    maps = hearing_data.log_mel(signal, hearing_data.make_front_end())
-    power = 10 * np.log10((to_power(maps.astype(np.float32)) @ WIDTHS).mean())
-    assert power == pytest.approx(UNIT_POWER, abs=0.2)
+def test_all_changes_that_are_tested_are_in_the_suite():
+    assert {change.name for change in changes_to_test()} == set(TESTED)
 
 
-def test_noise_is_added_between_5_and_35_db():
-    batch = RNG.normal(0, 6, (20, 80, 64)).astype(np.float32)
-    mixed = hearing_data.add_noise(batch, speech().noises, RNG)
-    before, after = (to_power(maps).mean((1, 2)) for maps in (batch, mixed))
-    ratio = 10 * np.log10(before / (after - before))
-    assert (ratio > 4.9).all()
-    assert (ratio < 36).all()
+def test_a_clip_without_a_version_is_heard_as_it_is(tmp_path):
+    made = features(speech(), tmp_path)
+    np.testing.assert_array_equal(made.versions[2][3], made.versions[0][3])
+    assert (made.versions[2][4] != made.versions[0][4]).any()
 
 
-def test_a_crop_at_its_own_speed_is_a_piece_of_the_map():
-    frames = RNG.normal(size=(200, 64)).astype(np.float32)
-    crop = hearing_networks.warp(frames, speed=1.0, start=0.0, shift=0.0)
-    np.testing.assert_allclose(crop, frames[: len(crop)], atol=1e-6)
-    higher = hearing_networks.warp(frames, speed=1.0, start=0.0, shift=2.0)
-    np.testing.assert_allclose(higher[:, :-2], frames[: len(crop), 2:], atol=1e-6)
-
-
-@pytest.mark.parametrize("row", hearing_networks.ROWS, ids=lambda row: row.name)
-def test_crops_of_every_row_are_whole(row):
+def test_heads_learn_and_side_by_side_give_their_mean(tmp_path, monkeypatch):
     data = speech()
-    items, _ = data.split(row.corpora, row.fold)
-    batch = hearing_networks.Crops(data, row)(items[:6], RNG)
-    assert len(batch) == 6 * (2 if row.consistency else 1)
-    assert torch.isfinite(batch).all()
+    made = features(data, tmp_path)
+    items, _ = data.split(CORPORA, 0)
+    heads = [
+        hearing_speech.train(made, data, RECIPE, items, seed=seed) for seed in range(3)
+    ]
+    x = made.versions[0]
+    scores = [hearing_speech.score(head, x) for head in heads]
+    truth = data.truth["felt by word"][:, 0]
+    assert np.corrcoef(scores[0][:, 0], truth)[0, 1] > 0.8
 
-
-def test_names_of_rows_are_told_apart():
-    for rows in (hearing_networks.ROWS, hearing_patches.ROWS):
-        names = [row.name for row in rows]
-        assert len(set(names)) == len(names)
-
-
-def test_a_ridge_finds_a_plane():
-    x = RNG.normal(size=(200, 4))
-    y = x @ RNG.normal(size=(4, 3)) + 0.5
-    weights = hearing_ridge.fit(x, y, 1e-6)
-    np.testing.assert_allclose(hearing_ridge.predict(x, weights), y, atol=1e-5)
-
-
-def test_the_joined_teacher_is_the_mean_of_its_heads(tmp_path):
-    torch.manual_seed(0)
-    data = speech()
-    weights, bias = hearing_patches.learn_filters(data, RNG)
-    assert torch.allclose(weights.sum((1, 2, 3)), torch.zeros(len(weights)), atol=1e-4)
-    (tmp_path / "patches").mkdir()
-    np.savez(tmp_path / "patches" / "filters.npz", weights=weights, bias=bias)
-    maps = [data.maps[0][a : a + n] for a, n in data.places]
-    features = np.stack([hearing_patches.pool(m, weights, bias) for m in maps])
-    features = features.astype(np.float32)
-    heads = [hearing_patches.Head(hearing_final.ROW, features).eval() for _ in range(3)]
-    expected = np.mean([hearing_patches.score(h, features) for h in heads], axis=0)
-    network = hearing_final.join(heads, tmp_path)
-    assert isinstance(network, PatchNetwork)
-    assert network.config == PatchConfig(heads=3)
+    config = SpeechConfig(layers=1, width=6, attention=1, n_mels=8)
+    monkeypatch.setattr(
+        hearing_speech,
+        "SpeechConfig",
+        lambda **options: SpeechConfig(1, 6, 1, 8, **options),
+    )
+    encoder = SpeechNetwork(config).encoder
+    monkeypatch.setattr(hearing_speech, "read_encoder", lambda *_: encoder)
+    network = hearing_speech.join(heads, tmp_path)
     with torch.inference_mode():
-        for item, clip in enumerate(maps):
-            pooled = network.pool(torch.from_numpy(clip.astype(np.float32)))
-            x = ((pooled - network.mean) * network.scale).clamp(-4, 4)
-            hidden = (network.hidden @ x[:, :, None])[:, :, 0] + network.hidden_bias
-            got = network.scores(hidden.relu().ravel()).numpy()
-            np.testing.assert_allclose(got, expected[item], atol=2e-3)
+        got = network.judge(torch.from_numpy(x.astype(np.float32))).numpy()
+    np.testing.assert_allclose(got, np.mean(scores, axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_colours_keep_a_clip_finite_and_as_it_is_drawn(seed):
+    signal = (0.1 * RNG.normal(size=8000)).astype(np.float32)
+    noises, voices = [np.zeros(500, np.float32)], [signal[::-1]]
+    made = [
+        hearing_speech.colour(signal, np.random.default_rng(seed), noises, voices)
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*made)
+    assert made[0].dtype == np.float32
+    assert np.isfinite(made[0]).all()
+    assert 8000 <= len(made[0]) <= 8000 + 3200
+
+
+def test_tensors_of_ctranslate2_are_read(tmp_path):
+    tensors = {
+        "encoder/a": RNG.normal(size=(2, 3)).astype(np.float16),
+        "b": np.arange(4, dtype=np.float32),
+    }
+
+    def text(name: str) -> bytes:
+        return struct.pack("<H", len(name) + 1) + name.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, 2)
+    for name, value in tensors.items():
+        data += text(name) + struct.pack("<B", value.ndim)
+        data += struct.pack(f"<{value.ndim}I", *value.shape)
+        kind = {np.float32: 0, np.float16: 4}[value.dtype.type]
+        data += struct.pack("<BI", kind, value.nbytes) + value.tobytes()
+    (tmp_path / "model.bin").write_bytes(data)
+    found = hearing_speech.read_ctranslate2(tmp_path / "model.bin")
+    assert list(found) == list(tensors)
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value)

@@ -14,8 +14,10 @@ import scipy
 from wav2small.adv import DIMENSIONS
 from wav2small.metrics import concordance_cc
 from wav2small.suite import Sounds, Speech, run_suite
+from wav2small.suite.fairness import add_groups
 from wav2small.suite.robustness import UNCHANGED, all_changes
-from wav2small.suite.rows import at_least, at_most
+from wav2small.suite.rows import SuiteRows, at_least, at_most
+from wav2small.suite.speech import Tested
 
 SCHEMA = json.loads(
     resources.files("wav2small").joinpath("assets/suite.schema.json").read_text()
@@ -359,3 +361,21 @@ def test_the_schema_refuses_another_report(outcome):
 def test_dimensions_are_in_order(outcome):
     names = [test["dimension"] for test in outcome.report["tests"][-3:]]
     assert names == list(DIMENSIONS)
+
+
+def test_further_groups_are_judged_where_speech_names_them():
+    ages = ["20", "40", "60.5"] * (COUNT // 3)
+    favoured = TRUTH + 0.3 * (np.array(ages) == "60.5")[:, None]
+    speech = Speech(SIGNALS, {"teacher": TRUTH}, METADATA | {"age": ages})
+    rows = SuiteRows(seed=0, resamples=10)
+    truth = {"teacher": TRUTH.astype(float)}
+    add_groups(rows, Tested(Loudness(), speech, truth, favoured))
+    report = {"tests": rows.tests}
+    (row,) = find(
+        report, name="age", figure="difference of mean error", dimension="arousal"
+    )
+    # the old are 0.3 too high, all together 0.1
+    assert row["value"] == pytest.approx(0.2, abs=1e-6)
+    assert not find(report, name="age", figure="difference of CCC", passed=True)
+    assert not find(report, name="race")
+    assert "race" not in {entry["name"] for entry in rows.skipped}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..annotation.labels import Labels
+    from ..suite.adversarial import Gradient
     from ..teachers.base import Model
 
 
@@ -56,6 +58,13 @@ SuiteNoise = Annotated[
 OtherSpeech = Annotated[
     Path | None, typer.Option(help="Other speech, for the suite's babble.")
 ]
+Adversarial = Annotated[
+    bool,
+    typer.Option(
+        "--adversarial",
+        help="Let the suite make changes by the gradient of a student's scores.",
+    ),
+]
 Html = Annotated[
     Path | None, typer.Option(help="Write the suite's report as one page.")
 ]
@@ -81,11 +90,14 @@ def evaluate(
     speech: OtherSpeech = None,
     html: Html = None,
     clips: MostClips = None,
+    adversarial: Adversarial = False,
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
     check_outputs(json_file, picture, html)
-    if not suite and (noise or speech or html or clips):
-        raise typer.BadParameter("--noise, --speech, --html, --clips need --suite")
+    if not suite and (noise or speech or html or clips or adversarial):
+        raise typer.BadParameter(
+            "--noise, --speech, --html, --clips, --adversarial need --suite"
+        )
     if suite and picture:
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
     from ..annotation.store import LabelStore
@@ -115,6 +127,7 @@ def evaluate(
         _run_suite(
             loaded, signals, references, metadata, about,
             noise, speech, clips or 100, json_file, html,
+            _gradients(model) if adversarial else {},
         )  # fmt: skip
         return
     metadata_rows = rows.metadata_rows
@@ -203,6 +216,7 @@ def _run_suite(
     clips: int,
     json_file: Path | None,
     html: Path | None,
+    gradients: dict[str, Gradient],
 ) -> None:
     """Run the suite of tests and write what was asked for."""
     from ..suite import Speech, read_sounds, run_suite
@@ -215,6 +229,7 @@ def _run_suite(
             Speech(signals, references, metadata),
             sounds,
             clips=clips,
+            gradients=gradients,
             about=about,
             progress=progress,
         )
@@ -225,3 +240,18 @@ def _run_suite(
         page = to_html(outcome)
         write_text(html, page)
         show(html)
+
+
+def _gradients(model: str) -> dict[str, Gradient]:
+    """Return the gradients of a student and of a bundled one, which tells transfer.
+
+    What is no student has none of its own.
+    """
+    from ..bundled import DEFAULT
+    from ..suite.adversarial import gradient_of
+
+    other = DEFAULT if model != DEFAULT else f"{DEFAULT}-mini"
+    found = {other: gradient_of(other)}
+    with suppress(InputError):
+        found = {model: gradient_of(model)} | found
+    return found

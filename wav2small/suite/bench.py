@@ -17,6 +17,7 @@ import numpy as np
 from wav2small.export.base.progress import Progress
 
 from ..teachers.base import Model
+from .adversarial import Gradient, add_adversarial
 from .correctness import add_agreement, add_categories
 from .fairness import add_groups
 from .non_speech import STRONG, add_non_speech
@@ -51,6 +52,7 @@ def run_suite(
     clips: int = 100,
     seed: int = 0,
     resamples: int = 500,
+    gradients: Mapping[str, Gradient] | None = None,
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -68,6 +70,8 @@ def run_suite(
             correctness and fairness use all
         seed: seed of the changes and of the bootstrap
         resamples: resamples of the bootstrap
+        gradients: by whose scores adversarial changes are made, by name;
+            none are if it is None
         about: what the report shall say of model and labels
         progress: called as it goes on
 
@@ -90,6 +94,10 @@ def run_suite(
     add_categories(rows, tested)
     add_groups(rows, tested)
     add_changes(rows, tested, sounds, clips=clips, seed=seed, progress=progress)
+    if gradients:
+        add_adversarial(
+            rows, tested, gradients, clips=clips, seed=seed, progress=progress
+        )
     add_non_speech(rows, model, sounds, seed=seed, progress=progress)
     settings = {
         "clips": len(scores),

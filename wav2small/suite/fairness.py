@@ -45,6 +45,12 @@ FAIRNESS: dict[
 }
 """Figures of groups of clips, by what the groups differ in."""
 
+FURTHER = ("age", "race", "ethnicity")
+"""What speech may say of its speakers beside :data:`FAIRNESS`; judged as sex is."""
+
+AGES = (30, 50)
+"""Borders of the groups of age, in years."""
+
 UNKNOWN = {
     "accent": "labels do not say it",
     "sentiment of the text": "labels do not say it",
@@ -53,14 +59,21 @@ UNKNOWN = {
 
 
 def add_groups(rows: SuiteRows, tested: Tested) -> None:
-    """Add rows of how groups differ: by sex, by pitch and by language."""
+    """Add rows of how groups differ: by sex, pitch, language and :data:`FURTHER`."""
     speech, scores, truth = tested.speech, tested.scores, tested.truth
     groups = {
         "sex": speech.names("gender"),
         "pitch": np.array([pitch_group(s) or "" for s in speech.signals]),
         "language": speech.names("language"),
     }
-    for kind, figures in FAIRNESS.items():
+    table = dict(FAIRNESS)
+    for kind in FURTHER:
+        if kind in speech.metadata:
+            table[kind] = FAIRNESS["sex"]
+            groups[kind] = speech.names(kind)
+    if "age" in groups:
+        groups["age"] = np.array([age_group(years) for years in groups["age"]])
+    for kind, figures in table.items():
         names = groups[kind]
         if count_groups(names) < 2:
             reason = "labels have fewer than two groups of 10 clips or more"
@@ -82,3 +95,21 @@ def add_groups(rows: SuiteRows, tested: Tested) -> None:
                 rows.add(heading, difference, *series)
     for kind, reason in UNKNOWN.items():
         rows.skip("fairness", kind, reason)
+
+
+def age_group(years: str) -> str:
+    """Return the group of an age in years; empty if it is no number.
+
+    Examples:
+        >>> age_group("29"), age_group("50"), age_group("51.5"), age_group("")
+        ('below 30', '30 to 50', 'above 50', '')
+
+    """
+    try:
+        age = float(years)
+    except ValueError:
+        return ""
+    low, high = AGES
+    if age < low:
+        return f"below {low}"
+    return f"{low} to {high}" if age <= high else f"above {high}"

@@ -22,7 +22,8 @@ class Speech:
     is what fairness and the change of CCC refer to."""
 
     metadata: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """Of each clip ``speaker``, ``gender``, ``language``, ``emotion``, ``text``."""
+    """Of each clip ``speaker``, ``gender``, ``language``, ``emotion``, ``text``,
+    and, where it is known, ``age`` in years, ``race``, ``ethnicity``."""
 
     def score(self, model: Model, item: int, signal: np.ndarray) -> np.ndarray:
         """Score a clip, changed or not, with all that is known of it, ``(3,)``."""

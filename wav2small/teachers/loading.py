@@ -52,7 +52,7 @@ class Packaged:
 
 TEACHERS = {
     "bundled": Packaged("bundled:BundledTeacher", ASSETS / "teacher"),
-    "hearing": Packaged("patches:PatchTeacher", ASSETS / "hearing"),
+    "hearing": Packaged("speech:SpeechTeacher", ASSETS / "hearing"),
 }
 """The teachers that are in the package."""
 
