@@ -22,6 +22,7 @@ from .golden import golden_vectors
 from .header import template, write_header
 from .lowering import Step
 from .program import lower
+from .resample import resample_files
 from .source import write_source
 from .tables import definitions, front_tables, known_conditions, model_tables
 from .weights import blob
@@ -31,6 +32,7 @@ def generate(
     model: IntegerGraph | ModelProto | bytes | str | Path,
     folder: str | Path,
     prefix: str = "wav2small",
+    input_rate: int | None = None,
 ) -> Memory:
     """Write C99 that computes a model piece by piece in constant memory.
 
@@ -44,6 +46,8 @@ def generate(
         folder: folder to write to; files of the same names are replaced
         prefix: what names of files, functions and types begin with,
             so that several models fit one firmware
+        input_rate: sampling rate of what the device hears, in Hz, for which a
+            resampler is written beside the model; None for the model's own
 
     Returns:
         memory that the model needs
@@ -51,6 +55,7 @@ def generate(
     Raises:
         ExportError: if the model does not stream, an operator has no C code,
             or the prefix is no name in C
+        InputError: if there is no resampler for the rate
         OSError: if the folder cannot be written to
 
     """
@@ -72,6 +77,7 @@ def generate(
         "Makefile": template("Makefile"),
         "CMakeLists.txt": template("CMakeLists.txt"),
         **decision_files(graph),
+        **(resample_files(input_rate, graph.sampling_rate) if input_rate else {}),
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,10 @@ def c99(
             "without, it has nothing of that."
         ),
     ] = True,
+    input_rate: Annotated[
+        int | None,
+        typer.Option(help="Sampling rate of the device, for which C is added, Hz."),
+    ] = None,
 ) -> None:
     """Write the C of an int8 model as it is; nothing is quantised again."""
     check_outputs(folders=[out])
@@ -44,7 +48,7 @@ def c99(
     if not speech:
         graph = dataclasses.replace(graph, detector=None)
     with claim(out):
-        state = generate(graph, out, prefix).state
+        state = generate(graph, out, prefix, input_rate).state
     say_use({entry.key: entry.value for entry in graph.model.metadata_props}, "model")
     held = plan_firmware(graph, graph.sampling_rate).held_bytes_per_second
     also = f", and the caller holds {held:,} bytes for each second" * bool(held)

@@ -19,6 +19,7 @@ from ..front_end import log_mel
 from ..further import PART_BITS, SHARE_BITS, doubts, shares
 from ..graph import IntegerGraph
 from ..reader import read
+from ..resampling import Resampler
 from ..tensor import Tensor
 from .detector import Detector
 from .schedule import schedule
@@ -35,12 +36,23 @@ class Stream:
         samples: ``(time,)``, int16, or float where 1 is full scale
         scores: ``(scores,)``, float32
 
+    Args:
+        source: exported int8 model
+        input_rate: sampling rate of the samples, one of
+            :data:`wav2small.export.integer.resampling.RATES`; None for the model's own
+
     Raises:
         ExportError: if the model cannot be computed frame by frame
+        InputError: if the rate is another one
 
     """
 
-    def __init__(self, source: IntegerGraph | ModelProto | bytes | str | Path) -> None:
+    def __init__(
+        self,
+        source: IntegerGraph | ModelProto | bytes | str | Path,
+        *,
+        input_rate: int | None = None,
+    ) -> None:
         model = source if isinstance(source, IntegerGraph) else read(source)
         self.schedule = schedule(model)
         if self.schedule.obstacle:
@@ -50,6 +62,9 @@ class Stream:
                 "like wav2small-rt"
             )
         self.graph = model
+        self._resampler = (
+            Resampler(input_rate, model.sampling_rate) if input_rate else None
+        )
         self._detector: Detector | None = None
         self._covered = False
 
@@ -60,6 +75,8 @@ class Stream:
             line.reset()
         for pool in self.schedule.pools:
             pool.reset()
+        if self._resampler is not None:
+            self._resampler.reset()
         if self._detector is not None:
             self._detector.reset()
 
@@ -134,6 +151,8 @@ class Stream:
     def push(self, samples: np.ndarray) -> None:
         """Hear samples, any number of them."""
         signal = log_mel.samples(samples)
+        if self._resampler is not None:
+            signal = log_mel.samples(self._resampler.push(signal))
         step = _HOPS * self.schedule.front.constants.hop_length
         for start in range(0, len(signal), step):
             self._push(signal[start : start + step])
