@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import hashlib
 import struct
 import subprocess
@@ -19,10 +20,13 @@ from wav2small.export.c99.weights import member_types
 from wav2small.export.integer.graph import IntegerGraph
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
+from wav2small.export.integer.streaming.run import Stream
 from wav2small.models import bundled, find_onnx
 
 NO_MODEL, OTHER_MODEL = 7, 8
 MINI = "wav2small-rt-mini"
+# the other training of it knows no speech
+FIRST = dataclasses.replace(read(find_onnx(MINI)), detector=None)
 
 
 class Blob:
@@ -47,7 +51,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def library(folder) -> Library:
-    return Library(read(find_onnx(MINI)), folder, "-DWAV2SMALL_BLOB")
+    return Library(FIRST, folder, "-DWAV2SMALL_BLOB")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_golden_vectors_of_a_blob(name, tmp_path):
 
 @compiled
 def test_another_training_is_taken(library, data, tmp_path):
-    first, second = read(find_onnx(MINI)), student(MINI)
+    first, second = FIRST, student(MINI)
     generate(second, tmp_path)
     other = (tmp_path / "wav2small_model.bin").read_bytes()
     assert len(other) == len(data)
@@ -96,6 +100,25 @@ def test_another_training_is_taken(library, data, tmp_path):
 
 
 @compiled
+def test_a_blob_knows_speech(tmp_path):
+    model = read(find_onnx(MINI))
+    library = Library(model, tmp_path, "-DWAV2SMALL_BLOB")
+    blob = Blob((tmp_path / "wav2small_model.bin").read_bytes())
+    assert begin(library, blob) == OK
+    assert library.c.wav2small_listen(library.state, 1) == OK
+    stream = Stream(model)
+    stream.listen(speech_alone=True)
+    odds = ctypes.c_int32()
+    for piece in pieces(5, signal(5, 20000), 700):
+        assert library.push(piece) == OK
+        stream.push(piece)
+        if stream.speech is not None:
+            library.c.wav2small_speech(library.state, ctypes.byref(odds))
+            scale = model.detector.tensors[model.detector.output].scale
+            assert odds.value * scale == stream.speech
+
+
+@compiled
 @pytest.mark.parametrize("name", ["wav2small-rt", "wav2small-17k"])
 def test_another_network_is_refused(name, library, data, tmp_path):
     generate(student(name), tmp_path)
@@ -104,7 +127,7 @@ def test_another_network_is_refused(name, library, data, tmp_path):
     assert begin(library, kept) == OK
     assert begin(library, other) == OTHER_MODEL
     # the state goes on with what it had
-    hears_as(library, read(find_onnx(MINI)))
+    hears_as(library, FIRST)
 
 
 @compiled
