@@ -50,7 +50,7 @@ static int16_t *audio;
 static size_t audio_seconds, heard;
 
 /* A second of the audio, over and over, each time at another level. */
-static void hear(wav2small_state *state)
+static void hear_second(wav2small_state *state)
 {
     int16_t samples[RATE];
     const size_t round = heard / audio_seconds;
@@ -95,8 +95,8 @@ static void align(void)
 static void both(size_t seconds)
 {
     for (; seconds != 0u; --seconds, ++heard) {
-        hear(&old_state);
-        hear(&new_state);
+        hear_second(&old_state);
+        hear_second(&new_state);
     }
 }
 
@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     wav2small_init(&old_state);
     wav2small_forget(&old_state, milliseconds);
     for (heard = 0; heard < seconds; ++heard) {
-        hear(&old_state);
+        hear_second(&old_state);
         if (heard + 1u == 3600u || (heard + 1u) % 86400u == 0u) { show("so far"); }
     }
     show("in the end");

@@ -111,7 +111,7 @@ def scores(
     """Run a model over signals, one at a time and on one thread.
 
     Args:
-        model: ONNX model with input ``(1, time)`` and output ``(1, scores)``
+        model: ONNX model with input ``(1, time)`` and first output ``(1, scores)``
         signals: signals, each of shape ``(samples,)``
         execution: one of :data:`EXECUTIONS`
 
@@ -124,7 +124,7 @@ def scores(
 
     """
     runs = run_over(topology.load(model), signals, execution)
-    return np.stack([np.asarray(row).reshape(-1) for _, (row,) in runs])
+    return np.stack([np.asarray(rows[0]).reshape(-1) for _, rows in runs])
 
 
 def compare(
