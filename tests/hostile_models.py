@@ -271,7 +271,7 @@ def commanding(line: str, **places: Path) -> Callable[[], Any]:
         if code in (2, 3):
             if text.count("error: ") != 1:
                 raise RuntimeError(f"{name} says no line of error: {last}")
-            raise InputError(last)
+            raise InputError(text.strip()[:300])
 
     return act
 
