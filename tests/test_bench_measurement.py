@@ -42,7 +42,8 @@ def twice(folder: Path, layer: int) -> None:
     """Let the C code compute one layer two times."""
     path = next(folder.glob("wav2small.c"))
     code, found = re.subn(
-        r"(?<=    default:\n)( {8}compute\((?:WEIGHTS )?stage->kind.*?\);\n)(?= {8}break)",
+        r"(?<=    default:\n)"
+        r"( {8}compute\((?:WEIGHTS )?stage->kind.*?\);\n)(?= {8}break)",
         rf"\1        if ((stage - stages) == {layer}) {{ \1 }}\n",
         path.read_text(),
         flags=re.DOTALL,
