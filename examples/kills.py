@@ -25,7 +25,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -335,9 +335,12 @@ def cluster(folder: Path) -> Iterator[Callable[[], Any]]:
         said: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": folder}
         words = ["distributed.cli.dask_scheduler", *options, "--scheduler-file", file]
         scheduler = subprocess.Popen([*begin, *map(str, words)], **said)
-        while not file.exists():
+        address = ""
+        while not address:
             time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
+            # it is there before it is whole
+            with suppress(FileNotFoundError, json.JSONDecodeError):
+                address = json.loads(file.read_text())["address"]
         words = ["distributed.cli.dask_worker", address, "--no-nanny"]
         options = ["--no-dashboard", "--nthreads", "1"]
         worker = subprocess.Popen([*begin, *words, *options], **said)

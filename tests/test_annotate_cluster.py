@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -47,10 +48,13 @@ class Machines:
         options = ("--port", "0", "--no-dashboard", "--scheduler-file", file)
         host = "tls://127.0.0.1" if security else "127.0.0.1"
         self.scheduler = self._start("dask_scheduler", "--host", host, *options)
-        while not file.exists():
+        while True:
             assert self.scheduler.poll() is None
+            # it is there before it is whole
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                self.address = json.loads(file.read_text())["address"]
+                break
             time.sleep(0.05)
-        self.address = json.loads(file.read_text())["address"]
 
     def _start(
         self, what: str, *options: object, first: Path | None = None

@@ -7,6 +7,7 @@ see :mod:`wav2small.annotation.worker`, so that a crash costs a file and not a m
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import pickle
 import platform
@@ -90,6 +91,9 @@ class Cluster:
         # a client also waits this long for a scheduler that is lost
         seconds = min(LOST_SECONDS, self.patience_seconds)
         while True:
+            # A client that failed waits for its own end when it is collected, for ever
+            # if that happens in the thread of the next one: so it is collected here.
+            gc.collect()
             try:
                 return Client(self.scheduler, timeout=seconds, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:  # without certificates
