@@ -297,10 +297,12 @@ def export(audio: Path, folder: Path) -> None:
     """Write all that an export does; what it computes is known already."""
     from wav2small.cli.exporting import export as run
     from wav2small.export import pipeline
-    from wav2small.models import find_onnx
+    from wav2small.models import OnnxModel, find_onnx
 
+    bundled = find_onnx("wav2small-rt-mini")
     made = SimpleNamespace(
-        data=find_onnx("wav2small-rt-mini").read_bytes(),
+        data=bundled.read_bytes(),
+        metadata=OnnxModel(bundled).metadata,
         parity=SimpleNamespace(executions={}, signals=0),
         agreement=None,
         failures=[],
