@@ -27,10 +27,6 @@ ASSETS = Path(__file__).parent / "assets" / "models"
 MOST_WIDTH = 16_384
 """The largest number that a setting of a student can be."""
 
-FURTHER = ("categories", "doubt")
-"""Optional outputs: log-odds of categories, whose names are in the metadata,
-and the logarithm of how far each score may be off."""
-
 MIN_SAMPLES = 64
 """Least number of samples that every student scores."""
 
@@ -175,6 +171,8 @@ class OnnxModel:
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         names = self.metadata.get("categories", "").split(",")
         sizes = [[1, len(names)], [1, 3]]
+        from wav2small.export.model.further import FURTHER
+
         has = [scores.get(name) for name in FURTHER] == sizes
         self.categories = tuple(names) if has else ()
         """Names of the categories, empty if the model says nothing of them."""
@@ -230,6 +228,8 @@ class OnnxModel:
             and mean absolute errors of arousal, dominance, valence
 
         """
+        from wav2small.export.model.further import FURTHER
+
         pieces, _ = _pieces(np.asarray(signal, np.float32), self.window)
         odds, doubts = self.session.run(FURTHER, {"signal": pieces[0][None]})
         weights = np.exp(odds[0] - odds.max())

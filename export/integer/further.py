@@ -6,15 +6,13 @@ import math
 
 import numpy as np
 
+from .personal import PART_BITS
 from .pooling import EXP_TABLE
 from .rescale import Rescale, shift_right
 from .tensor import Tensor
 
 SHARE_BITS = 15
 """Bits of a share's fraction: all shares together are about ``2 ** 15``."""
-
-PART_BITS = 14
-"""Bits of a doubt's fraction, in parts as scores have them."""
 
 
 def to_octaves(tensor: Tensor) -> Rescale:
