@@ -94,6 +94,21 @@ def test_noise_is_not_scored(tmp_path):
     assert [(item.kind, item.scores) for item in found] == [("non-speech", None)] * 3
 
 
+@pytest.mark.parametrize("name", ["=1+1", "a\x1b[31m", "two\nlines", ""])
+def test_no_name_of_a_category_reaches_a_cell_or_terminal_unless_it_is_a_word(
+    name, tmp_path
+):
+    path = tmp_path / "model.onnx"
+    model = made("wav2small-rt")
+    for entry in model.metadata_props:
+        if entry.key == "categories":
+            entry.value = ",".join([name, *entry.value.split(",")[1:]])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="'categories' must name each number") as found:
+        load_model(path)
+    assert str(found.value).isprintable()
+
+
 def test_categories_and_doubts_of_a_model_that_says_them(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(made("wav2small-rt").SerializeToString())

@@ -169,12 +169,7 @@ class OnnxModel:
         time = inputs[0].shape[1]
         self.window: int | None = time if isinstance(time, int) else None
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        names = self.metadata.get("categories", "").split(",")
-        sizes = [[1, len(names)], [1, 3]]
-        from wav2small.export.model.further import FURTHER
-
-        has = [scores.get(name) for name in FURTHER] == sizes
-        self.categories = tuple(names) if has else ()
+        self.categories = _categories(self.metadata, scores)
         """Names of the categories, empty if the model says nothing of them."""
         whole = path.name == "model.onnx"
         self.description = Description.read(
@@ -238,6 +233,16 @@ class OnnxModel:
             dict(zip(self.categories, shares, strict=True)),
             tuple(np.minimum(1, np.exp(doubts[0])).tolist()),
         )
+
+
+def _categories(
+    metadata: Mapping[str, str], shapes: Mapping[str, Sequence[object]]
+) -> tuple[str, ...]:
+    from wav2small.export.model.further import CATEGORIES, DOUBT, parse_names
+
+    if CATEGORIES not in shapes or shapes.get(DOUBT) != [1, 3]:
+        return ()
+    return parse_names(metadata, shapes[CATEGORIES], InputError)
 
 
 def _pieces(
