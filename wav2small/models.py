@@ -13,6 +13,7 @@ from wav2small.export.base import checksums, onnx_file
 from wav2small.export.base.errors import one_line
 from wav2small.export.base.escape import line
 from wav2small.export.base.files import whole_folder
+from wav2small.export.base.outputs import CATEGORIES, DOUBT, FURTHER, parse_names
 from wav2small.export.base.reading import parse_yaml, read_json, read_text
 
 from . import checkpoint
@@ -223,8 +224,6 @@ class OnnxModel:
             and mean absolute errors of arousal, dominance, valence
 
         """
-        from wav2small.export.model.further import FURTHER
-
         pieces, _ = _pieces(np.asarray(signal, np.float32), self.window)
         odds, doubts = self.session.run(FURTHER, {"signal": pieces[0][None]})
         weights = np.exp(odds[0] - odds.max())
@@ -238,8 +237,6 @@ class OnnxModel:
 def _categories(
     metadata: Mapping[str, str], shapes: Mapping[str, Sequence[object]]
 ) -> tuple[str, ...]:
-    from wav2small.export.model.further import CATEGORIES, DOUBT, parse_names
-
     if CATEGORIES not in shapes or shapes.get(DOUBT) != [1, 3]:
         return ()
     return parse_names(metadata, shapes[CATEGORIES], InputError)

@@ -10,9 +10,10 @@ from string import Template
 import numpy as np
 
 from ..base import escape
+from ..base.outputs import CATEGORIES, DOUBT
 from ..integer.graph import IntegerGraph
 from ..integer.streaming.schedule import Schedule
-from ..model.further import CATEGORIES, DOUBT, category_names
+from ..model.further import category_names
 from .arrangement import Arrangement
 from .golden import MOST_SAMPLES, min_samples
 from .weights import LAYOUT

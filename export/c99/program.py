@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..base.errors import ExportError
+from ..base.outputs import CATEGORIES
 from ..integer.further import to_octaves
 from ..integer.rescale import Rescale
 from ..integer.streaming.pace import Pace
 from ..integer.streaming.schedule import Schedule
 from ..integer.streaming.stages import PoolStage, RowStage, WindowStage
-from ..model.further import CATEGORIES, category_names
+from ..model.further import category_names
 from .lowering import Lowering, Rows, Step, View
 
 FRONT = "front"

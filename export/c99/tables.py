@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..base import escape
+from ..base.outputs import FURTHER
 from ..integer.front_end.constants import FrontEnd
 from ..integer.front_end.fourier import twiddles
 from ..integer.front_end.log_mel import LOG_TABLE
 from ..integer.pooling import decay_per_millisecond
-from ..model.further import FURTHER
 from .arrangement import Arrangement, Placed
 from .lowering import Rows, Step
 from .program import FRONT

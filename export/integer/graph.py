@@ -56,7 +56,7 @@ class IntegerGraph:
     Its output is the log-odds of each of its rows."""
 
     further: Mapping[str, str] = field(default_factory=dict)
-    """Names of the tensors of :data:`wav2small.export.model.further.FURTHER`,
+    """Names of the tensors of :data:`wav2small.export.base.outputs.FURTHER`,
     as far as the model has them."""
 
     @property

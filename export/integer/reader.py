@@ -10,6 +10,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from ..base.errors import ExportError
+from ..base.outputs import CATEGORIES, DOUBT, FURTHER
 from ..model import further, speech, topology
 from ..model.constants import expand_constants
 from .graph import IntegerGraph
@@ -75,8 +76,8 @@ def _read_graph(model: ModelProto) -> IntegerGraph:
     names = {output.name: _made(reading, output.name) for output in model.graph.output}
     scores = names.pop(further.scores_name(model))
     sizes = {
-        further.CATEGORIES: len(further.category_names(model)),
-        further.DOUBT: reading.tensors[scores].shape[-1],
+        CATEGORIES: len(further.category_names(model)),
+        DOUBT: reading.tensors[scores].shape[-1],
     }
     for output, tensor in names.items():
         made = reading.tensors[tensor].shape
@@ -102,7 +103,7 @@ def _made(reading: Reading, output: str) -> str:
             f"{_LARGEST_OUTPUT_STEP}, got {made.scale:.3g} from the largest value that "
             "the weights allow: quantise the model again"
         )
-    if output in further.FURTHER and not made.wide:
+    if output in FURTHER and not made.wide:
         raise ExportError(
             f"output '{output}' must not be quantised, got 8 bits: train it again"
         )
@@ -111,7 +112,7 @@ def _made(reading: Reading, output: str) -> str:
 
 def _check(reading: Reading) -> None:
     graph = reading.model.graph
-    outputs = [value for value in graph.output if value.name not in further.FURTHER]
+    outputs = [value for value in graph.output if value.name not in FURTHER]
     if len(graph.input) != 1 or len(outputs) != 1:
         raise ExportError(
             f"model must have one input and one output, got {len(graph.input)} and "

@@ -10,24 +10,15 @@ The scores do not depend on them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ..base.errors import ExportError, InputError
+from ..base.errors import ExportError
+from ..base.outputs import CATEGORIES, DOUBT, FURTHER, parse_names
 from .speech import OUTPUT as SPEECH
 from .topology import Topology
-
-CATEGORIES, DOUBT = "categories", "doubt"
-FURTHER = (CATEGORIES, DOUBT)
-"""Names of the outputs."""
-
-MOST_CATEGORIES = 64
-"""Most categories that a model may have."""
-
-_NAME = re.compile("[a-z][a-z ]{0,30}")
 
 
 def scores_name(model: ModelProto) -> str:
@@ -62,37 +53,6 @@ def category_names(model: ModelProto) -> tuple[str, ...]:
         return ()
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     return parse_names(metadata, shapes[CATEGORIES])
-
-
-def parse_names(
-    metadata: Mapping[str, str],
-    shape: Sequence[object],
-    error: type[InputError] = ExportError,
-) -> tuple[str, ...]:
-    """Read the names of the categories, which are shown and written as they are.
-
-    Args:
-        metadata: what the file says of itself
-        shape: of the output
-        error: type of the error
-
-    Raises:
-        InputError: of the type given, if they do not fit the output,
-            or one is no plain word
-
-    """
-    names = tuple(metadata.get(CATEGORIES, "").split(","))
-    if (
-        list(shape) != [1, len(names)]
-        or len(names) > MOST_CATEGORIES
-        or len(set(names)) < len(names)
-        or not all(_NAME.fullmatch(name) for name in names)
-    ):
-        raise error(
-            f"metadata entry '{CATEGORIES}' must name each number of the output, got "
-            f"{len(names)} names for a shape of {list(shape)}: train it again"
-        )
-    return names
 
 
 def with_further(

@@ -14,7 +14,8 @@ import numpy as np
 from onnx import ModelProto
 
 from ...base.errors import ExportError
-from ...model.further import CATEGORIES, DOUBT, category_names
+from ...base.outputs import CATEGORIES, DOUBT
+from ...model.further import category_names
 from ..front_end import log_mel
 from ..further import PART_BITS, SHARE_BITS, doubts, shares
 from ..graph import IntegerGraph
