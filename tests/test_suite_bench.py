@@ -10,11 +10,13 @@ import jsonschema
 import numpy as np
 import pytest
 import scipy
+import sklearn.metrics
 
 from wav2small.adv import DIMENSIONS
 from wav2small.metrics import concordance_cc
 from wav2small.suite import Sounds, Speech, run_suite
-from wav2small.suite.fairness import add_groups
+from wav2small.suite.fairness import FAIRNESS, add_groups
+from wav2small.suite.heard import add_conditions, mean_share, share_of
 from wav2small.suite.robustness import UNCHANGED, all_changes
 from wav2small.suite.rows import SuiteRows, at_least, at_most
 from wav2small.suite.speech import Tested
@@ -34,6 +36,17 @@ class Loudness:
         level = [20 * np.log10(np.std(signal) + 1e-9) for signal in signals]
         score = np.round((np.array(level) + 35) / 30 * 5) / 5
         return np.stack([score] * 3, axis=1).clip(0, 1)
+
+
+class Says(Loudness):
+    """Says a category by the level, and never surprise."""
+
+    categories = ("angry", "bored", "neutral", "sad", "proud")
+
+    def further(self, signal):
+        level = round((20 * np.log10(np.std(signal)) + 35) / 6)
+        said = ["sad", "bored", "neutral", "proud", "angry", "angry"][level]
+        return {name: float(name == said) for name in self.categories}, (0, 0, 0)
 
 
 class Peaks:
@@ -70,6 +83,11 @@ METADATA = {
     "gender": ["male", "female"] * (COUNT // 2),
     "language": ["de"] * (COUNT // 3) + ["en"] * (COUNT // 3) + ["fr"] * (COUNT // 3),
     "emotion": [EMOTIONS[n // 2 % 6] for n in range(COUNT)],
+    "accent": ["here", "there"] * (COUNT // 2),
+    "sentiment": ["positive", "neutral", "negative"] * (COUNT // 3),
+    # the same six levels again and again: two clips of a take have one level
+    "take": [f"take {n // 24}, {n % 12}" for n in range(COUNT)],
+    "condition": [("near", "far")[n // 12 % 2] for n in range(COUNT)],
 }
 NOISE = [RNG.normal(size=4000).astype(np.float32) * 0.1 for _ in range(2)]
 SOUNDS = Sounds({"music": NOISE, "cough": NOISE, "sneeze": NOISE, "rain": NOISE}, NOISE)
@@ -134,10 +152,127 @@ def test_the_summary_counts(outcome):
         "failed": verdicts[False],
         "skipped": len(outcome.report["skipped"]),
     }
-    assert {entry["name"] for entry in outcome.report["skipped"]} == {
-        "accent",
-        "sentiment of the text",
+    assert [entry["reason"] for entry in outcome.report["skipped"]] == [
+        "the model says no categories"
+    ]
+
+
+@pytest.fixture(scope="module")
+def said():
+    return run(Says()).report
+
+
+def test_no_test_is_skipped_where_all_is_known(said):
+    assert said["skipped"] == []
+
+
+# what facts of the papers say, by group, name and figure
+TILT = "spectral tilt of -3 dB per octave"
+FIXED = {
+    ("robustness: channel", TILT, "share unchanged"): 0.8,
+    ("correctness: teacher", "all clips", "CCC"): 0.5,
+    ("correctness: teacher", "all clips", "PCC"): 0.5,
+    ("correctness: teacher", "all clips", "MAE"): 0.1,
+    ("correctness: teacher", "all clips", "Jensen-Shannon distance"): 0.2,
+    ("correctness: teacher", "4 speakers", "MAE of means"): 0.1,
+    ("correctness: teacher", "4 speakers", "rank correlation of means"): 0.7,
+    ("correctness: categories", "all", "share in the expected range"): 0.75,
+    ("correctness: categories that are said", "all", "mean recall"): 0.5,
+    ("correctness: categories that are said", "anger", "precision"): 0.5,
+    ("fairness", "sex", "difference of CCC"): 0.075,
+    ("fairness", "sex", "difference of mean error"): None,
+    ("fairness", "sex", "difference of precision per bin"): 0.1,
+    ("fairness", "sex", "difference of recall per bin"): 0.1,
+    ("fairness", "pitch", "difference of CCC"): 0.1,
+    ("fairness", "pitch", "difference of mean error"): None,
+    ("fairness", "pitch", "difference of precision per bin"): 0.125,
+    ("fairness", "pitch", "difference of recall per bin"): 0.125,
+    ("robustness: recording condition", "near in place of far", "share unchanged"): 0.8,
+    ("robustness: small changes", "*", "share unchanged"): 0.95,
+    ("robustness: noise", "*", "share unchanged"): 0.9,
+    ("robustness: noise", "*", "change of CCC"): -0.05,
+    ("robustness: channel", "phone, mu-law", "share unchanged"): 0.5,
+    ("robustness: channel", "phone, low-rate codec", "share unchanged"): 0.5,
+    ("robustness: channel", "phone, mu-law", "change of CCC"): -0.05,
+    ("robustness: hearing aid", "wind of 3 m/s", "share unchanged"): 0.9,
+    ("robustness: hearing aid", "wind of 8 m/s", "share unchanged"): 0.5,
+    ("robustness: hearing aid", "12 bits at 20.48 kHz", "share unchanged"): 0.95,
+    ("robustness: hearing aid", "own voice", "share unchanged"): 0.8,
+    ("robustness: hearing aid", "telecoil with hum at 20 dB", "share unchanged"): 0.5,
+    ("non-speech", "digital silence", "share strong, model alone"): 0.0,
+    ("non-speech", "white noise at -10 dB", "share strong, model alone"): 0.0,
+    ("non-speech", "recordings", "share strong, behind the gate"): 0.05,
+}  # fmt: skip
+
+
+def test_thresholds_are_those_of_the_papers(said):
+    assert said["settings"]["unchanged_below"] == 0.05
+    assert said["settings"]["strong_at"] == [0.3, 0.7]
+    for (group, name, figure), expected in FIXED.items():
+        wanted = {"group": group, "figure": figure}
+        if name != "*":
+            wanted["name"] = name
+        tests = find(said, **wanted)
+        assert tests, (group, name, figure)
+        assert {test["threshold"] for test in tests} == {expected}
+    for kind, least, most in (
+        ("language", 0.03, 0.1), ("accent", 0.075, 0.225),
+        ("sentiment of the text", 0.025, 0.075),
+    ):  # fmt: skip
+        assert FAIRNESS[kind]["difference of mean error"][1] == at_most(least)
+        assert FAIRNESS[kind]["difference of bins"][1] == at_most(most)
+
+
+def test_small_groups_are_let_off_what_chance_gives_a_fair_model(outcome):
+    for kind in ("language", "sentiment of the text"):
+        for test in find(outcome.report, name=kind):
+            if test["figure"] == "difference of bins":
+                # 3 groups of 40 clips: no bin of a fair model is sure to .1
+                assert 0.1 < test["threshold"] < 0.3
+    # two accents of 60 clips: the paper's value, or hardly more
+    (row, *_) = find(outcome.report, name="accent")
+    assert 0.075 <= row["threshold"] < 0.085
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, 1.0), (0.0501, 0.0)])
+def test_takes_are_compared_between_conditions(shift, expected):
+    far = np.array([n // 12 % 2 for n in range(COUNT)])
+    speech = Speech(SIGNALS, {"teacher": TRUTH}, METADATA)
+    rows = SuiteRows(seed=0, resamples=10)
+    scores = TRUTH + shift * far[:, None]
+    add_conditions(rows, Tested(Loudness(), speech, {"teacher": TRUTH}, scores))
+    assert [test["name"] for test in rows.tests] == ["near in place of far"] * 3
+    for test in rows.tests:
+        assert (test["value"], test["clips"]) == (expected, COUNT // 2)
+
+
+def test_recall_and_precision_are_those_of_sklearn(said):
+    group = "correctness: categories that are said"
+    tests = {(t["name"], t["figure"]): t for t in find(said, group=group)}
+    assert {test["dimension"] for test in tests.values()} == {"category"}
+    # surprise is no category of the model, so its clips do not count:
+    # all others are said as they are
+    assert {name for name, _ in tests} == {
+        "all",
+        "anger",
+        "boredom",
+        "neutral",
+        "sadness",
     }
+    assert {test["value"] for test in tests.values()} == {1.0}
+    assert tests["all", "mean recall"]["clips"] == COUNT * 5 // 6
+    rng = np.random.default_rng(0)
+    truth, said = rng.integers(0, 3, 200), rng.integers(-1, 3, 200)
+    options = {"labels": [0, 1, 2], "zero_division": 0}
+    for function, pair in (
+        (sklearn.metrics.recall_score, (truth, said)),
+        (sklearn.metrics.precision_score, (said, truth)),
+    ):
+        expected = function(truth, said, average=None, **options)
+        for number in range(3):
+            assert share_of(number, *pair) == pytest.approx(expected[number])
+        assert mean_share(3, *pair) == pytest.approx(expected.mean())
+    assert mean_share(2, np.zeros(4), np.zeros(4)) == 0.5
 
 
 def test_each_verdict_is_that_of_its_threshold(outcome):

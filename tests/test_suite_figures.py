@@ -12,10 +12,12 @@ from wav2small.adv import DIMENSIONS
 from wav2small.metrics import concordance_cc, mean_absolute_error
 from wav2small.suite.figures import (
     EXPECTED,
+    RANGES,
     bins_of,
     ccc_of,
     count_groups,
     expected_range,
+    fair_limit,
     gap,
     jensen_shannon_distance,
     loss_of_ccc,
@@ -140,3 +142,37 @@ def test_bins_of_few_clips_are_not_known():
     groups = np.repeat(["a", "b"], [15, 14])
     low = np.array([0.1] * 9 + [0.9] * 6 + [0.1] * 5 + [0.9] * 9)
     assert np.isnan(gap(recall_of, low, low, groups))
+
+
+@pytest.mark.parametrize("sizes", [(60,) * 30, (100, 40), (300, 20, 80)])
+@pytest.mark.parametrize("figure", [shift_of, bins_of])
+def test_limit_of_a_fair_model_is_that_of_scores_drawn_clip_by_clip(sizes, figure):
+    groups = np.repeat([f"g{n}" for n in range(len(sizes))], sizes)
+    rng = np.random.default_rng(1)
+    truth = np.full(len(groups), 0.5)
+    found = [
+        gap(figure, truth, rng.normal(0.5, 1 / 6, len(groups)), groups)
+        for _ in range(400)
+    ]
+    limit = fair_limit(figure, np.append(groups, [""] * 5))
+    assert 0.97 <= np.mean(np.array(found) <= limit) <= 1
+    assert limit < 1.2 * np.quantile(found, 0.99)
+
+
+def test_the_papers_thresholds_for_accents_are_those_of_sixty_clips_each():
+    groups = np.repeat([f"g{n}" for n in range(30)], 60)
+    assert fair_limit(shift_of, groups) == pytest.approx(0.075, abs=0.005)
+    assert fair_limit(bins_of, groups) == pytest.approx(0.225, abs=0.015)
+    with pytest.raises(ValueError, match="figure must be shift_of or bins_of"):
+        fair_limit(recall_of, groups)
+
+
+@pytest.mark.parametrize(
+    ("score", "level"),
+    [(0.55, "high"), (0.45, "low"), (0.3, "neutral"), (0.6, "neutral")],
+)
+def test_ends_of_the_expected_ranges(score, level):
+    low, high = RANGES[level]
+    assert low <= score <= high
+    beyond = score + (0.001 if score in (0.45, 0.6) else -0.001)
+    assert not low <= beyond <= high

@@ -68,6 +68,13 @@ Adversarial = Annotated[
 Html = Annotated[
     Path | None, typer.Option(help="Write the suite's report as one page.")
 ]
+About = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of what the labels do not say, for the suite: file, and accent, "
+        "sentiment, take, condition, age, race, ethnicity."
+    ),
+]
 MostClips = Annotated[
     int | None,
     typer.Option(
@@ -91,12 +98,13 @@ def evaluate(
     html: Html = None,
     clips: MostClips = None,
     adversarial: Adversarial = False,
+    about: About = None,
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
     check_outputs(json_file, picture, html)
-    if not suite and (noise or speech or html or clips or adversarial):
+    if not suite and (noise or speech or html or clips or adversarial or about):
         raise typer.BadParameter(
-            "--noise, --speech, --html, --clips, --adversarial need --suite"
+            "--noise, --speech, --html, --clips, --adversarial, --about need --suite"
         )
     if suite and picture:
         raise typer.BadParameter("--picture excludes --suite, whose --html has it")
@@ -114,7 +122,7 @@ def evaluate(
         signals, readable = load_clips(rows, chosen, root, progress=progress)
     references = {name: truth[readable] for name, truth in references.items()}
     if suite:
-        about = {
+        told = {
             "model": model,
             "teacher of the labels": f"{store.teacher['name']} "
             f"{store.teacher['revision']}",
@@ -124,8 +132,13 @@ def evaluate(
             name: [column[item] for item in readable]
             for name, column in rows.metadata.items()
         }
+        if about:
+            from ..suite.about import read_about
+
+            files = [root / rows.names[item] for item in readable]
+            metadata |= read_about(about, files)
         _run_suite(
-            loaded, signals, references, metadata, about,
+            loaded, signals, references, metadata, told,
             noise, speech, clips or 100, json_file, html,
             _gradients(model) if adversarial else {},
         )  # fmt: skip

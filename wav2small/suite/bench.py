@@ -20,6 +20,7 @@ from ..teachers.base import Model
 from .adversarial import Gradient, add_adversarial
 from .correctness import add_agreement, add_categories
 from .fairness import add_groups
+from .heard import add_conditions, add_said
 from .non_speech import STRONG, add_non_speech
 from .robustness import UNCHANGED, add_changes
 from .rows import SuiteRows
@@ -92,7 +93,9 @@ def run_suite(
     rows = SuiteRows(seed, resamples)
     add_agreement(rows, tested)
     add_categories(rows, tested)
+    add_said(rows, tested)
     add_groups(rows, tested)
+    add_conditions(rows, tested)
     add_changes(rows, tested, sounds, clips=clips, seed=seed, progress=progress)
     if gradients:
         add_adversarial(

@@ -7,6 +7,7 @@ Shape:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -89,6 +90,12 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
+def category_name(emotion: str | None) -> str:
+    """Return the name of a category as it is spelled here, empty for none."""
+    name = (emotion or "").strip().lower()
+    return _NAMES.get(name, name)
+
+
 def expected_range(emotion: str | None, dimension: str) -> str | None:
     """Say whether a category is high, low or neutral in a dimension.
 
@@ -96,8 +103,7 @@ def expected_range(emotion: str | None, dimension: str) -> str | None:
         a key of :data:`RANGES`, None if nothing is expected
 
     """
-    name = (emotion or "").strip().lower()
-    name = _NAMES.get(name, name)
+    name = category_name(emotion)
     if name == "neutral":
         return "neutral"
     for level, categories in EXPECTED[dimension].items():
@@ -205,6 +211,60 @@ def gap(
         differences = np.stack(values) - figure(truth[every], prediction[every])
     known = differences[~np.isnan(differences)]
     return float(np.abs(known).max()) if len(known) else float("nan")
+
+
+FAIR_DEVIATION = 1 / 6
+"""Standard deviation of the scores of a model that draws them, around 0.5."""
+
+FAIR_SHARE = 0.99
+"""Share of such models that keep within :func:`fair_limit`."""
+
+
+def fair_limit(
+    figure: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    groups: np.ndarray,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> float:
+    """Largest :func:`gap` that chance alone gives a model that is fair.
+
+    Such a model draws its scores, whoever speaks.
+    What groups of these sizes differ by then is simulated.
+
+    Args:
+        figure: :func:`shift_of` or :func:`bins_of`
+        groups: name of each clip's group, empty where unknown
+        draws: number of models
+        seed: of the draws
+
+    Returns:
+        what a share of :data:`FAIR_SHARE` of these models keep within
+
+    References:
+        after Derington et al. 2023, arXiv 2312.06270, whose thresholds for
+        languages, accents and sentiment come of simulations.
+
+    """
+    sizes = np.array([len(rows) for rows in _members(groups).values()])
+    rng = np.random.default_rng(seed)
+    # means and counts of a group are drawn, not its clips one by one
+    if figure is shift_of:
+        deviations = FAIR_DEVIATION / np.sqrt(sizes)
+        values = rng.normal(size=(draws, len(sizes), 1)) * deviations[:, None]
+    elif figure is bins_of:
+        ends = NormalDist(0.5, FAIR_DEVIATION)
+        shares = np.diff([0, *(ends.cdf(edge) for edge in BIN_EDGES), 1])
+        counts = rng.multinomial(sizes, shares, size=(draws, len(sizes)))
+        values = counts / sizes[:, None]
+    else:
+        raise ValueError(f"figure must be shift_of or bins_of, got {figure}")
+    if len(sizes) == 2:
+        differences = values[:, :1] - values[:, 1:]
+    else:
+        weights = (sizes / sizes.sum())[:, None]
+        differences = values - (values * weights).sum(1, keepdims=True)
+    return float(np.quantile(np.abs(differences).max((1, 2)), FAIR_SHARE))
 
 
 def _members(groups: np.ndarray) -> dict[str, np.ndarray]:

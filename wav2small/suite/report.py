@@ -14,6 +14,7 @@ from wav2small.export.base.escape import html as escape
 
 from ..adv import DIMENSIONS
 from .bench import Outcome
+from .rows import CATEGORY
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff;
@@ -124,17 +125,20 @@ def _groups(tests: list[dict[str, Any]]) -> list[str]:
     """Make a table of each group of tests, with its heading."""
     parts = []
     for group, members in groupby(tests, lambda test: test["group"]):
+        tests_of_group = list(members)
+        of_categories = all(t["dimension"] == CATEGORY for t in tests_of_group)
+        columns = (CATEGORY,) if of_categories else DIMENSIONS
         rows: list[list[str | _Cell]] = [
             [
                 name,
                 figure,
                 _Cell("n", _limit(cells[0])),
-                *_cells(cells),
+                *_cells(cells, columns),
                 _Cell("n", str(max(test["clips"] for test in cells))),
             ]
-            for (_, name, figure), cells in _rows(list(members))
+            for (_, name, figure), cells in _rows(tests_of_group)
         ]
-        header = ["test", "figure", "threshold", *DIMENSIONS, "clips"]
+        header = ["test", "figure", "threshold", *columns, "clips"]
         parts.append(f"<h2>{escape(group[:1].upper() + group[1:])}</h2>")
         parts += _table(header, rows)
     return parts
@@ -159,10 +163,10 @@ class _Cell(NamedTuple):
     note: str = ""
 
 
-def _cells(tests: list[dict[str, Any]]) -> list[_Cell]:
+def _cells(tests: list[dict[str, Any]], columns: Sequence[str]) -> list[_Cell]:
     found = {test["dimension"]: test for test in tests}
     cells = []
-    for dimension in DIMENSIONS:
+    for dimension in columns:
         test = found.get(dimension)
         if not test:
             cells.append(_Cell("n", "-"))

@@ -11,6 +11,12 @@ import numpy as np
 from ..adv import DIMENSIONS
 from ..metrics import bootstrap_interval
 
+CATEGORY = "category"
+"""What stands in place of a dimension in figures of a model's categories."""
+
+COLUMNS = (*DIMENSIONS, CATEGORY)
+"""What a figure can be of."""
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -50,7 +56,7 @@ class Heading(NamedTuple):
     """What the number is."""
 
     axis: int
-    """Number of the dimension in :data:`wav2small.adv.DIMENSIONS`."""
+    """Number of the dimension, or of the category, in :data:`COLUMNS`."""
 
     threshold: Threshold | None
     """What the figure must keep, None if it is for information."""
@@ -104,7 +110,7 @@ class SuiteRows:
                 "group": heading.group,
                 "name": heading.name,
                 "figure": heading.figure,
-                "dimension": DIMENSIONS[heading.axis],
+                "dimension": COLUMNS[heading.axis],
                 "value": _number(value),
                 "interval": [_number(end) for end in interval] if known else None,
                 "sense": threshold.sense if threshold else None,

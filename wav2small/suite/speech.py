@@ -23,7 +23,7 @@ class Speech:
 
     metadata: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     """Of each clip ``speaker``, ``gender``, ``language``, ``emotion``, ``text``,
-    and, where it is known, ``age`` in years, ``race``, ``ethnicity``."""
+    and what :data:`wav2small.suite.about.COLUMNS` has, where it is known."""
 
     def score(self, model: Model, item: int, signal: np.ndarray) -> np.ndarray:
         """Score a clip, changed or not, with all that is known of it, ``(3,)``."""
