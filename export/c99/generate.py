@@ -19,12 +19,14 @@ from .arrangement import Arrangement, Memory
 from .dead import without_dead_channels
 from .decide import decision_files
 from .golden import golden_vectors
-from .header import template, write_header
+from .header import project_version, template, write_header
 from .lowering import Step
+from .packages import arranged
 from .program import lower
 from .resample import resample_files
 from .source import write_source
 from .tables import definitions, front_tables, known_conditions, model_tables
+from .text import renamed
 from .weights import blob
 
 
@@ -33,6 +35,7 @@ def generate(
     folder: str | Path,
     prefix: str = "wav2small",
     input_rate: int | None = None,
+    package: str | None = None,
 ) -> Memory:
     """Write C99 that computes a model piece by piece in constant memory.
 
@@ -48,13 +51,15 @@ def generate(
             so that several models fit one firmware
         input_rate: sampling rate of what the device hears, in Hz, for which a
             resampler is written beside the model; None for the model's own
+        package: build system whose package the folder becomes, one of
+            :data:`wav2small.export.c99.packages.KINDS`; None for C side by side
 
     Returns:
         memory that the model needs
 
     Raises:
         ExportError: if the model does not stream, an operator has no C code,
-            or the prefix is no name in C
+            the prefix is no name in C, or there is no such package
         InputError: if there is no resampler for the rate
         OSError: if the folder cannot be written to
 
@@ -79,12 +84,19 @@ def generate(
         **decision_files(graph),
         **(resample_files(input_rate, graph.sampling_rate) if input_rate else {}),
     }
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    replace_file(target / f"{prefix}_model.bin", blob(graph, placed))
-    for name, text in files.items():
-        text = _renamed(text, prefix)
-        replace_file(target / _renamed(name, prefix), text.encode())
+    contents = {
+        renamed(name, prefix): renamed(text, prefix).encode()
+        for name, text in files.items()
+    }
+    contents[f"{prefix}_model.bin"] = blob(graph, placed)
+    if package:
+        about = {entry.key: entry.value for entry in graph.model.metadata_props}
+        about["sha256"] = graph.digest
+        contents = arranged(package, contents, prefix, project_version(), about)
+    for name, data in contents.items():
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data)
     return placed.memory
 
 
@@ -166,7 +178,3 @@ def _prepare(
 
 def _joined(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
-
-
-def _renamed(text: str, prefix: str) -> str:
-    return text.replace("wav2small", prefix).replace("WAV2SMALL", prefix.upper())

@@ -115,7 +115,7 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     values = {
         "sha256": graph.digest,
         "layout": LAYOUT,
-        "version": _project_version(),
+        "version": project_version(),
         "licence": escape.c_comment(metadata.get("licence", "unknown")),
         "use": escape.c_comment(metadata.get("use", "as it says")),
         "held": _HELD if placed.normalised else _NOT_HELD,
@@ -151,7 +151,8 @@ def write_header(graph: IntegerGraph, plan: Schedule, placed: Arrangement) -> st
     return Template(template("wav2small.h")).substitute(values)
 
 
-def _project_version() -> str:
+def project_version() -> str:
+    """Version of this project, as its metadata states it."""
     try:
         return version("wav2small")
     except PackageNotFoundError:

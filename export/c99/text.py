@@ -71,3 +71,8 @@ def _entries(values: np.ndarray) -> Iterator[str]:
             line = "   "
         line += entry
     yield line
+
+
+def renamed(text: str, prefix: str) -> str:
+    """Text of a template with another prefix."""
+    return text.replace("wav2small", prefix).replace("WAV2SMALL", prefix.upper())

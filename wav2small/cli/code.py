@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from .terminal import check_outputs, say, say_use, show
+
+Package = Literal["cmake", "zephyr", "esp-idf", "arduino", "platformio", "cmsis-pack"]
 
 
 def c99(
@@ -34,6 +36,13 @@ def c99(
         int | None,
         typer.Option(help="Sampling rate of the device, for which C is added, Hz."),
     ] = None,
+    package: Annotated[
+        Package | None,
+        typer.Option(
+            help="Build system whose package the folder becomes, with manifest, "
+            "licences and a self-test; C side by side if not given."
+        ),
+    ] = None,
 ) -> None:
     """Write the C of an int8 model as it is; nothing is quantised again."""
     check_outputs(folders=[out])
@@ -48,9 +57,9 @@ def c99(
     if not speech:
         graph = dataclasses.replace(graph, detector=None)
     with claim(out):
-        state = generate(graph, out, prefix, input_rate).state
+        state = generate(graph, out, prefix, input_rate, package).state
     say_use({entry.key: entry.value for entry in graph.model.metadata_props}, "model")
     held = plan_firmware(graph, graph.sampling_rate).held_bytes_per_second
     also = f", and the caller holds {held:,} bytes for each second" * bool(held)
     say(f"C99 with {state:,} bytes of state{also}")
-    show(out / f"{prefix}.h")
+    show(out if package else out / f"{prefix}.h")
