@@ -250,7 +250,7 @@ def micro(model: Path, maps: np.ndarray) -> tuple[Arena, np.ndarray]:
 
 def tensor_ranges(data: bytes) -> list[LiveRange]:
     """When which tensors of a TFLite file that are not constants are needed."""
-    import tflite
+    from ai_edge_litert import schema_py_generated as tflite
 
     model = tflite.Model.GetRootAsModel(data, 0)
     graph = model.Subgraphs(0)

@@ -1,4 +1,7 @@
 import math
+import re
+import shutil
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -34,7 +37,7 @@ from wav2small.export.quantise.steps import quantize
 from wav2small.export.tflite import count_frames, write_tflite
 from wav2small.students import STUDENTS
 
-tflite = pytest.importorskip("tflite")
+tflite = pytest.importorskip("ai_edge_litert.schema_py_generated")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
 ASSETS = Path(wav2small.__file__).parent / "assets"
@@ -516,6 +519,20 @@ def test_no_frames(bundled):
     assert count_frames(bundled, short) == 0
 
 
+@pytest.mark.skipif(shutil.which("vela") is None, reason="no vela: no NPU is planned")
+@pytest.mark.parametrize("chip, more", [("u55-128", {"BATCH_MATMUL"}), ("u85-256", ())])
+@pytest.mark.parametrize("name", ["wav2small", "wav2small-rt", "wav2small-rt-mini"])
+def test_the_body_runs_on_an_npu(name, chip, more, tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(write_tflite(read(ASSETS / "models" / name / "model.onnx"), 100))
+    options = ["--accelerator-config", f"ethos-{chip}", "--output-dir", tmp_path]
+    words = ["vela", model, *options, "--show-cpu-operations"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    left = set(re.findall(r"\(supported operators\) operator: (\w+)", done.stdout))
+    assert left == {"DEQUANTIZE", "RESHAPE", "FULLY_CONNECTED", *more}
+    assert re.search(r"NPU: Conv2D", done.stdout)
+
+
 # -- what is refused -----------------------------------------------------------
 
 
@@ -595,6 +612,6 @@ def test_metadata_is_refused(bundled, metadata):
 
 
 def test_without_the_package(bundled, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tflite", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(ToolError, match=r"pip install 'wav2small\[tflite\]'"):
         write_tflite(bundled, 10)

@@ -197,7 +197,7 @@ def test_fuzzing_finds_what_is_planted(tmp_path):
 
 
 def test_tensors_of_a_tflite_file():
-    tflite = pytest.importorskip("tflite")
+    tflite = pytest.importorskip("ai_edge_litert.schema_py_generated")
     data = write_tflite(read(MINI), 30)
     ranges = {live.name: live for live in bench_firmware.tensor_ranges(data)}
     model = tflite.Model.GetRootAsModel(data, 0)

@@ -51,7 +51,7 @@ EXTRAS = {
     "scale": ("distributed", "dask"),
     "vad": ("silero_vad",),
     "microphone": ("sounddevice",),
-    "tflite": ("tflite", "flatbuffers"),
+    "tflite": ("ai_edge_litert", "flatbuffers"),
     "logs": ("tensorboard",),
     "firmware": ("unicorn", "capstone", "elftools", "ziglang"),
 }

@@ -21,20 +21,20 @@ def serialise(model: TfliteModel, metadata: Mapping[str, str]) -> bytes:
 class _Writer:
     def __init__(self, model: TfliteModel, metadata: Mapping[str, str]) -> None:
         import flatbuffers
+        from ai_edge_litert import schema_py_generated
 
+        self.schema = schema_py_generated
         self.model, self.metadata = model, metadata
         self.builder = flatbuffers.Builder(1024)
         self.codes: list[tuple[str, int]] = []
 
     def table(self, kind: str, **fields: Any) -> int:
         """Table of the schema; a field that is None is left out."""
-        import tflite
-
-        getattr(tflite, f"{kind}Start")(self.builder)
+        getattr(self.schema, f"{kind}Start")(self.builder)
         for field, value in fields.items():
             if value is not None:
-                getattr(tflite, f"{kind}Add{field}")(self.builder, value)
-        return int(getattr(tflite, f"{kind}End")(self.builder))
+                getattr(self.schema, f"{kind}Add{field}")(self.builder, value)
+        return int(getattr(self.schema, f"{kind}End")(self.builder))
 
     def vector(self, data: np.ndarray, alignment: int = 0) -> int:
         """Numbers one after the other."""
@@ -98,8 +98,6 @@ class _Writer:
         return bytes(self.builder.Output())
 
     def _tensors(self, places: Sequence[int]) -> list[int]:
-        import tflite
-
         tensors = []
         for tensor, place in zip(self.model.tensors, places, strict=True):
             quantization = None
@@ -116,7 +114,7 @@ class _Writer:
                 self.table(
                     "Tensor",
                     Name=self.builder.CreateString(tensor.name),
-                    Type=getattr(tflite.TensorType, tensor.dtype.upper()),
+                    Type=getattr(self.schema.TensorType, tensor.dtype.upper()),
                     Shape=self.vector(np.array(tensor.shape, np.int32)),
                     Buffer=place,
                     Quantization=quantization,
@@ -125,14 +123,12 @@ class _Writer:
         return tensors
 
     def _operator(self, operation: Operation) -> int:
-        import tflite
-
         code = operation.code, operation.version
         if code not in self.codes:
             self.codes.append(code)
         fields = dict(operation.fields)
         if "Padding" in fields:
-            fields["Padding"] = getattr(tflite.Padding, fields["Padding"])
+            fields["Padding"] = getattr(self.schema.Padding, fields["Padding"])
         if "NewShape" in fields:
             fields["NewShape"] = self.vector(np.array(fields["NewShape"], np.int32))
         return self.table(
@@ -141,13 +137,11 @@ class _Writer:
             Outputs=self.vector(np.array([operation.output], np.int32)),
             BuiltinOptions=self.table(operation.options, **fields),
             OpcodeIndex=self.codes.index(code),
-            BuiltinOptionsType=getattr(tflite.BuiltinOptions, operation.options),
+            BuiltinOptionsType=getattr(self.schema.BuiltinOptions, operation.options),
         )
 
     def _code(self, name: str, version: int) -> int:
-        import tflite
-
-        number = getattr(tflite.BuiltinOperator, name)
+        number = getattr(self.schema.BuiltinOperator, name)
         return self.table(
             "OperatorCode",
             DeprecatedBuiltinCode=min(number, 127),

@@ -58,15 +58,14 @@ def write_tflite(
         the file
 
     Raises:
-        ExportError: if the package tflite is not installed,
+        ExportError: if the package ai-edge-litert is not installed,
             the frames are too few for the network,
             an operator has no counterpart,
             or the metadata is not text
 
     """
     with from_extra():
-        import flatbuffers  # noqa: F401
-        import tflite  # noqa: F401
+        from ai_edge_litert import schema_py_generated  # noqa: F401
     if frames < 1:
         raise ExportError(
             f"frames must be at least 1, got {frames}: take those of a signal"
