@@ -39,6 +39,9 @@ class Limits:
     max_latest_instructions: int | None = None
     """Instructions of the scores of what was heard completely; needs an emulator."""
 
+    max_call_instructions: int | None = None
+    """Instructions of each function of a program that is called."""
+
     baseline: str | Path | None = None
     """Earlier report as JSON, whose figures may not grow; needs an emulator."""
 

@@ -11,9 +11,11 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
+from programs import CODE, build_program
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "examples" / "ci"
@@ -96,6 +98,55 @@ def test_growth_fails(tmp_path: Path) -> None:
         if "DOES NOT FIT" in line and "flash" in line
     ]
     assert f"{figures['flash'] * 1.01:,.0f}" in line
+
+
+@pytest.mark.emulator
+def test_a_program_that_grew_is_told_everywhere(tmp_path: Path) -> None:
+    """As on a pull request: summary, JUnit, badge, and a comment by the action."""
+    for package in ("ziglang", "unicorn", "capstone"):
+        pytest.importorskip(package, reason=f"no {package}: no program is emulated")
+    program = build_program(tmp_path / "before")
+    options = ["--call", "count", "--growth", "0.02"]
+    assert gate(tmp_path, *options, MODEL=str(program)).returncode == 0
+    assert badge(tmp_path) == "fits"
+    grown = build_program(
+        tmp_path / "after", code=CODE.replace("TABLE 100", "TABLE 200")
+    )
+    out, summary = tmp_path / "firmware-bench", tmp_path / "summary.md"
+    done = gate(
+        out,
+        *options,
+        MODEL=str(grown),
+        BASELINE=str(tmp_path / "bench.json"),
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert done.returncode == 1
+    assert badge(out) == "does not fit"
+    (line,) = [row for row in summary.read_text().splitlines() if "DOES NOT" in row]
+    assert "growth of flash" in line and "and 0.02 of it" in line
+    cases = ElementTree.parse(out / "bench.xml").findall(".//testcase[failure]")
+    assert [case.get("name") for case in cases] == ["growth of flash"]
+
+    comments = tmp_path / "comments"
+    said = tmp_path / "gh"  # what GitHub's program is asked to do
+    said.write_text(f'#!/bin/sh\necho "$@" >> {comments}\ntest "$6" != --edit-last\n')
+    said.chmod(0o755)
+    (step,) = [
+        step
+        for step in read("action.yml")["runs"]["steps"]
+        if "pull_request" in step.get("if", "")
+    ]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "NUMBER": "7"},
+        check=True,
+    )
+    # the first time there is none to edit
+    file = "pr comment 7 --body-file firmware-bench/bench.md"
+    assert comments.read_text().splitlines() == [f"{file} --edit-last", file]
+    assert len((out / "bench.md").read_bytes()) < 65536
 
 
 def test_the_workflow_gives_what_the_action_takes() -> None:

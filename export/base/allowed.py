@@ -342,9 +342,10 @@ class _Check:
         self.unknown(message)
         kind = message.DESCRIPTOR.name
         for field, value in message.ListFields():
-            texts = value if field.is_repeated else [value]
-            if field.type == field.TYPE_STRING and bytes in map(type, texts):
-                raise _Refused("must have names that are UTF-8: export it again")
+            if field.type == field.TYPE_STRING:
+                texts = [value] if isinstance(value, str | bytes) else value
+                if bytes in map(type, texts):
+                    raise _Refused("must have names that are UTF-8: export it again")
             if field.name not in FIELDS[kind]:
                 raise _Refused(
                     f"must hold dense weights and operators alone, got {field.name} in "

@@ -53,7 +53,7 @@ EXTRAS = {
     "microphone": ("sounddevice",),
     "tflite": ("ai_edge_litert", "flatbuffers"),
     "logs": ("tensorboard",),
-    "firmware": ("unicorn", "capstone", "elftools", "ziglang"),
+    "firmware": ("unicorn", "capstone", "ziglang"),
 }
 """What each extra of ``pyproject.toml`` installs, by the names that are imported."""
 

@@ -28,13 +28,7 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
 
     """
     name = Path(path).name
-    try:
-        report = read_json(path)
-    except (OSError, ValueError) as error:
-        raise BenchError(
-            f"baseline '{name}' must be a report as JSON, got {one_line(error)}: "
-            "make one with --emulate --json"
-        ) from error
+    report = _read(path)
     firmware = report.get("firmware") if isinstance(report, dict) else None
     try:
         assert isinstance(firmware, dict)
@@ -58,6 +52,50 @@ def load_baseline(path: str | Path, signal: str) -> dict[str, dict[str, float]]:
             "make it again"
         )
     return figures
+
+
+def load_program_baseline(path: str | Path) -> dict[str, dict[str, float]]:
+    """Read the figures of an earlier report of a program.
+
+    Args:
+        path: report as JSON
+
+    Returns:
+        figures by core and name
+
+    Raises:
+        BenchError: if it is no such report or a figure is no finite number from 0
+
+    """
+    report = _read(path)
+    try:
+        return {
+            core["core"]: {
+                str(name): _finite(value) for name, value in core["figures"].items()
+            }
+            for core in report["cores"]
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BenchError(
+            f"baseline '{Path(path).name}' must hold finite figures of a program's "
+            "cores, got none: make it with --json of the same program"
+        ) from error
+
+
+def _finite(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise ValueError
+    return float(value)
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"baseline '{Path(path).name}' must be a report as JSON, got "
+            f"{one_line(error)}: make one with --json"
+        ) from error
 
 
 def _figures(entry: Any) -> dict[str, float]:

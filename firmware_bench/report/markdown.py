@@ -7,6 +7,7 @@ from typing import Any
 
 from wav2small.export.base import escape
 
+from .program import program_tables
 from .rows import (
     CHECK_COLUMNS,
     check_rows,
@@ -36,9 +37,13 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines = [f"## {escape.markdown(title(report))}", ""]
     lines += _table(("", ""), summary_rows(report))
     lines += ["", *_table(CHECK_COLUMNS, check_rows(report)), ""]
-    lines += _steps(report["steps"])
-    for core in emulated_cores(report):
-        lines += _core_tables(core)
+    if "program" in report:
+        for name, columns, rows in program_tables(report):
+            lines += _folded(name, columns, rows)
+    else:
+        lines += _steps(report["steps"])
+        for core in emulated_cores(report):
+            lines += _core_tables(core)
     for name, text in left_out_rows(report):
         lines += [f"{name[0].upper()}{name[1:]}: {escape.markdown(text)}.", ""]
     lines.pop()
@@ -90,6 +95,14 @@ def _core_tables(core: dict[str, Any]) -> list[str]:
         "</details>",
         "",
     ]
+
+
+def _folded(
+    name: str, columns: tuple[str, ...], rows: Sequence[Sequence[str]]
+) -> list[str]:
+    shown = [[escape.line(cell) for cell in row] for row in rows[:_MOST_ROWS]]
+    lines = [f"<details><summary>{escape.markdown(escape.line(name))}</summary>", ""]
+    return [*lines, *_table(columns, shown), "", "</details>", ""]
 
 
 def _shape(output: dict[str, Any]) -> str:

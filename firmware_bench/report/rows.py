@@ -6,6 +6,8 @@ from typing import Any
 
 from wav2small.export.base import escape
 
+from .program import program_rows
+
 VERDICTS = {True: "fits", False: "DOES NOT FIT", None: "not checked"}
 """Each verdict in words."""
 _LABELS = {
@@ -25,13 +27,17 @@ _UNITS = {"bytes": "B", "bits": "bit", "instructions": "instr."}
 
 def title(report: dict[str, Any]) -> str:
     """Model, window and verdict in one line."""
-    model, window = report["model"], report["window"]
     verdict = VERDICTS[report["fits"]].lower()
+    if "program" in report:
+        return escape.line(f"{report['program']['file']}: {verdict}")
+    model, window = report["model"], report["window"]
     return escape.line(f"{model['file']}, window of {window['seconds']:g} s: {verdict}")
 
 
 def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """What the model takes: names and values; an empty name continues a row."""
+    if "program" in report:
+        return program_rows(report)
     model, host = report["model"], report["host"]
     rows = [("file", f"{model['file_bytes']:,} B")]
     rows += _planned_rows(report) if report["c99"]["plan"] else _window_rows(report)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import io
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from wav2small.export.base.errors import BenchError, BenchToolError, one_line
+from wav2small.export.base.errors import BenchError, BenchToolError
 
+from .elf import Symbol, read_elf
 from .timing import Instruction, classify
 from .toolchain import RAM_ORIGIN, Firmware
 
@@ -20,73 +19,37 @@ Block: TypeAlias = tuple[int, int]
 """Instructions that always run one after the other: address and bytes."""
 
 
-@dataclass(frozen=True)
-class Symbol:
-    """A name in a firmware."""
+class Disassembly:
+    """Instructions of a program, and the names of its functions."""
 
-    address: int
-    """Address; of a function it is odd."""
-
-    size: int
-    """Bytes."""
-
-    function: bool
-    """Whether it is a function."""
-
-    data: bool
-    """Whether it is a constant or a variable."""
-
-
-class Segment(NamedTuple):
-    """Bytes that are loaded into flash memory."""
-
-    address: int
-    """Address of the first byte."""
-
-    data: bytes
-    """The bytes."""
-
-
-class Image:
-    """What is known of a firmware without running it."""
-
-    def __init__(self, firmware: Firmware) -> None:
-        """Read a firmware.
+    def __init__(
+        self,
+        core: str,
+        segments: Sequence[tuple[int, bytes]],
+        symbols: dict[str, Symbol],
+    ) -> None:
+        """Prepare to tell one instruction from another.
 
         Args:
-            firmware: program, see :func:`wav2small.firmware_bench.run.toolchain.build`
+            core: name of :data:`wav2small.firmware_bench.cores.CORES`
+            segments: code by the address at which it runs
+            symbols: names of the program
 
         Raises:
-            BenchError: if it is no program that the bench has built
-            BenchToolError: if a library is missing that reads programs
+            BenchToolError: if the library is missing that reads instructions
 
         """
         capstone = load_library("capstone")
-        elffile = load_library("elftools.elf.elffile")
-        self.core = firmware.core
-        try:
-            self._elf = elffile.ELFFile(io.BytesIO(firmware.elf))
-            self.symbols = _read_symbols(self._elf)
-            self.stop = self.symbols["bench_stop"].address
-            self.stack_top = self.symbols["bench_stack"].address
-            self.stack_floor = self.symbols["bench_bss_end"].address
-        except Exception as error:  # pyelftools' have no common base class
-            raise BenchError(
-                f"firmware must be a program of the bench, got {one_line(error)}: "
-                "build it with the toolchain"
-            ) from error
+        self.core = core
+        self.segments = segments
+        self.symbols = symbols
         functions = sorted(
             (symbol.address & ~1, name)
-            for name, symbol in self.symbols.items()
+            for name, symbol in symbols.items()
             if symbol.function
         )
         self._starts = [start for start, _ in functions]
         self._names = [name for _, name in functions]
-        self.segments = [
-            Segment(part["p_paddr"], part.data())
-            for part in self._elf.iter_segments()
-            if part["p_type"] == "PT_LOAD" and part["p_filesz"]
-        ]
         self.disassembler = capstone.Cs(
             capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
         )
@@ -105,17 +68,6 @@ class Image:
                 f"firmware must have {name}, got none: build it for what is asked"
             )
         return self.symbols[name]
-
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Bytes of flash memory, the constants in it, data and cleared memory."""
-        sizes = {part.name: int(part["sh_size"]) for part in self._elf.iter_sections()}
-        text = sizes[".text"] + sizes.get(".ARM.exidx", 0)
-        constants = sum(
-            symbol.size
-            for symbol in self.symbols.values()
-            if symbol.data and symbol.address < RAM_ORIGIN
-        )
-        return text, constants, sizes[".data"], sizes[".bss"]
 
     def count_instructions(self, visits: Mapping[Block, int]) -> int:
         """Instructions that ran, from how often each block did."""
@@ -139,7 +91,8 @@ class Image:
         classes: Counter[str] = Counter()
         for block, count in visits.items():
             instructions = self.decode(block)
-            name = self._names[bisect_right(self._starts, block[0]) - 1]
+            place = bisect_right(self._starts, block[0]) - 1
+            name = self._names[place] if place >= 0 else "without a name"
             functions[name] += count * len(instructions)
             for instruction in instructions:
                 classes[instruction.kind] += count
@@ -170,14 +123,49 @@ class Image:
             start += length
 
     def _code(self, address: int, size: int) -> bytes:
-        for segment in self.segments:
-            start = address - segment.address
-            if start >= 0 and start + size <= len(segment.data):
-                return segment.data[start : start + size]
+        for origin, data in self.segments:
+            start = address - origin
+            if start >= 0 and start + size <= len(data):
+                return data[start : start + size]
         raise BenchToolError(
             f"firmware must run its own code, got {address:#x}: "
             "check that it is built for this core"
         )
+
+
+class Image(Disassembly):
+    """What is known of a firmware of the bench without running it."""
+
+    def __init__(self, firmware: Firmware) -> None:
+        """Read a firmware.
+
+        Args:
+            firmware: program, see :func:`wav2small.firmware_bench.run.toolchain.build`
+
+        Raises:
+            BenchError: if it is no program that the bench has built
+            BenchToolError: if the library is missing that reads instructions
+
+        """
+        load_library("capstone")  # what is missing is told before a file is blamed
+        elf = read_elf(firmware.elf)
+        loaded = [(part.address, part.data) for part in elf.segments if part.data]
+        super().__init__(firmware.core, loaded, elf.symbols)
+        self._sections = {part.name: part.bytes for part in elf.sections}
+        self.stop = self.symbol("bench_stop").address
+        self.stack_top = self.symbol("bench_stack").address
+        self.stack_floor = self.symbol("bench_bss_end").address
+
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Bytes of flash memory, the constants in it, data and cleared memory."""
+        sizes = self._sections
+        text = sizes[".text"] + sizes.get(".ARM.exidx", 0)
+        constants = sum(
+            symbol.size
+            for symbol in self.symbols.values()
+            if symbol.data and symbol.address < RAM_ORIGIN
+        )
+        return text, constants, sizes.get(".data", 0), sizes.get(".bss", 0)
 
 
 def load_library(name: str) -> ModuleType:
@@ -194,20 +182,6 @@ def load_library(name: str) -> ModuleType:
             f"{name.partition('.')[0]} must be installed to emulate, got none: "
             "pip install wav2small[firmware]"
         ) from error
-
-
-def _read_symbols(elf: Any) -> dict[str, Symbol]:
-    table = elf.get_section_by_name(".symtab")
-    return {
-        symbol.name: Symbol(
-            symbol["st_value"],
-            symbol["st_size"],
-            symbol["st_info"]["type"] == "STT_FUNC",
-            symbol["st_info"]["type"] == "STT_OBJECT",
-        )
-        for symbol in table.iter_symbols()
-        if symbol["st_shndx"] != "SHN_UNDEF"
-    }
 
 
 def _most_first(counts: Counter[str]) -> dict[str, int]:

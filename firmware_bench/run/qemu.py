@@ -78,8 +78,8 @@ class QemuMachine(Machine):
         self._counts_before = np.zeros(_MOST_BLOCKS, np.uint64)
         vectors = (_ASTRAY | 1).to_bytes(4, "little") * _VECTORS
         self.debugger.write(0, vectors)
-        for part in self.image.segments:
-            self.debugger.write(part.address, part.data)
+        for address, data in self.image.segments:
+            self.debugger.write(address, data)
         ram_bytes = self.image.stack_top - RAM_ORIGIN
         self.debugger.write(RAM_ORIGIN, bytes([PAINT]) * ram_bytes)
         for address in (self.return_address, _STOP, _ASTRAY):

@@ -13,6 +13,7 @@ from .machine import PAINT, SAMPLES_ORIGIN, Machine
 from .toolchain import RAM_ORIGIN, Firmware
 
 _PAGE = 4096
+_MOST_BLOCKS = 1 << 20
 _SYSTEM = 0xE000E000
 _COPROCESSORS = 0xE000ED88
 
@@ -27,35 +28,45 @@ class UnicornMachine(Machine):
         super().__init__(firmware, counts)
 
     def _power_on(self) -> None:
+        core = self._make_core()
+        unicorn, segments = self._unicorn, self.image.segments
+        executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+        flash = min(address for address, _ in segments) // _PAGE * _PAGE
+        end = max(address + len(data) for address, data in segments)
+        core.mem_map(flash, _whole_pages(end - flash), executable)
+        for address, data in segments:
+            core.mem_write(address, data)
+        ram_bytes = self.image.stack_top - RAM_ORIGIN
+        core.mem_map(RAM_ORIGIN, _whole_pages(ram_bytes), self._writable)
+        core.mem_write(RAM_ORIGIN, bytes([PAINT]) * ram_bytes)
+
+    def _make_core(self) -> Any:
+        """Make the core, with nothing but its own registers in its memory."""
         unicorn = self._unicorn
         core = unicorn.Uc(
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
-        name = self.firmware.core.upper().replace("-", "_")
+        name = self.image.core.upper().replace("-", "_")
         core.ctl_set_cpu_model(getattr(self.arm, f"UC_CPU_ARM_{name}"))
-        executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
         self._writable = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
-        segments = self.image.segments
-        flash = min(part.address for part in segments) // _PAGE * _PAGE
-        end = max(part.address + len(part.data) for part in segments)
-        core.mem_map(flash, _whole_pages(end - flash), executable)
-        for part in segments:
-            core.mem_write(part.address, part.data)
-        ram_bytes = self.image.stack_top - RAM_ORIGIN
-        core.mem_map(RAM_ORIGIN, _whole_pages(ram_bytes), self._writable)
-        core.mem_write(RAM_ORIGIN, bytes([PAINT]) * ram_bytes)
         core.mem_map(_SYSTEM, _PAGE, self._writable)
         # the floating point unit is off after a reset
         core.mem_write(_COPROCESSORS, (0xF << 20).to_bytes(4, "little"))
         core.reg_write(self.arm.UC_ARM_REG_FPEXC, 1 << 30)
         self.core = core
+        return core
 
     def _start_counting(self) -> None:
         visits = self.visits
 
-        def count(_core: Any, address: int, size: int, _data: object) -> None:
+        def count(core: Any, address: int, size: int, _data: object) -> None:
             block = address, size
-            visits[block] = visits.get(block, 0) + 1
+            if block in visits:
+                visits[block] += 1
+                return
+            visits[block] = 1
+            if len(visits) > _MOST_BLOCKS:  # code that writes code, without an end
+                core.emu_stop()
 
         self.core.hook_add(self._unicorn.UC_HOOK_BLOCK, count)
 

@@ -152,11 +152,13 @@ def bench(
     flash: int | None = None,
     realtime_factor: float | None = None,
     emulate: bool = False,
+    calls: Sequence[str] = (),
 ) -> Report:
-    """Check what a model takes on a chip against budgets.
+    """Check what a model, or any program, takes on a chip against budgets.
 
     Args:
-        model: ONNX file, its folder or a bundled name
+        model: ONNX file, its folder or a bundled name;
+            or an ELF file for a Cortex-M, whatever built it
         targets: names or JSON files of chips; the generic ones
             if neither they nor a limit are given
         ram: limit in bytes
@@ -164,6 +166,8 @@ def bench(
         realtime_factor: limit of seconds of work per second of audio
         emulate: whether the model's C is built and run on emulated cores,
             which needs the extra ``firmware``
+        calls: functions of an ELF file that take no arguments,
+            which are called on the emulated core in this order
 
     Returns:
         a report; that a model does not fit is a result
@@ -174,11 +178,20 @@ def bench(
     """
     from wav2small.firmware_bench.bench import bench as run
     from wav2small.firmware_bench.limits import Limits
+    from wav2small.firmware_bench.programs import bench_program, is_program
     from wav2small.firmware_bench.target import DEFAULT_TARGETS
 
     from ..models import find_onnx
 
     limits = Limits(ram=ram, flash=flash, realtime_factor=realtime_factor)
+    program = is_program(model)
+    if (program and (emulate or realtime_factor)) or (calls and not program):
+        raise InputError(
+            f"an ELF file must come with calls, and a model with emulate and "
+            f"realtime_factor, got {Path(model).name} with the other's"
+        )
+    if program:
+        return Report(bench_program(model, calls=calls, targets=targets, limits=limits))
     if not (targets or emulate or limits.of_memory_or_time):
         targets = DEFAULT_TARGETS
     return Report(

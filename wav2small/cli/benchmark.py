@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 ModelName = Annotated[
-    str | None, typer.Argument(help="ONNX, its folder or a bundled name.")
+    str | None,
+    typer.Argument(
+        help="ONNX, its folder, a bundled name, or an ELF file for a Cortex-M."
+    ),
 ]
 StudentName = Annotated[
     str | None,
@@ -71,6 +74,17 @@ LatestInstructions = Annotated[
 ResultInstructions = Annotated[
     int | None, typer.Option(help="Budget of one result.", min=1)
 ]
+Calls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--call",
+        help="Of an ELF file: a function that takes no arguments, called on the "
+        "emulated core; several are called in this order.",
+    ),
+]
+CallInstructions = Annotated[
+    int | None, typer.Option(help="Budget of each function of --call.", min=1)
+]
 Baseline = Annotated[
     Path | None,
     typer.Option(help="Earlier report as JSON, whose figures may not grow."),
@@ -115,6 +129,8 @@ def bench(
     max_slice_instructions: SliceInstructions = None,
     max_result_instructions: ResultInstructions = None,
     max_latest_instructions: LatestInstructions = None,
+    call: Calls = None,
+    max_call_instructions: CallInstructions = None,
     baseline: Baseline = None,
     growth: Growth = Limits.growth,
     sources: Audio = None,
@@ -142,9 +158,25 @@ def bench(
         max_slice_instructions=max_slice_instructions,
         max_result_instructions=max_result_instructions,
         max_latest_instructions=max_latest_instructions,
+        max_call_instructions=max_call_instructions,
         baseline=baseline,
         growth=growth,
     )
+    from wav2small.firmware_bench.programs import is_program
+
+    if model and is_program(model):
+        others = [window, realtime_factor, emulate, sources, picture, pictures]
+        others += limits.instructions.values()
+        if any(others) or compiler != "zig":
+            raise typer.BadParameter(
+                "an ELF file is held against --ram, --flash, --call, "
+                "--max-call-instructions, --baseline and --growth alone"
+            )
+        report = _program_report(model, call or (), target or (), limits)
+        _write(report, json_file, markdown, junit)
+        _end(report)
+    if call or max_call_instructions:
+        raise typer.BadParameter("--call needs an ELF file, not a model")
     if not emulate and (limits.need_emulation or sources):
         raise typer.BadParameter(
             "--max-*-instructions, --baseline and --audio need --emulate"
@@ -155,8 +187,24 @@ def bench(
     )  # fmt: skip
     _write(report, json_file, markdown, junit)
     _draw(report, picture, pictures)
-    if not report["fits"]:
-        raise typer.Exit(4 if report["fits"] is None else 1)
+    _end(report)
+
+
+def _end(report: dict[str, Any]) -> NoReturn:
+    """End with the code that says whether it fits."""
+    raise typer.Exit({True: 0, False: 1, None: 4}[report["fits"]])
+
+
+def _program_report(
+    path: str, calls: Sequence[str], targets: Sequence[str], limits: Limits
+) -> dict[str, Any]:
+    """Bench a program that something else built, and show the report."""
+    from wav2small.firmware_bench.programs import bench_program
+    from wav2small.firmware_bench.report.text import to_text
+
+    report = bench_program(path, calls=calls, targets=targets, limits=limits)
+    show(to_text(report))
+    return report
 
 
 def _report(
