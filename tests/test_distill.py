@@ -288,6 +288,37 @@ def test_cached_scores_are_those_of_the_clips(labels, tmp_path):
     np.testing.assert_allclose(scores, LabelStore.open(labels).read().scores[order])
 
 
+def test_students_forget_a_share_of_the_crops(labels, tmp_path):
+    crops = crops_of(labels, tmp_path, forget_probability=0.5)
+    rates = np.concatenate([crops.forgetting(step).numpy() for step in range(100)])
+    assert 0.45 < np.mean(rates > 0) < 0.55
+    seconds = 1 / rates[rates > 0]
+    assert 2 <= seconds.min() < 2.1 and 29 < seconds.max() <= 30
+    assert 7 < np.median(seconds) < 8.5  # as likely in each octave
+    never = crops_of(labels, tmp_path)
+    assert not never.forgetting(0).any()
+    for now, then in zip(crops.make_batch(3), never.make_batch(3), strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_forgetting_changes_what_is_learned(labels, tmp_path):
+    weights = []
+    for share in (0.0, 1.0):
+        folder = tmp_path / f"{share}"
+        config = DistillConfig(
+            **{**FAST, "student": "wav2small-rt-mini", "forget_probability": share}
+        )
+        distill(labels, folder, config, teacher=TEACHER)
+        weights.append(checkpoint.load(folder / "last")[0]["score.weight"])
+    assert np.abs(weights[0] - weights[1]).max() > 1e-4
+
+
+def test_forgetting_is_for_students_that_stream(labels, tmp_path):
+    config = DistillConfig(**{**FAST, "forget_probability": 0.1})
+    with pytest.raises(InputError, match="forget_probability must be 0 for a student"):
+        distill(labels, tmp_path / "run", config, teacher=TEACHER)
+
+
 def test_non_speech_is_neutral(labels, tmp_path):
     _, scores = crops_of(labels, tmp_path, non_speech=1.0).make_batch(0)
     np.testing.assert_array_equal(scores, 0.5)

@@ -167,6 +167,35 @@ def test_dequantised_weights_stay_integers():
     assert constant(whole).dtype == np.int8
 
 
+CONVOLUTION = """g (float[1, 1, 9] x) => (float[1, 40, 7] y) <
+    float s = {0.3}, uint8 z = {128}, int8[40] zeros = {ZEROS}> {
+  q = QuantizeLinear(x, s, z)
+  a = DequantizeLinear(q, s, z)
+  b = DequantizeLinear<axis=0>(w, sw, zeros)
+  c = DequantizeLinear<axis=0>(v, sv)
+  y = Conv(a, b, c)
+}""".replace("ZEROS", ", ".join(["0"] * 40))
+
+
+@pytest.mark.parametrize("factor, stored", [(np.float32(0.3), 0), (0.3001, 1)])
+def test_a_bias_whose_scale_is_a_product_stores_none(factor, stored):
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.01, 0.1, 40).astype(np.float32)
+    whole = model(
+        CONVOLUTION,
+        w=rng.integers(-127, 127, (40, 1, 3)).astype(np.int8),
+        sw=scale,
+        v=rng.integers(-999, 999, 40).astype(np.int32),
+        sv=(scale * factor).astype(np.float32),
+    )
+    small = compact(whole)
+    kinds = [(t.data_type, *t.dims) for t in small.graph.initializer]
+    assert kinds.count((onnx.TensorProto.FLOAT, 40)) == 1 + stored
+    x = rng.standard_normal((1, 1, 9)).astype(np.float32)
+    np.testing.assert_array_equal(run(small, x), run(whole, x))
+    assert compact(small) == small
+
+
 def test_constant_output_is_kept():
     whole = model("g (float[1] x) => (float[2] y) { y = Exp(w) }", w=np.zeros(2, "f"))
     assert run(expand_constants(whole), np.zeros(1, np.float32)).tolist() == [1, 1]

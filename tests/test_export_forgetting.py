@@ -54,7 +54,7 @@ def pool(model: IntegerGraph) -> SoftmaxPool:
 
 
 def test_weights_fall_to_an_e_th_in_the_time_constant():
-    ramp = student().ramp(torch.zeros(2, 16, 100, 1))
+    ramp = student().ramp(torch.zeros(2, 16, 100, 1), student().row_seconds / SECONDS)
     rows = round(SECONDS / 0.02)
     assert ramp.shape == (1, 1, 100, 1)
     risen = ramp[0, 0, rows, 0] - ramp[0, 0, 0, 0]

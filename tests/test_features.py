@@ -37,7 +37,8 @@ def test_mel_basis_against_librosa(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-8)
 
 
-def test_power_against_librosa() -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_power_against_librosa(training: bool) -> None:
     signal = noise(2000)
     for window, hop, mels, n_fft in FRONT_ENDS:
         if window != n_fft:
@@ -50,17 +51,18 @@ def test_power_against_librosa() -> None:
             center=False,
         )
         module = log_mel(window, hop, mels, n_fft).spectrogram_extractor
-        power = module(torch.tensor(signal)[None])[0].numpy()
+        power = module.train(training)(torch.tensor(signal)[None])[0].numpy()
         np.testing.assert_allclose(power, np.abs(spectrum) ** 2, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("window, hop, mels, n_fft", FRONT_ENDS)
 @pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("training", [False, True])
 def test_against_the_definition(
-    window: int, hop: int, mels: int, n_fft: int, center: bool
+    window: int, hop: int, mels: int, n_fft: int, center: bool, training: bool
 ) -> None:
     signal = noise(1500).astype(np.float64)
-    module = log_mel(window, hop, mels, n_fft, center=center)
+    module = log_mel(window, hop, mels, n_fft, center=center).train(training)
     actual = module.double()(torch.tensor(signal)[None])[0].numpy()
 
     padding = [0.0] * (n_fft // 2 if center else 0)
@@ -105,6 +107,13 @@ def test_frames(front_end: tuple[int, ...], center: bool, samples: int) -> None:
     module = log_mel(*front_end, center=center)
     output = module(torch.zeros(2, samples))
     assert output.shape == (2, int(module.frames(torch.tensor(samples))), front_end[2])
+
+
+def test_training_leaves_mixed_precision_for_the_spectrum() -> None:
+    module, signal = log_mel(*FRONT_ENDS[0]), torch.tensor(noise(1, 2000))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = module(signal)
+    torch.testing.assert_close(mixed, module(signal), rtol=0, atol=1e-4)
 
 
 def test_frames_is_elementwise() -> None:

@@ -154,5 +154,9 @@ class DistillConfig:
     non_speech: float = 0.05
     """Share of crops that are noise or silence, with a neutral score, in 0..1."""
 
+    forget_probability: float = 0.0
+    """Share of crops that a student which streams hears as one that forgets:
+    with a time constant of 2 to 30 seconds, see ``docs/listening.md``, in 0..1."""
+
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""

@@ -16,6 +16,9 @@ from .config import DistillConfig
 from .teachers.base import ClipMetadata, Teacher, predict_with_metadata
 from .training_schedule import epoch_batch
 
+FORGET_SECONDS = 2.0, 30.0
+"""Shortest and longest time constant of forgetting."""
+
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """Return the generator of one training step.
@@ -87,6 +90,19 @@ class Crops:
             for signal, without in zip(signals, silent, strict=True)
         ]
         return torch.from_numpy(np.stack(signals)), torch.from_numpy(scores)
+
+    def forgetting(self, step: int) -> Tensor:
+        """Return how fast the student forgets each crop, ``(batch,)``, per second.
+
+        A time constant is as likely in each octave; 0 forgets nothing.
+        """
+        # a stream of its own: signals are the same with and without forgetting
+        rng = np.random.default_rng([self.config.seed, step, 1])
+        shortest, longest = FORGET_SECONDS
+        count = self.config.batch_size
+        rates = (longest / shortest) ** rng.random(count) / longest
+        rates[rng.random(count) >= self.config.forget_probability] = 0
+        return torch.from_numpy(rates.astype(np.float32))
 
     def _scores_of(
         self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int

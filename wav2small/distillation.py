@@ -27,6 +27,7 @@ from .errors import InputError
 from .losses import check_finite, score_losses
 from .splits import split_dev
 from .students import student
+from .students.streaming import Streaming
 from .teachers import licence
 from .teachers.base import Teacher, move
 from .teachers.loading import load_teacher
@@ -242,6 +243,11 @@ class _Distillation(Recipe):
         # with few channels convolutions are fastest in this memory layout
         self.module = student(config.student).build().to(device).train()
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.forget_probability and not isinstance(self.module, Streaming):
+            raise InputError(
+                "forget_probability must be 0 for a student that does not stream, got "
+                f"{config.forget_probability} for {config.student}"
+            )
         trained = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         self.groups = [
             {
@@ -253,10 +259,14 @@ class _Distillation(Recipe):
 
     def make_batch(self, step: int) -> Batch:
         signal, truth = self.crops.make_batch(step)
-        return {"signal": signal, "truth": truth}
+        batch = {"signal": signal, "truth": truth}
+        if self.crops.config.forget_probability:
+            batch["forgetting"] = self.crops.forgetting(step)
+        return batch
 
     def forward(self, batch: Batch, step: int) -> Tensor:
-        return self.module(batch["signal"])
+        inputs = {name: value for name, value in batch.items() if name != "truth"}
+        return self.module(**inputs)
 
     def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         return self.losses_of(outputs.float(), batch["truth"])

@@ -3,7 +3,8 @@
 Names, annotations and repeated constants go;
 the frozen kernels of the log-mel that the metadata state are written as formulas,
 mostly empty matrices (mel filters) as their few values,
-blocks in a frame of zeros as the block
+blocks in a frame of zeros as the block,
+scales of biases as the products that they are
 and integers of 4 bits two to a byte.
 :func:`wav2small.export.model.constants.expand_constants` is the way back.
 """
@@ -28,7 +29,12 @@ from ..base.errors import ExportError, one_line
 from ..base.log_mel import ENTRY, read_settings
 from . import topology
 from .constants import expand_constants
-from .formulas import FOUR_BIT_OPSET, shrink_constants, use_four_bit_type
+from .formulas import (
+    FOUR_BIT_OPSET,
+    derive_bias_scales,
+    shrink_constants,
+    use_four_bit_type,
+)
 from .topology import opset
 
 
@@ -60,6 +66,7 @@ def compact(model: ModelProto) -> ModelProto:
         use_four_bit_type(graph)
     shrink_constants(graph, settings)
     _merge(graph)
+    derive_bias_scales(graph)
     _remove_unused(graph)
     _rename(graph)
     slim = helper.make_model(

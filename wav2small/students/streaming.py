@@ -92,6 +92,8 @@ class Streaming(nn.Module):
         signal: ``(batch, time)``, float32 in [-1, 1] at 16 kHz, without offset,
             at least 64 samples
         lengths: ``(batch,)``, valid samples of each signal; None if all are
+        forgetting: ``(batch,)``, 1 / seconds in which the weight of what was heard
+            falls to 1 / e, 0 forgets nothing; None for that of the configuration
         output: ``(batch, 3)``, arousal, dominance, valence
 
     With ``lengths`` a padded signal scores as it does alone.
@@ -145,18 +147,26 @@ class Streaming(nn.Module):
         mean = average(level) / average(level * 0 + 1)
         return (x[:, None] - mean.transpose(1, 2)[:, None]) / SPREAD
 
-    def ramp(self, score: Tensor) -> Tensor:
-        """What is added to scores so that older frames weigh less.
+    @property
+    def row_seconds(self) -> float:
+        """Seconds from one row that is pooled to the next."""
+        return 2 * self.config.hop_length / SAMPLING_RATE
+
+    def ramp(self, score: Tensor, slope: float | Tensor) -> Tensor:
+        """What is added to scores so that older frames weigh less, ``slope`` a row.
 
         Weights are relative: where those of newer frames rise, older ones fall.
         """
-        assert self.config.forget_seconds is not None
-        row_seconds = 2 * self.config.hop_length / SAMPLING_RATE
         # counted by adding ones: exact, and of any length in an ONNX as well
         count = torch.cumsum(torch.ones_like(score[:1, :1]), dim=2)
-        return count * (row_seconds / self.config.forget_seconds)
+        return count * slope
 
-    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        signal: Tensor,
+        lengths: Tensor | None = None,
+        forgetting: Tensor | None = None,
+    ) -> Tensor:
         """Score signals."""
         frames = None
         if lengths is not None:
@@ -178,8 +188,14 @@ class Streaming(nn.Module):
         for block in self.blocks:
             x = block(masked(x, frames))
         score = self.score(x)
-        if self.config.forget_seconds is not None:
-            score = score + self.ramp(score)
+        if forgetting is not None:
+            score = score + self.ramp(
+                score, forgetting[:, None, None, None] * self.row_seconds
+            )
+        elif self.config.forget_seconds is not None:
+            score = score + self.ramp(
+                score, self.row_seconds / self.config.forget_seconds
+            )
         if frames is not None:
             valid = frame_mask(frames, score.shape[2])[:, None, :, None]
             score = score.masked_fill(~valid, -torch.inf)
