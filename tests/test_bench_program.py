@@ -17,6 +17,7 @@ import pytest
 from wav2small.export.base.errors import BenchError
 from wav2small.firmware_bench.limits import Limits
 from wav2small.firmware_bench.programs import bench_program, is_program
+from wav2small.firmware_bench.report.document import to_html
 from wav2small.firmware_bench.report.junit import to_junit
 from wav2small.firmware_bench.report.markdown import to_markdown
 from wav2small.firmware_bench.report.program import ProgramReport
@@ -147,6 +148,7 @@ def test_a_report_of_calls(built, tmp_path):
     }
     assert report["fits"] is False
     assert "| .bss | 0x200000" in to_markdown(report)
+    assert '<th scope="row">.bss</th><td>0x200000' in to_html(report)
     assert 'failures="1"' in to_junit(report)
 
 

@@ -1,3 +1,4 @@
+import re
 from xml.etree import ElementTree
 
 import onnx
@@ -5,10 +6,12 @@ import pytest
 
 from wav2small.firmware_bench.bench import bench
 from wav2small.firmware_bench.limits import Limits
+from wav2small.firmware_bench.report.document import to_html
 from wav2small.firmware_bench.report.junit import to_junit
 from wav2small.firmware_bench.report.markdown import to_markdown
 from wav2small.firmware_bench.report.text import to_text
 from wav2small.firmware_bench.target import Figure, Target
+from wav2small.models import find_onnx
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, time] x) => (float[1, m] y) { z = Exp(x) y = CumSum(z, k) }"""
@@ -97,6 +100,76 @@ def test_long_models_are_cut(report):
     assert len(markdown.encode()) < 64 * 1024
 
 
+def test_html(report):
+    text = to_html(report)
+    assert "<h1>small.onnx, window of 1 s: does not fit</h1>" in text
+    (row,) = (
+        part
+        for part in text.split("<tr>")
+        if ">64,000 B<" in part and ">small<" in part
+    )
+    assert '<th scope="row">small</th>' in row and "✗ DOES NOT FIT" in row
+    # a bar shows twice the limit at most: the mark stands in its middle
+    assert 'class="mark" x="48.27"' in row
+    (drawing,) = re.findall(r'<svg class="plane".*?</svg>', text, re.DOTALL)
+    rooms = re.findall(
+        r'x="(\d+)" y="([\d.]+)" width="(\d+)" height="([\d.]+)"', drawing
+    )
+    blocks = report["arena"]["blocks"]
+    assert len(rooms) == len(blocks)
+    assert [float(height) for *_, height in rooms] == [b["bytes"] for b in blocks]
+    assert [int(start) for start, *_ in rooms] == [b["first_step"] for b in blocks]
+
+
+def test_html_of_measured_code():
+    """RAM by its parts, and a row for each layer; the parts sum to the whole."""
+    path = find_onnx("wav2small-rt-mini")
+    report = bench(path, targets=["generic-m4-64k"], host=False)
+    state = report["c99"]["plan"]["state"]
+    layers = [("<b>one</b>", 1e6), ("two", 3e6)]
+    core = {
+        "core": "cortex-m4",
+        "compiler": "c",
+        "flags": [],
+        "differing_bits": 0,
+        "golden_vectors": "agree",
+        "signals": [],
+        "state_bytes": sum(state.values()),
+        "stack_bytes": 1,
+        "held_bytes": 0,
+        "constant_bytes": 1,
+        "figures": {
+            "instructions": 4e6, "push": 1, "result": 1, "latest": 1,
+            "ram": 2, "flash": 3,
+        },
+        "mean_push": 1,
+        "slices": [],
+        "duty": None,
+        "classes": {"load": 1, "store": 3},
+        "layers": [
+            {"name": name, "instructions_per_second": count} for name, count in layers
+        ],
+        "cycles_per_second": [1e6, 2e6],
+        "cycles_source": "manual",
+    }  # fmt: skip
+    report["firmware"] = {"cores": [core], "planned": [], "signals_left_out": []}
+    text = to_html(report)
+    assert "&lt;b&gt;one" in text and "<b>" not in text
+    bars = re.findall(r'<svg class="bar".*?</svg>', text, re.DOTALL)
+    widths = [
+        [
+            float(width)
+            for width in re.findall(r'class="c\w" x="[\d.]+" width="([\d.]+)"', b)
+        ]
+        for b in bars
+    ]
+    (parts,) = (found for found in widths if len(found) == 6)
+    assert sum(parts) == pytest.approx(100, abs=0.1)
+    assert parts[0] == pytest.approx(parts[3] * state["lines"] / state["scratch"], 1e-2)
+    assert widths[-2:] == [[pytest.approx(33.33)], [100.0]]
+    assert "75.0%" in text and ">4.000<" in text
+
+
 def test_junit(report):
     root = ElementTree.fromstring(to_junit(report))
     small, large = root.findall("testsuite")
@@ -144,6 +217,7 @@ def test_hostile_names_stay_text(tmp_path):
     markdown = to_markdown(report)
     assert "<script>" not in markdown.replace(r"\<", "") and "\x1b" not in markdown
     assert r"x \| y" in markdown
+    assert "<script>" not in to_html(report) and "<img" not in to_html(report)
     text = to_text(report)
     assert all(line.isprintable() for line in text.splitlines())
     root = ElementTree.fromstring(to_junit(report))

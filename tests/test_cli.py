@@ -297,16 +297,17 @@ def test_evaluate_takes_any_teacher(chain: Path, tmp_path: Path, run: Run) -> No
 
 def test_bench_gates_and_reports(chain: Path, run: Run) -> None:
     model = chain / "int8"
-    files = [chain / f"bench.{end}" for end in ("json", "md", "xml", "png")]
+    files = [chain / f"bench.{end}" for end in ("json", "md", "xml", "png", "html")]
     code, output, _ = run(
         "bench", model, "--ram", "2MiB", "--flash", "1MiB", "--window", 1,
         "--json", files[0], "--markdown", files[1], "--junit", files[2],
-        "--picture", files[3],
+        "--picture", files[3], "--html", files[4],
     )  # fmt: skip
     assert code == 0, output
     report = json.loads(files[0].read_text())
     assert report["fits"] is True
     assert files[1].read_text().startswith("#")
+    assert files[4].read_text().startswith("<!DOCTYPE html>")
     suite = ElementTree.parse(files[2]).getroot()
     assert not list(suite.iter("failure"))
     assert files[3].read_bytes().startswith(b"\x89PNG")
@@ -440,6 +441,7 @@ MINI = "wav2small-rt-mini"
         ("bench", MINI, "--ram", "64KiB", "--json", "{folder}"),
         ("bench", MINI, "--ram", "64KiB", "--junit", "{folder}"),
         ("bench", MINI, "--ram", "64KiB", "--markdown", "{folder}"),
+        ("bench", MINI, "--ram", "64KiB", "--html", "{folder}"),
         ("bench", MINI, "--ram", "64KiB", "--picture", "{file}/x.png"),
         ("bench", MINI, "--ram", "64KiB", "--pictures", "{file}"),
         ("compare", MINI, MINI, "--json", "{folder}"),

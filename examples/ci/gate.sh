@@ -22,7 +22,7 @@ if [ -n "${BASELINE:-}" ] && [ -e "$BASELINE" ]; then
 fi
 code=0
 wav2small bench "${arguments[@]}" --json "$out/bench.json" --markdown "$out/bench.md" \
-  --junit "$out/bench.xml" || code=$?
+  --html "$out/bench.html" --junit "$out/bench.xml" || code=$?
 
 # a badge: the JSON that shields.io reads from any address ("endpoint")
 case $code in

@@ -9,21 +9,12 @@ from typing import Any
 from wav2small.export.base.errors import BenchError
 from wav2small.export.base.files import replace_file
 
-from .rows import verdict_of
+from .rows import RAM_PARTS, ram_check, ram_parts, verdict_of
 
 _COLOURS = {"float": "#e8a35c", "integer": "#5b8fc7"}
 _WIDTH, _HEIGHT, _DOTS = 12.0, 7.0, 100
-
-
-_PARTS = (
-    ("lines", "kept rows", "#5b8fc7"),
-    ("pools", "sums of the pooling", "#9cc3e6"),
-    ("front_end", "front end", "#2e5c8a"),
-    ("scratch", "scratch", "#b9c4cf"),
-    ("stack", "stack", "#e8a35c"),
-    ("held", "samples that the caller holds", "#c9a0dc"),
-)
-"""What RAM of the C99 consists of: key, name and colour."""
+_PART_COLOURS = ("#5b8fc7", "#9cc3e6", "#2e5c8a", "#b9c4cf", "#e8a35c", "#c9a0dc")
+"""Colours of the parts of RAM."""
 
 
 def draw_memory(report: dict[str, Any], path: str | Path) -> None:
@@ -48,13 +39,14 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
     from matplotlib.patches import Patch
 
     budgets = report["budgets"]
-    checks = [_ram_check(budget) for budget in budgets]
+    checks = [ram_check(budget) for budget in budgets]
     longest = max(check["actual"] for check in checks) / 1024
     figure, axes = _bars(len(budgets))
     for row, (budget, check) in enumerate(zip(budgets, checks, strict=True)):
         start = 0.0
-        for key, size in _ram_parts(report, budget, check).items():
-            colour = next(colour for name, _, colour in _PARTS if name == key)
+        sizes = ram_parts(report, budget)
+        for name, colour in zip(RAM_PARTS, _PART_COLOURS, strict=True):
+            size = sizes[name]
             axes.barh(row, size / 1024, left=start, color=colour, edgecolor="white")
             start += size / 1024
         text = f" {check['actual']:,.0f} B, {budget['basis']}, {verdict_of(check)}"
@@ -74,26 +66,13 @@ def draw_memory(report: dict[str, Any], path: str | Path) -> None:
         fontsize=13,
         parse_math=False,
     )
-    handles: list[Any] = [Patch(color=colour, label=name) for _, name, colour in _PARTS]
+    handles: list[Any] = [
+        Patch(color=colour, label=text)
+        for text, colour in zip(RAM_PARTS.values(), _PART_COLOURS, strict=True)
+    ]
     handles.append(Line2D([], [], color="#b3261e", label="limit"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     _save(figure, path)
-
-
-def _ram_check(budget: dict[str, Any]) -> dict[str, Any]:
-    """The check of RAM."""
-    (check,) = (check for check in budget["checks"] if check["name"] == "ram")
-    return dict(check)
-
-
-def _ram_parts(
-    report: dict[str, Any], budget: dict[str, Any], check: dict[str, Any]
-) -> dict[str, float]:
-    """Bytes of each part of RAM, which sum to what the check needs."""
-    plan = report["c99"]["plan"]
-    held = plan["held_bytes"]
-    stack = check["actual"] - plan["state_bytes"] - held
-    return {**plan["state"], "stack": stack, "held": held}
 
 
 def draw_arena(report: dict[str, Any], path: str | Path) -> None:
@@ -332,7 +311,7 @@ def _ram_limits(
     colours = ("#b3261e", "#7b3fa0", "#2e7d32", "#8a6d00")
     names: dict[float, dict[str, None]] = {}  # by limit; a dict keeps the order
     for budget in report["budgets"]:
-        check = _ram_check(budget)
+        check = ram_check(budget)
         if check["limit"] is None:
             continue
         given = budget["target"] is None or check["source"] == "given limit"

@@ -22,6 +22,30 @@ _LABELS = {
 }
 CHECK_COLUMNS = ("target", "check", "needs", "limit", "verdict", "why")
 """Names of the columns of :func:`check_rows`."""
+STEP_COLUMNS = (
+    "step",
+    "name",
+    "operators",
+    "arithmetic",
+    "output",
+    "MAC",
+    "weights, B",
+    "live, B",
+)
+"""Names of the columns of :func:`step_rows`."""
+LAYER_COLUMNS = ("layer", "M per second of audio", "share")
+"""Names of the columns of :func:`layer_rows`."""
+CLASS_COLUMNS = ("class", "instructions", "share")
+"""Names of the columns of :func:`class_rows`."""
+RAM_PARTS = {
+    "lines": "kept rows",
+    "pools": "sums of the pooling",
+    "front_end": "front end",
+    "scratch": "scratch",
+    "stack": "stack",
+    "held": "samples that the caller holds",
+}
+"""What RAM of the C99 consists of, in words."""
 _UNITS = {"bytes": "B", "bits": "bit", "instructions": "instr."}
 
 
@@ -249,3 +273,60 @@ def amount(check: dict[str, Any], key: str) -> str:
     if check["unit"] == "1":
         return f"{value:.3g}"
     return f"{value:,.0f} {_UNITS[check['unit']]}"
+
+
+def ram_check(budget: dict[str, Any]) -> dict[str, Any]:
+    """Return the check of RAM of a budget."""
+    (check,) = (check for check in budget["checks"] if check["name"] == "ram")
+    return dict(check)
+
+
+def ram_parts(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, float]:
+    """Bytes of each part of the RAM of the C99, which sum to what the check needs."""
+    plan = report["c99"]["plan"]
+    held = plan["held_bytes"]
+    stack = ram_check(budget)["actual"] - plan["state_bytes"] - held
+    return {**plan["state"], "stack": stack, "held": held}
+
+
+def step_rows(report: dict[str, Any], most: int) -> list[tuple[str, ...]]:
+    """Steps of the whole window, the first ones."""
+    return [
+        (
+            str(step["index"]),
+            step["name"],
+            " + ".join(step["operators"]),
+            step["arithmetic"],
+            ", ".join(_shape(output) for output in step["outputs"]),
+            "?" if step["macs"] is None else f"{step['macs']:,}",
+            f"{step['weight_bytes']:,}",
+            f"{step['live_bytes']:,}",
+        )
+        for step in report["steps"][:most]
+    ]
+
+
+def _shape(output: dict[str, Any]) -> str:
+    return f"{output['dtype']} {'x'.join(map(str, output['shape']))}"
+
+
+def layer_rows(core: dict[str, Any], most: int) -> list[tuple[str, str, str]]:
+    """Instructions of each layer on an emulated core."""
+    total = core["figures"]["instructions"]
+    return [
+        (
+            layer["name"],
+            f"{layer['instructions_per_second'] / 1e6:.3f}",
+            f"{layer['instructions_per_second'] / total:.1%}",
+        )
+        for layer in core["layers"][:most]
+    ]
+
+
+def class_rows(core: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Kinds of instructions that were executed on an emulated core."""
+    executed = sum(core["classes"].values())
+    return [
+        (name, f"{count:,}", f"{count / executed:.1%}")
+        for name, count in core["classes"].items()
+    ]

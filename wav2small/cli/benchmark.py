@@ -105,6 +105,9 @@ ReportJson = Annotated[
     Path | None, typer.Option("--json", help="Write the report as JSON.")
 ]
 Markdown = Annotated[Path | None, typer.Option(help="Write the report as Markdown.")]
+Html = Annotated[
+    Path | None, typer.Option(help="Write the report as one page for a browser.")
+]
 Junit = Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML.")]
 MemoryPicture = Annotated[Path | None, typer.Option(help="Draw what RAM is for (PNG).")]
 Pictures = Annotated[
@@ -136,6 +139,7 @@ def bench(
     sources: Audio = None,
     json_file: ReportJson = None,
     markdown: Markdown = None,
+    html: Html = None,
     junit: Junit = None,
     picture: MemoryPicture = None,
     pictures: Pictures = None,
@@ -145,7 +149,7 @@ def bench(
     Exit code 0 if it fits, 1 if it does not,
     4 if nothing is too much and something that was asked could not be checked.
     """
-    check_outputs(json_file, markdown, junit, picture, folders=[pictures])
+    check_outputs(json_file, markdown, html, junit, picture, folders=[pictures])
     if (model is None) == (student is None):
         raise typer.BadParameter("either MODEL or --student is needed")
     from wav2small.firmware_bench.size import parse_size
@@ -173,7 +177,7 @@ def bench(
                 "--max-call-instructions, --baseline and --growth alone"
             )
         report = _program_report(model, call or (), target or (), limits)
-        _write(report, json_file, markdown, junit)
+        _write(report, json_file, markdown, html, junit)
         _end(report)
     if call or max_call_instructions:
         raise typer.BadParameter("--call needs an ELF file, not a model")
@@ -185,7 +189,7 @@ def bench(
         model, student, target or (), window, limits,
         emulate=emulate, compiler=compiler, audio=_clips(sources) if sources else None,
     )  # fmt: skip
-    _write(report, json_file, markdown, junit)
+    _write(report, json_file, markdown, html, junit)
     _draw(report, picture, pictures)
     _end(report)
 
@@ -255,13 +259,20 @@ def _write(
     report: dict[str, Any],
     json_file: Path | None,
     markdown: Path | None,
+    html: Path | None,
     junit: Path | None,
 ) -> None:
     """Write the report in the forms that were asked for."""
+    from wav2small.firmware_bench.report.document import to_html
     from wav2small.firmware_bench.report.junit import to_junit
     from wav2small.firmware_bench.report.markdown import to_markdown
 
-    forms = ((json_file, to_json), (markdown, to_markdown), (junit, to_junit))
+    forms = (
+        (json_file, to_json),
+        (markdown, to_markdown),
+        (html, to_html),
+        (junit, to_junit),
+    )
     for path, to_form in forms:
         if path:
             write_text(path, to_form(report))

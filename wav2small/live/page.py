@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from wav2small.export.base.document import common_style, digest
 from wav2small.export.base.escape import line
 from wav2small.export.integer.reader import read
 from wav2small.export.model.further import category_names
@@ -65,7 +66,7 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
             for name, file in VOICES.items()
         ],
     }
-    style = _shortened(_read("page.css"))
+    style = _shortened(common_style() + _read("page.css"))
     script = "\n".join(
         ['"use strict";', "{", *(_shortened(_read(name)) for name in _SCRIPTS), "}"]
     )
@@ -74,8 +75,8 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
         policy="; ".join(
             (
                 "default-src 'none'",
-                f"script-src '{_digest(script)}' 'wasm-unsafe-eval' data:",
-                f"style-src '{_digest(style)}'",
+                f"script-src '{digest(script)}' 'wasm-unsafe-eval' data:",
+                f"style-src '{digest(style)}'",
                 "base-uri 'none'",
                 "form-action 'none'",
                 # no text ever becomes markup or code
@@ -125,11 +126,6 @@ def _read(name: str) -> str:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _digest(text: str) -> str:
-    """Digest by which a content security policy allows a script or a style."""
-    return f"sha256-{_base64(hashlib.sha256(text.encode()).digest())}"
 
 
 def _shortened(code: str) -> str:

@@ -5,28 +5,32 @@ Formats what :func:`wav2small.suite.run_suite` found and computes nothing.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
-from wav2small.export.base.escape import html as escape
+import numpy as np
+
+from wav2small.export.base.document import (
+    NOTHING,
+    BarPart,
+    Cell,
+    Markup,
+    bar,
+    document,
+    figure,
+    heading,
+    key,
+    panels,
+    paragraph,
+    table,
+)
+from wav2small.export.base.drawings import scatter, stairs
 
 from ..adv import DIMENSIONS
+from ..metrics import concordance_cc
 from .bench import Outcome
 from .rows import CATEGORY
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff;
-  max-width: 74rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid #ddd; padding: .22rem .55rem; text-align: left; }
-th { background: #f4f4f4; }
-.n { text-align: right; white-space: nowrap; }
-.passed { background: #dcf0e5; } .failed { background: #f8dcda; }
-small { color: #555; } img { max-width: 100%; }
-"""
 
 
 def summary(report: dict[str, Any]) -> list[tuple[str, int, int, int]]:
@@ -52,12 +56,12 @@ def to_text(report: dict[str, Any]) -> str:
     for name, *counts in [*groups, ("all", *report["summary"].values())]:
         lines.append("{:<{}} {:6} {:6} {:7}".format(name, width, *counts))
     lines.append("")
-    for (group, name, figure), tests in _rows(report["tests"]):
+    for (group, name, kind), tests in _rows(report["tests"]):
         failed = [test for test in tests if test["passed"] is False]
         if failed:
             cells = ", ".join(f"{t['dimension']} {_value(t)}" for t in failed)
             lines.append(
-                f"failed: {group}: {name}: {figure}: {cells} ({_limit(failed[0])})"
+                f"failed: {group}: {name}: {kind}: {cells} ({_limit(failed[0])})"
             )
     lines += [
         f"skipped: {entry['group']}: {entry['name']}: {entry['reason']}"
@@ -67,81 +71,106 @@ def to_text(report: dict[str, Any]) -> str:
 
 
 def to_html(outcome: Outcome) -> str:
-    """Format a report, with pictures, as one page that needs no other file."""
-    from .pictures import draw_distribution, draw_robustness, draw_scatter
-
+    """Format a report, with drawings, as one document that needs no other file."""
     report = outcome.report
-    title = escape(f"Test bench: {report['about'].get('model', 'model')}")
-    parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-        f"<style>{_STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
-        *_introduction(report),
-        "<h2>Summary</h2>",
-        *_table(
-            ["group", "passed", "failed", "skipped"],
-            [
-                [name, *(_Cell("n", str(count)) for count in counts)]
-                for name, *counts in summary(report)
-            ],
-        ),
-        "<h2>Agreement</h2>",
-        _image(draw_scatter(outcome), "scores of the model over each reference"),
-        "<h2>Distribution</h2>",
-        _image(draw_distribution(outcome), "distribution of scores"),
-        "<h2>Robustness</h2>",
-        "<p>Green passed, red failed; the mark is the threshold.</p>",
-        _image(draw_robustness(report), "share of scores unchanged under each change"),
-        *_groups(report["tests"]),
+    title = f"Test bench: {report['about'].get('model', 'model')}"
+    return document(title, _parts(outcome))
+
+
+def _parts(outcome: Outcome) -> Iterator[Markup]:
+    report = outcome.report
+    yield from _introduction(report)
+    yield heading("Summary")
+    rows: list[list[str | Cell]] = [
+        [name, *(Cell(str(count), "n") for count in counts)]
+        for name, *counts in summary(report)
     ]
+    yield table("Summary", ("group", "passed", "failed", "skipped"), rows)
+    yield heading("Agreement")
+    yield panels(_scatters(outcome))
+    yield heading("Distribution")
+    yield panels(_distributions(outcome))
+    colours = [*map(str, range(1, 1 + len(outcome.references))), "0"]
+    names = [*outcome.references, "model, filled"]
+    yield key(dict(zip(colours, names, strict=True)))
+    yield from _groups(report["tests"])
     if report["skipped"]:
-        keys = ("group", "name", "reason")
-        rows = [[entry[key] for key in keys] for entry in report["skipped"]]
-        parts += ["<h2>Skipped</h2>", *_table(["group", "test", "reason"], rows)]
-    return "\n".join([*parts, "</body></html>"]) + "\n"
+        columns = ("group", "name", "reason")
+        skipped = [[entry[column] for column in columns] for entry in report["skipped"]]
+        yield heading("Skipped")
+        yield table("Skipped", ("group", "test", "reason"), skipped)
 
 
-def _introduction(report: dict[str, Any]) -> list[str]:
+def _scatters(outcome: Outcome) -> Iterator[Markup]:
+    """The model's scores over those of each reference."""
+    for name, truth in outcome.references.items():
+        for axis, dimension in enumerate(DIMENSIONS):
+            known = ~np.isnan(truth[:, axis])
+            t, p = truth[known, axis], outcome.scores[known, axis]
+            caption = (
+                f"{dimension}: CCC {concordance_cc(t, p):.3f}; to the right the score "
+                f"by {name}, upwards by the model"
+            )
+            yield figure(scatter(caption, t.tolist(), p.tolist()), caption)
+
+
+def _distributions(outcome: Outcome) -> Iterator[Markup]:
+    """How many of the scores of model and references lie where."""
+    series = [*outcome.references.values(), outcome.scores]
+    for axis, dimension in enumerate(DIMENSIONS):
+        lines = []
+        for number, scores in enumerate(series, 1):
+            values = scores[~np.isnan(scores[:, axis]), axis]
+            counts = np.histogram(np.clip(values, 0, 1), np.linspace(0, 1, 11))[0]
+            colour = str(number % len(series))
+            lines.append((colour, (counts / max(len(values), 1)).tolist()))
+        caption = f"{dimension}: share of clips by score"
+        yield figure(stairs(caption, lines), caption)
+
+
+def _introduction(report: dict[str, Any]) -> Iterator[Markup]:
     """Say what was tested, and how the figures are to be read."""
     settings, counts = report["settings"], report["summary"]
-    return [
-        f"<p><b>{counts['passed']} passed, {counts['failed']} failed</b>, "
+    yield paragraph(
+        f"{counts['passed']} passed, {counts['failed']} failed, "
         f"{counts['skipped']} skipped. {settings['clips']} clips, "
         f"{settings['robustness_clips']} of them for robustness, "
-        f"seed {settings['seed']}.</p>",
-        *_table([], [list(item) for item in report["about"].items()]),
-        "<p>A score is unchanged where it moves by less than "
+        f"seed {settings['seed']}."
+    )
+    yield table("What was tested", (), list(report["about"].items()))
+    yield paragraph(
+        "A score is unchanged where it moves by less than "
         f"{settings['unchanged_below']:g}. A sound reads as strong emotion in a "
         f"dimension where its score is at most {settings['strong_at'][0]:g} or at "
         f"least {settings['strong_at'][1]:g}. Fairness and the change of CCC refer "
-        f"to the scores by {escape(settings['reference'])}. In brackets 95 % "
-        "intervals by bootstrap over clips; the value alone decides. Figures "
-        "without a threshold are for information.</p>",
-    ]
+        f"to the scores by {settings['reference']}. In brackets 95 % "
+        "intervals by bootstrap over clips; the value alone decides. A bar is a "
+        "share, and its mark the threshold. Figures without a threshold are for "
+        "information.",
+        "note",
+    )
 
 
-def _groups(tests: list[dict[str, Any]]) -> list[str]:
+def _groups(tests: list[dict[str, Any]]) -> Iterator[Markup]:
     """Make a table of each group of tests, with its heading."""
-    parts = []
     for group, members in groupby(tests, lambda test: test["group"]):
         tests_of_group = list(members)
         of_categories = all(t["dimension"] == CATEGORY for t in tests_of_group)
         columns = (CATEGORY,) if of_categories else DIMENSIONS
-        rows: list[list[str | _Cell]] = [
+        rows: list[list[str | Cell]] = [
             [
                 name,
-                figure,
-                _Cell("n", _limit(cells[0])),
+                kind,
+                Cell(_limit(cells[0]), "n"),
                 *_cells(cells, columns),
-                _Cell("n", str(max(test["clips"] for test in cells))),
+                Cell(str(max(test["clips"] for test in cells)), "n"),
             ]
-            for (_, name, figure), cells in _rows(tests_of_group)
+            for (_, name, kind), cells in _rows(tests_of_group)
         ]
+        title = group[:1].upper() + group[1:]
+        yield heading(title)
         header = ["test", "figure", "threshold", *columns, "clips"]
-        parts.append(f"<h2>{escape(group[:1].upper() + group[1:])}</h2>")
-        parts += _table(header, rows)
-    return parts
+        yield table(title, header, rows)
 
 
 def _rows(
@@ -155,54 +184,27 @@ def _rows(
     return list(rows.items())
 
 
-class _Cell(NamedTuple):
-    """A cell with a style; its note is small."""
-
-    style: str
-    text: str
-    note: str = ""
-
-
-def _cells(tests: list[dict[str, Any]], columns: Sequence[str]) -> list[_Cell]:
+def _cells(tests: list[dict[str, Any]], columns: Sequence[str]) -> list[Cell]:
     found = {test["dimension"]: test for test in tests}
     cells = []
     for dimension in columns:
         test = found.get(dimension)
         if not test:
-            cells.append(_Cell("n", "-"))
+            cells.append(Cell("-", "n"))
             continue
         # a sign besides the colour, for people who cannot tell the colours apart
-        kind, sign = {
-            True: ("n passed", "✓ "),
-            False: ("n failed", "✗ "),
-            None: ("n", ""),
+        kind, sign, colour = {
+            True: ("n passed", "✓ ", "p"),
+            False: ("n failed", "✗ ", "f"),
+            None: ("n", "", "o"),
         }[test["passed"]]
         interval = test["interval"]
         note = "[{:.2f}, {:.2f}]".format(*interval) if interval else ""
-        cells.append(_Cell(kind, sign + _value(test), note))
+        drawing = NOTHING
+        if test["figure"].startswith("share ") and test["value"] is not None:
+            drawing = bar([BarPart(colour, test["value"])], test["threshold"])
+        cells.append(Cell(sign + _value(test), kind, drawing, note))
     return cells
-
-
-def _table(header: list[str], rows: Sequence[Sequence[str | _Cell]]) -> list[str]:
-    """Make a table of plain texts and of cells."""
-    lines = ["<table>"]
-    if header:
-        lines.append("<tr>" + "".join(f"<th>{name}</th>" for name in header) + "</tr>")
-    for row in rows:
-        line = ""
-        for cell in row:
-            if isinstance(cell, str):
-                line += f"<td>{escape(cell)}</td>"
-            else:
-                note = f" <small>{cell.note}</small>" if cell.note else ""
-                line += f'<td class="{cell.style}">{escape(cell.text)}{note}</td>'
-        lines.append(f"<tr>{line}</tr>")
-    return [*lines, "</table>"]
-
-
-def _image(png: bytes, text: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<p><img alt="{escape(text)}" src="data:image/png;base64,{data}"></p>'
 
 
 def _value(test: dict[str, Any]) -> str:
