@@ -9,12 +9,15 @@ from ..integer.graph import IntegerGraph
 from .header import template
 
 
-def decision_files(graph: IntegerGraph) -> dict[str, str]:
+def decision_files(graph: IntegerGraph, scores: int) -> dict[str, str]:
     """Texts of ``wav2small_decide.h`` and ``wav2small_decide.c``, by name."""
     rescale = score_to_parts(graph)
-    numbers = {"multiplier": rescale.multiplier.item(), "shift": rescale.shift.item()}
-    code = Template(template("wav2small_decide.c")).substitute(numbers)
-    return {
-        "wav2small_decide.h": template("wav2small_decide.h"),
-        "wav2small_decide.c": code,
+    numbers = {
+        "multiplier": rescale.multiplier.item(),
+        "shift": rescale.shift.item(),
+        # numbers and no products, which casts would have to widen
+        "events": 2 * scores,
+        "personal_bytes": 2 + 4 * scores + 4,
     }
+    names = ("wav2small_decide.h", "wav2small_decide.c")
+    return {name: Template(template(name)).substitute(numbers) for name in names}

@@ -81,7 +81,7 @@ def generate(
         "main.c": template("main_level.c" if placed.normalised else "main.c"),
         "Makefile": template("Makefile"),
         "CMakeLists.txt": template("CMakeLists.txt"),
-        **decision_files(graph),
+        **decision_files(graph, placed.program.output.count),
         **(resample_files(input_rate, graph.sampling_rate) if input_rate else {}),
     }
     contents = {

@@ -136,6 +136,8 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
         border = (hop - 1u - place) / hop;
         border = (border < left) ? border : left;
         place += border * hop;
+    } else {
+        /* it begins at a column */
     }
     to = fill_border(layer, border, to);
     left -= border;

@@ -207,11 +207,9 @@ static void look(wav2small_decisions *decisions, uint32_t event, uint32_t sample
                               ? decisions->watches[event].end
                               : decisions->watches[event].begin;
     /* an event that is on looks for its end, and a low one the other way round */
-    const int falls = (decisions->watches[event].on != 0u) != ((event & 1u) != 0u);
-    const int beyond = falls ? (part < limit) : (part > limit);
-    const int changes =
-        beyond || ((decisions->watches[event].on == 0u) && (part == limit));
-    if (!changes) {
+    const uint32_t falls = (uint32_t)decisions->watches[event].on ^ (event & 1u);
+    const int32_t beyond = (falls != 0u) ? ((int32_t)limit - part) : ((int32_t)part - limit);
+    if ((beyond < 0) || ((beyond == 0) && (decisions->watches[event].on != 0u))) {
         decisions->watches[event].waiting = 0;
         return;
     }

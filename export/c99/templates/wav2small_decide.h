@@ -32,10 +32,10 @@ extern "C" {
 /* The events: a score that is high, and one that is low. Scores count from 0. */
 #define WAV2SMALL_HIGH(score) (2u * (score))
 #define WAV2SMALL_LOW(score) (2u * (score) + 1u)
-#define WAV2SMALL_EVENTS (2 * WAV2SMALL_SCORES)
+#define WAV2SMALL_EVENTS $events
 
 /* Bytes of the table of one wearer. */
-#define WAV2SMALL_PERSONAL_BYTES (2 + 4 * WAV2SMALL_SCORES + 4)
+#define WAV2SMALL_PERSONAL_BYTES $personal_bytes
 
 /* When an event begins and ends. */
 typedef struct {

@@ -38,7 +38,7 @@ int wav2small_selftest(WAV2SMALL_TEST_ARGUMENTS)
         uint32_t noise = 1;
         uint32_t n = 0;
         uint32_t score;
-        int right = GOLDEN_INIT(&state, vector) == WAV2SMALL_OK;
+        int wrong = (GOLDEN_INIT(&state, vector) != WAV2SMALL_OK) ? 1 : 0;
         while (n < vector->samples) {
             uint32_t count = 0;
             while ((count < 1u + n % 61u) && (n < vector->samples)) {
@@ -46,15 +46,21 @@ int wav2small_selftest(WAV2SMALL_TEST_ARGUMENTS)
                 ++count;
                 ++n;
             }
-            right = right && (wav2small_push(&state, samples, count) == WAV2SMALL_OK);
+            if (wav2small_push(&state, samples, count) != WAV2SMALL_OK) {
+                wrong = 1;
+            }
         }
         /* a result in between changes nothing */
-        right = right && (wav2small_integers(&state, integers) == WAV2SMALL_OK);
-        right = right && (wav2small_integers(&state, integers) == WAV2SMALL_OK);
-        for (score = 0; score < (uint32_t)WAV2SMALL_SCORES; ++score) {
-            right = right && (integers[score] == vector->integers[score]);
+        if ((wav2small_integers(&state, integers) != WAV2SMALL_OK) ||
+            (wav2small_integers(&state, integers) != WAV2SMALL_OK)) {
+            wrong = 1;
         }
-        if (!right) {
+        for (score = 0; score < (uint32_t)WAV2SMALL_SCORES; ++score) {
+            if (integers[score] != vector->integers[score]) {
+                wrong = 1;
+            }
+        }
+        if (wrong != 0) {
             return (int)i + 1;
         }
     }
@@ -75,11 +81,11 @@ int main(void)
     const int failed = wav2small_selftest();
 #endif
     if (failed != 0) {
-        printf("golden vector %d of %d differs\n", failed, GOLDEN_VECTORS);
+        (void)printf("golden vector %d of %d differs\n", failed, GOLDEN_VECTORS);
         return 1;
     }
-    printf("%d golden vectors agree, state of %lu bytes\n", GOLDEN_VECTORS,
-           (unsigned long)sizeof(wav2small_state));
+    (void)printf("%d golden vectors agree, state of %lu bytes\n", GOLDEN_VECTORS,
+                 (unsigned long)sizeof(wav2small_state));
     return 0;
 }
 #endif
