@@ -17,6 +17,7 @@ from typing import Protocol
 
 from ..config import AnnotateConfig
 from ..errors import InputError
+from ..processes import usable_cores
 from ..teachers.base import Teacher, TeacherInfo
 from .labelling import Labeller
 from .shard import Labelled, OnScored, Shard
@@ -122,7 +123,7 @@ def environment(item: int, count: int) -> dict[str, str]:
     """Return the variables that give one of several processes its share."""
     shares = {}
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         shares["OMP_NUM_THREADS"] = str(max(1, cores // count))
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(devices) > 1:

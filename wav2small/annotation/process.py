@@ -8,10 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection
 
 from wav2small.export.base.errors import missing
 
+from .. import processes
 from ..errors import InputError
 from .labelling import Labeller
 from .shard import Shard
@@ -22,23 +22,23 @@ IDLE_SECONDS = 60.0
 
 def main() -> None:
     """Label what comes through a pipe, until it is closed."""
+    tasks, results = processes.take_over()
     # decoders in C write warnings about damaged files,
     # which errors.csv already reports in one line each
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    given = Connection(int(sys.argv[1]), writable=False)
-    results = Connection(int(sys.argv[2]), readable=False)
+    given = processes.Inbox(tasks)
     sending = threading.Lock()
 
     def send(kind: str, content: object) -> None:
         with sending:
             try:
-                results.send((kind, content))
+                processes.send(results, (kind, content))
             except OSError:  # the process that gave the work has ended
                 os._exit(1)
 
     try:
-        load, config = given.recv()
+        load, config = given.get()
         labeller = Labeller(load(), config)
     except Exception as error:
         send("failed", _reason("teacher cannot be loaded", error))
@@ -46,9 +46,9 @@ def main() -> None:
     shards: queue.Queue[Shard] = queue.Queue()
 
     def receive() -> None:
-        with suppress(EOFError, OSError):
+        with suppress(EOFError):
             while True:
-                shards.put(given.recv())
+                shards.put(given.get())
         os._exit(1)  # the process that gave the work has died
 
     threading.Thread(target=receive, daemon=True).start()

@@ -17,11 +17,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
-from .. import audio
+from .. import audio, processes
 from ..config import AnnotateConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo, move
@@ -29,7 +28,7 @@ from .labelling import FAILURES
 from .shard import Care, Labelled, OnScored, Shard
 
 _CODE = "from wav2small.annotation.process import main; main()"
-"""What a process runs; it is given the ends of two pipes."""
+"""What a process runs; it is given work through its standard input."""
 
 STARTS = 3
 """How often a process may die before it is ready, or while it has no file open."""
@@ -109,8 +108,8 @@ class Worker:
         self._limits = limits
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
-        self._tasks: Connection | None = None
-        self._results: Connection | None = None
+        self._tasks: IO[bytes] | None = None
+        self._results: processes.Inbox | None = None
         self._late: list[Labelled] = []
         self._closed = False
         self._last: tuple[str, list[str]] = "", []
@@ -226,26 +225,23 @@ class Worker:
     def _start(self) -> None:
         self._kill()
         for _ in range(STARTS):
-            # one pipe for each direction: what a process sent is read after its death
-            their_tasks, self._tasks = Pipe(duplex=False)
-            self._results, their_results = Pipe(duplex=False)
-            ends = their_tasks.fileno(), their_results.fileno()
-            with their_tasks, their_results:
-                paths = [path or str(Path.cwd()) for path in sys.path]
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _CODE, *map(str, ends)],
-                    pass_fds=ends,
-                    stdin=subprocess.DEVNULL,
-                    # what a teacher prints must not mix with our output
-                    stdout=2,
-                    # Ctrl-C is for this process, which ends the other one
-                    process_group=0,
-                    env={
-                        **os.environ,
-                        **self._environment,
-                        "PYTHONPATH": os.pathsep.join(paths),
-                    },
-                )
+            paths = [path or str(Path.cwd()) for path in sys.path]
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _CODE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={
+                    **os.environ,
+                    **self._environment,
+                    "PYTHONPATH": os.pathsep.join(paths),
+                },
+                # Ctrl-C is for this process, which ends the other one
+                **processes.own_group(),
+            )
+            assert self._process.stdin and self._process.stdout
+            self._tasks = self._process.stdin
+            # what a process sent is read after its death
+            self._results = processes.Inbox(self._process.stdout)
             if self._closed:
                 self._end("closed", certain=False)
             self._last = "", []
@@ -273,7 +269,7 @@ class Worker:
     def _put(self, message: Any) -> None:
         assert self._tasks
         try:
-            self._tasks.send(message)
+            processes.send(self._tasks, message)
         except OSError:
             self._died()
 
@@ -302,10 +298,12 @@ class Worker:
             if most and self._resident_bytes() > most:
                 self._end(f"took more than {most >> 20} MiB of memory", certain=True)
             try:
-                if self._results.poll(0.1):
-                    return self._results.recv()
-            except (EOFError, OSError):
+                kind, content = self._results.get(0.1)
+                return kind, content
+            except EOFError:
                 self._died()
+            except TimeoutError:
+                pass
             if patience and time.monotonic() - begun > patience:
                 self._end(f"took more than {patience:g} s", certain=True)
 
@@ -342,15 +340,17 @@ class Worker:
             self._process.wait()
         self._late = []
         if self._results:
-            with suppress(EOFError, OSError), self._results:
+            with suppress(EOFError, TimeoutError):
                 while True:
-                    kind, content = self._results.recv()
+                    kind, content = self._results.get(5)
                     if kind == "labelled":
                         self._late.append(content)
                     elif kind == "doing":
                         self._last = content
+            self._results.close()
         if self._tasks:
-            self._tasks.close()
+            with suppress(OSError):  # what was not read is lost with its reader
+                self._tasks.close()
         self._process = self._tasks = self._results = None
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from ... import __version__, audio
 from ...adv import DIMENSIONS
 from ...annotation.store import LabelStore
 from ...errors import InputError
+from ...processes import end_group, own_group
 from ...teachers.base import TeacherInfo
 from .prosody import words
 
@@ -147,7 +146,7 @@ class ExternalProgram:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,
+                **own_group(),
             )
         except (OSError, ValueError) as error:  # a zero byte in an argument
             reason = getattr(error, "strerror", None) or error
@@ -182,8 +181,7 @@ class ExternalProgram:
         except UnicodeDecodeError as error:
             raise InputError(f"program must write UTF-8, {name} did not") from error
         finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_group(process)
             process.wait()
             pipes.shutdown()
             for pipe in (process.stdin, process.stdout, process.stderr):
