@@ -177,10 +177,12 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
 
 def _limit(seconds: int, space: int) -> None:
     """Limit processor time and memory of this process from now on."""
-    if sys.platform == "win32":
-        return
-    import resource
     import time
+
+    try:
+        import resource
+    except ImportError:  # Windows, where the timeout alone ends it
+        return
 
     limits = {resource.RLIMIT_CPU: int(time.process_time()) + 1 + seconds}
     if sys.platform == "linux":
