@@ -17,6 +17,11 @@ DEFAULT_TARGETS = ("generic-m4-64k", "generic-m33-128k", "generic-m55-256k")
 """Targets with round numbers, for users who have not chosen a chip yet."""
 
 
+_LIMITS = ("clock_hz", "ram_bytes", "flash_bytes")
+_FIGURES = (*_LIMITS, "nanoamperes_per_megahertz", "supply_millivolts")
+_TEXTS = ("name", "core", "description")
+
+
 class Figure(NamedTuple):
     """A number and where it is from."""
 
@@ -54,19 +59,25 @@ class Target:
     flash_bytes: Figure | None = None
     """Flash or other memory for constants in bytes, None if not known."""
 
+    nanoamperes_per_megahertz: Figure | None = None
+    """Current while the core runs, for each MHz of its clock, None if not known."""
+
+    supply_millivolts: Figure | None = None
+    """Supply at which that current flows, known if the current is."""
+
     @property
     def verified(self) -> bool:
-        """Whether every figure that is known is verified."""
+        """Whether every figure that decides is verified, those that are known."""
         return all(figure.verified for figure in self._figures)
 
     @property
     def source(self) -> str:
-        """Where its figures are from."""
+        """Where the figures that decide are from."""
         return "; ".join(dict.fromkeys(figure.source for figure in self._figures))
 
     @property
     def _figures(self) -> list[Figure]:
-        figures = (self.clock_hz, self.ram_bytes, self.flash_bytes)
+        figures = (getattr(self, name) for name in _LIMITS)
         return [figure for figure in figures if figure is not None]
 
     def amount(self, name: str, unit: int) -> str:
@@ -99,7 +110,8 @@ def load_target(name_or_path: str | Path) -> Target:
     """Look up a target by its name or read one from a JSON file.
 
     The file holds one object with ``name``, ``core``
-    and any of ``description``, ``clock_hz``, ``ram_bytes`` and ``flash_bytes``.
+    and any of ``description``, ``clock_hz``, ``ram_bytes``, ``flash_bytes``,
+    ``nanoamperes_per_megahertz`` and ``supply_millivolts``.
     A figure is a number, a size such as ``"96KiB"``,
     or an object with ``value``, ``source`` and ``verified``.
     A plain number or size counts as verified by the author of the file.
@@ -131,20 +143,19 @@ def load_target(name_or_path: str | Path) -> Target:
 
 
 def _parse_target(entry: Any, where: str) -> Target:
-    texts = ("name", "core", "description")
-    figures = ("clock_hz", "ram_bytes", "flash_bytes")
     if not isinstance(entry, dict) or not {"name", "core"} <= set(entry):
         raise BenchError(
             f"target in '{where}' must be an object with 'name' and 'core', got "
             f"{_shortened(entry)}: add them"
         )
-    unknown = sorted(set(entry) - {*texts, *figures})
+    unknown = sorted(set(entry) - {*_TEXTS, *_FIGURES})
     if unknown:
         raise BenchError(
-            f"target in '{where}' must have the fields {', '.join((*texts, *figures))}"
-            f", got '{unknown[0]}': remove or rename it"
+            f"target in '{where}' must have the fields "
+            f"{', '.join((*_TEXTS, *_FIGURES))}, got '{unknown[0]}': "
+            "remove or rename it"
         )
-    for key in texts:
+    for key in _TEXTS:
         value = entry.get(key, "")
         if (
             not isinstance(value, str)
@@ -156,16 +167,15 @@ def _parse_target(entry: Any, where: str) -> Target:
                 f"{_shortened(value)}: correct it"
             )
     known = {
-        key: _parse_figure(entry[key], key, where) for key in figures if key in entry
+        key: _parse_figure(entry[key], key, where) for key in _FIGURES if key in entry
     }
-    return Target(
-        name=entry["name"],
-        core=entry["core"],
-        description=entry.get("description", ""),
-        clock_hz=known.get("clock_hz"),
-        ram_bytes=known.get("ram_bytes"),
-        flash_bytes=known.get("flash_bytes"),
-    )
+    charge, supply = _FIGURES[-2:]
+    if (charge in known) != (supply in known):
+        raise BenchError(
+            f"target in '{where}' must have both '{charge}' and '{supply}' or none, "
+            "got one: add the other"
+        )
+    return Target(entry["name"], entry["core"], entry.get("description", ""), **known)
 
 
 def _parse_figure(entry: Any, key: str, where: str) -> Figure:
@@ -173,7 +183,7 @@ def _parse_figure(entry: Any, key: str, where: str) -> Figure:
     if not isinstance(entry, dict):
         entry = {"value": entry, "source": where, "verified": True}
     value = entry.get("value")
-    if isinstance(value, str) and key != "clock_hz":
+    if isinstance(value, str) and key.endswith("_bytes"):
         value = parse_size(value)
     if (
         set(entry) != fields

@@ -304,12 +304,12 @@ def test_single_instructions_agree(mini, cache):
     running.core.hook_add(unicorn.UC_HOOK_CODE, one)
     step, _ = emulation.begin_signal(running, samples, None)
     single.clear()
-    blocks: Counter[tuple[int, int]] = Counter()
+    blocks: Counter[image.Block] = Counter()
     for _ in emulation.push_all(running, len(samples), step):
         blocks.update(running.visits)
     by_block: Counter[int] = Counter()
     skippable: set[int] = set()
-    for (start, size), count in blocks.items():
+    for (start, size, _), count in blocks.items():
         code = bytes(running.core.mem_read(start, size))
         conditional = 0
         for address, _, mnemonic, _ in running.image.disassembler.disasm_lite(

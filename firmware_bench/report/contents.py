@@ -16,6 +16,7 @@ from ..budget import (
 )
 from ..cores import CORES
 from ..emulated import EmulatedCores
+from ..energy import currents, energy
 from ..plan.firmware import FirmwarePlan
 from ..plan.model_plan import ModelPlan
 from ..plan.onnx_graph import TensorType
@@ -257,6 +258,10 @@ def _core(measured: Measurement) -> model.EmulatedCore:
         worst_push_cycles=(max(low), max(high)),
         result_cycles=emulation.result_cycles,
         cycles_source=CORES[measured.core].timing.source,
+        energy=[
+            energy(chip, emulation.cycles_per_second)
+            for chip in currents(measured.core)
+        ],
     )
 
 

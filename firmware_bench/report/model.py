@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 from wav2small.export.c99 import Memory
 
 from ..checks import Check
+from ..energy import Energy
 from ..plan.firmware import StageWork
 from ..run.duty import DutyCycle
 from ..run.emulation import Slice
@@ -231,6 +232,7 @@ class EmulatedCore:
     worst_push_cycles: Interval
     result_cycles: Interval
     cycles_source: str
+    energy: Sequence[Energy]
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,7 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                 f"derived: {low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of "
                 f"audio ({core['cycles_source']}); {core['compiler']}",
             ),
+            *_energy_rows(core["energy"]),
         ]
     if report["firmware"]:
         rows += [
@@ -202,6 +203,24 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         if left_out:
             rows.append(("", f"{left_out} signals are too short for a result"))
     return [(escape.line(name), escape.line(text)) for name, text in rows]
+
+
+def _energy_rows(chips: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What chips take from a battery."""
+    rows = []
+    for chip in chips:
+        (low, high), (least, most) = chip["milliwatts"], chip["aid_share"]
+        amperes = "{:.0f} to {:.0f} uA".format(*chip["microamperes"])
+        mark = "" if chip["verified"] else "unverified: "
+        rows.append(
+            (
+                "",
+                f"derived: {chip['chip']} {low:.2f} to {high:.2f} mJ per second of "
+                f"audio, {amperes}, {least:.0%} to {most:.0%} of a hearing aid's 1 mA "
+                f"at 1.25 V ({mark}{chip['source']})",
+            )
+        )
+    return rows
 
 
 def _duty_rows(duty: dict[str, Any] | None) -> list[tuple[str, str]]:

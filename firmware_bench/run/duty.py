@@ -14,6 +14,7 @@ import numpy as np
 
 from wav2small.export.base.errors import BenchError
 
+from ..energy import currents, energy
 from .emulation import begin_signal, push_all, start_machine
 from .signals import clipped_noise, near_silence
 from .toolchain import Firmware
@@ -22,31 +23,6 @@ MIX = {"speech": 0.3, "pause": 0.4, "noise": 0.3}
 """Shares of the time: an hour with one partner in a place that is not quiet."""
 
 _SECONDS = 2
-
-
-@dataclass(frozen=True)
-class Current:
-    """What a chip takes while it runs, as its maker says."""
-
-    chip: str
-    """Name of the chip."""
-
-    microamperes_per_megahertz: float
-    """Current of the core with its memories."""
-
-    source: str
-    """Who says so."""
-
-
-CURRENTS = {
-    "cortex-m4": Current(
-        "nRF52840",
-        52,
-        "Nordic, nRF52840 Product Specification: CoreMark from flash at 64 MHz, 3 V, "
-        "DC/DC converter, 3.3 mA",
-    ),
-}
-"""A chip whose maker publishes it, by name of its core."""
 
 
 @dataclass(frozen=True)
@@ -112,26 +88,20 @@ def measure_duty(firmware: Firmware, speech: np.ndarray) -> DutyCycle:
     parts = tuple(
         _measure_part(firmware, sound, samples) for sound, samples in sounds.items()
     )
-    current = CURRENTS.get(firmware.core)
     low, high = (
-        sum(part.share * part.cycles_per_second[end] for part in parts) / 1e6
+        sum(part.share * part.cycles_per_second[end] for part in parts)
         for end in (0, 1)
     )
+    known = [energy(chip, (low, high)) for chip in currents(firmware.core)]
+    first = known[0] if known else None
     return DutyCycle(
         parts=parts,
         instructions_per_second=sum(
             part.share * part.instructions_per_second for part in parts
         ),
-        chip=current.chip if current else None,
-        microamperes=(
-            (
-                low * current.microamperes_per_megahertz,
-                high * current.microamperes_per_megahertz,
-            )
-            if current
-            else None
-        ),
-        source=current.source if current else None,
+        chip=first.chip if first else None,
+        microamperes=first.microamperes if first else None,
+        source=first.source if first else None,
     )
 
 

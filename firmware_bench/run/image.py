@@ -11,12 +11,15 @@ from typing import TypeAlias
 
 from wav2small.export.base.errors import BenchError, BenchToolError
 
+from ..cores import CORES
 from .elf import Symbol, read_elf
+from .pipeline import Cycles, Line, block_cycles
 from .timing import Instruction, classify
 from .toolchain import RAM_ORIGIN, Firmware
 
-Block: TypeAlias = tuple[int, int]
-"""Instructions that always run one after the other: address and bytes."""
+Block: TypeAlias = tuple[int, int, bool]
+"""Instructions that always run one after the other: address, bytes,
+and whether a jump led there, False where nobody looked."""
 
 
 class Disassembly:
@@ -54,7 +57,7 @@ class Disassembly:
             capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
         )
         self._blocks: dict[Block, tuple[Instruction, ...]] = {}
-        self._cycles: dict[Block, tuple[float, float]] = {}
+        self._cycles: dict[Block, Cycles] = {}
 
     def symbol(self, name: str) -> Symbol:
         """Find a name.
@@ -78,10 +81,12 @@ class Disassembly:
         low = high = 0.0
         for block, count in visits.items():
             self.decode(block)
-            interval = self._cycles[block]
-            low += count * interval[0]
-            high += count * interval[1]
-        return low, high
+            cycles = self._cycles[block]
+            jump = cycles.jump if block[2] else 0
+            low += count * (cycles.low + jump)
+            high += count * (cycles.high + jump)
+        fewer, more = CORES[self.core].timing.error
+        return low * fewer, high * more
 
     def shares(
         self, visits: Mapping[Block, int]
@@ -101,16 +106,13 @@ class Disassembly:
     def decode(self, block: Block) -> tuple[Instruction, ...]:
         """Class and cycles of each instruction of a block."""
         if block not in self._blocks:
-            instructions = tuple(self._disassemble(block))
-            self._blocks[block] = instructions
-            self._cycles[block] = (
-                sum(instruction.low for instruction in instructions),
-                sum(instruction.high for instruction in instructions),
-            )
+            lines = tuple(self._disassemble(block))
+            self._blocks[block] = tuple(line.instruction for line in lines)
+            self._cycles[block] = block_cycles(CORES[self.core].timing, lines)
         return self._blocks[block]
 
-    def _disassemble(self, block: Block) -> Iterator[Instruction]:
-        address, size = block
+    def _disassemble(self, block: Block) -> Iterator[Line]:
+        address, size, _ = block
         code = self._code(address, size)
         start = 0
         while start < size:
@@ -119,7 +121,8 @@ class Disassembly:
             one = code[start : start + length]
             decoded = self.disassembler.disasm_lite(one, address + start, 1)
             _, _, mnemonic, operands = next(decoded, (0, 0, "", ""))
-            yield classify(self.core, mnemonic, operands)
+            known = classify(self.core, mnemonic, operands)
+            yield Line(known, mnemonic, operands, address + start, length)
             start += length
 
     def _code(self, address: int, size: int) -> bytes:

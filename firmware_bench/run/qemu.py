@@ -116,7 +116,7 @@ class QemuMachine(Machine):
         blocks = self.debugger.blocks
         counts = np.array(blocks["count"])
         for i in np.flatnonzero(counts != self._counts_before).tolist():
-            block = int(blocks["address"][i]), int(blocks["bytes"][i])
+            block = int(blocks["address"][i]), int(blocks["bytes"][i]), False
             count = int(counts[i] - self._counts_before[i])
             self.visits[block] = self.visits.get(block, 0) + count
         self._counts_before = counts

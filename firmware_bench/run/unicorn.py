@@ -58,9 +58,12 @@ class UnicornMachine(Machine):
 
     def _start_counting(self) -> None:
         visits = self.visits
+        end = 0
 
         def count(core: Any, address: int, size: int, _data: object) -> None:
-            block = address, size
+            nonlocal end
+            block = address, size, address != end
+            end = address + size
             if block in visits:
                 visits[block] += 1
                 return
@@ -104,7 +107,7 @@ class UnicornMachine(Machine):
         mark = self.image.symbol("bench_trace").address & ~1
 
         def row_is_finished(core: Any, _address: int, size: int, _data: object) -> None:
-            del self.visits[mark, size]
+            del self.visits[mark, size, True]
             on_row(core.reg_read(self.arm.UC_ARM_REG_R0))
             self.visits.clear()
 

@@ -1,0 +1,249 @@
+"""Search for the students that hear most for what they cost on a Cortex-M4.
+
+    python examples/search_students.py LABELS OUT --noise DATA/esc10 \
+      --instructions 2e6 --ram 4KiB --flash 32KiB --count 24
+
+Each candidate is a setting of the streaming network. The bench builds its C with
+random weights, runs it on the emulated core and counts: instructions, RAM and flash,
+not multiply-accumulates. One that keeps within the budget learns shortly from LABELS,
+a label store; its concordance with the teacher on development speakers is what it is
+worth. The first candidates are the students of the list, in and out of the budget;
+then half are drawn at random, and half are the best so far with one or two settings
+changed. One whose plan is far out of the budget is not built.
+OUT/candidates.jsonl keeps each of them: a search that is broken off goes on where it
+was, and the same seed gives the same search.
+OUT/front.png shows those that nothing beats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wav2small.adv import SAMPLING_RATE
+from wav2small.cli.untrained import write_untrained
+from wav2small.config import DistillConfig
+from wav2small.distillation import distill
+from wav2small.firmware_bench.bench import bench
+from wav2small.firmware_bench.size import parse_size
+from wav2small.students import STUDENTS
+
+NETWORK = "streaming:Streaming"
+SPACE: dict[str, Sequence[Any]] = {
+    "window_length": (256, 512),
+    "hop_length": (160, 192, 224, 256),
+    "past_seconds": (0.25, 0.5, 1.0),
+    "n_mels": (12, 16, 20, 24, 32),
+    "filters": ((4, 4), (4, 8), (6, 8), (8, 8), (8, 12), (8, 16)),
+    "channels": (16, 20, 24, 28, 32, 36, 40),
+    "dilations": ((1, 2), (1, 3), (1, 2, 4), (1, 3, 9), (1, 2, 4, 8)),
+    "kernel": (3, 5),
+}
+"""What a candidate may be, each list from little to much."""
+
+COSTS = {"instructions": 1e6, "ram": 1024, "flash": 1024}
+"""What the bench counts, and the unit of the picture."""
+
+TARGET = "generic-m4-64k"
+ANY: dict[str, float] = {}
+PLAN_IS_OFF = 1.15
+"""No plan is further from what is measured, as a factor."""
+
+
+def settings(genes: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the network."""
+    made = {name: value for name, value in genes.items() if name != "past_seconds"}
+    rows = genes["past_seconds"] * SAMPLING_RATE / genes["hop_length"]
+    return made | {"past_frames": round(rows)}
+
+
+def draw(generator: np.random.Generator) -> dict[str, Any]:
+    """Draw a candidate."""
+    return {n: c[generator.integers(len(c))] for n, c in SPACE.items()}
+
+
+def change(genes: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+    """Move one or two settings of a candidate to the next value in their list."""
+    changed = dict(genes)
+    for name in generator.choice([*SPACE], generator.integers(1, 3), replace=False):
+        choices = SPACE[name]
+        at = choices.index(changed[name])
+        steps = [i for i in (at - 1, at + 1) if 0 <= i < len(choices)]
+        changed[name] = choices[generator.choice(steps)]
+    return changed
+
+
+def front(candidates: list[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
+    """Candidates that hear more than all that cost no more, the cheapest first."""
+    best, kept = -np.inf, []
+    heard = [entry for entry in candidates if entry["ccc"] is not None]
+    for entry in sorted(heard, key=lambda entry: (entry[cost], -entry["ccc"])):
+        if entry["ccc"] > best:
+            best = entry["ccc"]
+            kept.append(entry)
+    return kept
+
+
+def propose(candidates: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Next candidate that was not there yet; the same for the same candidates."""
+    generator = np.random.default_rng((seed, len(candidates)))
+    known = [entry["genes"] for entry in candidates if entry["genes"]]
+    parents = [e for e in front(candidates, "instructions") if e["genes"]]
+    while True:
+        if parents and generator.random() < 0.5:
+            genes = change(_tuples(generator.choice(parents)["genes"]), generator)
+        else:
+            genes = draw(generator)
+        if genes["hop_length"] <= genes["window_length"] and _lists(genes) not in known:
+            return genes
+
+
+def _lists(genes: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(genes))
+    return found
+
+
+def _tuples(genes: dict[str, Any]) -> dict[str, Any]:
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in genes.items()}
+
+
+def measure(config: dict[str, Any], budget: dict[str, float]) -> dict[str, float]:
+    """Count what a student with random weights takes.
+
+    What is planned if that is so far out of the budget that no count can mend it.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "student.json"
+        path.write_text(json.dumps({"student": "wav2small-rt", "config": config}))
+        model = write_untrained(str(path), folder)
+        planned = bench(model, targets=[TARGET], host=False)
+        plan = planned["c99"]["plan"]["cores"][0]
+        costs = {
+            "instructions": plan["instructions_per_second"],
+            "ram": plan["ram_bytes"],
+            "flash": plan["flash_bytes"],
+        }
+        if any(costs[n] > PLAN_IS_OFF * limit for n, limit in budget.items()):
+            return costs
+        report = bench(model, targets=[TARGET], host=False, emulate=True)
+    core = report["firmware"]["cores"][0]
+    if core["differing_bits"]:
+        raise SystemExit(f"bits must be the reference's, got others of {config}")
+    return {name: core["figures"][name] for name in COSTS}
+
+
+def learn(config: dict[str, Any], labels: Path, noise: Path, epochs: int) -> float:
+    """Train a student shortly; its mean concordance on development speakers."""
+    base = STUDENTS["wav2small-rt"]
+    STUDENTS["candidate"] = dataclasses.replace(base, settings=config)
+    chosen = DistillConfig(
+        student="candidate",
+        teaching="cached",
+        epochs=epochs,
+        evaluations=1,
+        batch_size=32,
+    )
+    with tempfile.TemporaryDirectory() as run:
+        found = distill(labels, Path(run) / "run", chosen, noise=noise)
+    return float(found["metrics"]["mean"])
+
+
+def within(entry: dict[str, Any], budget: dict[str, float]) -> bool:
+    """Whether a candidate costs no more than the budget."""
+    return all(entry[name] <= limit for name, limit in budget.items())
+
+
+def draw_front(
+    candidates: list[dict[str, Any]], budget: dict[str, float], path: Path
+) -> None:
+    """Draw concordance against each cost."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    units = {"instructions": "M instructions per second of audio", "ram": "RAM, KiB"}
+    heard = [entry for entry in candidates if entry["ccc"] is not None]
+    for panel, (cost, unit) in zip(
+        figure.subplots(1, 3, sharey=True), COSTS.items(), strict=True
+    ):
+        panel.scatter(
+            [entry[cost] / unit for entry in heard],
+            [entry["ccc"] for entry in heard],
+            s=14,
+            color="#1f5f8b",
+            alpha=0.6,
+        )
+        best = front(candidates, cost)
+        panel.step(
+            [entry[cost] / unit for entry in best],
+            [entry["ccc"] for entry in best],
+            where="post",
+            color="#b3261e",
+        )
+        for entry in heard:
+            if entry["name"]:
+                place = entry[cost] / unit, entry["ccc"]
+                panel.annotate(entry["name"], place, fontsize=8, ha="right")
+        panel.axvline(budget[cost] / unit, color="0.5", linestyle=":")
+        panel.set(xlabel=units.get(cost, "flash, KiB"), xscale="log")
+        panel.grid(color="0.9", linewidth=0.6)
+    figure.axes[0].set_ylabel("CCC with the teacher, short training")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--noise", type=Path, required=True)
+    parser.add_argument("--instructions", type=float, default=2e6)
+    parser.add_argument("--ram", default="4KiB")
+    parser.add_argument("--flash", default="32KiB")
+    parser.add_argument("--count", type=int, default=24, help="candidates in budget")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    budget = {
+        "instructions": arguments.instructions,
+        "ram": float(parse_size(arguments.ram)),
+        "flash": float(parse_size(arguments.flash)),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "candidates.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    candidates = [json.loads(line) for line in lines]
+    listed = [n for n, entry in STUDENTS.items() if entry.network == NETWORK]
+    while sum(bool(e["genes"]) and e["ccc"] is not None for e in candidates) < (
+        arguments.count
+    ):
+        number = len(candidates)
+        name = listed[number] if number < len(listed) else ""
+        genes = None if name else propose(candidates, arguments.seed)
+        config = dict(STUDENTS[name].settings) if genes is None else settings(genes)
+        entry: dict[str, Any] = {"name": name, "genes": genes, "ccc": None}
+        entry |= measure(config, ANY if name else budget)
+        if name or within(entry, budget):
+            entry["ccc"] = learn(
+                config, arguments.labels, arguments.noise, arguments.epochs
+            )
+        candidates.append(_lists(entry))
+        with path.open("a") as file:
+            file.write(json.dumps(candidates[-1]) + "\n")
+        print(number, json.dumps(entry), flush=True)
+    draw_front(candidates, budget, arguments.out / "front.png")
+    inside = [entry for entry in candidates if within(entry, budget)]
+    for entry in front(inside, "instructions"):
+        print(json.dumps(entry))
+
+
+if __name__ == "__main__":
+    main()
