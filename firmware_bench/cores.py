@@ -90,7 +90,8 @@ class Core:
     """A core that firmware can be built for and run on."""
 
     architecture: int
-    """Number of the core's architecture in programs, Tag_CPU_arch of Arm's ABI."""
+    """Number of the core's architecture in programs, Tag_CPU_arch of Arm's ABI;
+    0 for a core that is not Arm's."""
 
     zig_target: str
     """System that zig builds for."""
@@ -98,8 +99,9 @@ class Core:
     zig_cpu: str
     """Processor that zig builds for."""
 
-    gcc_float: tuple[str, ...]
-    """Flags that tell GCC about the floating point unit."""
+    gcc_float: tuple[str, ...] | None
+    """Flags that tell GCC about the floating point unit,
+    None if the bench's GCC does not build for the core."""
 
     timing: Timing
     """Cycles of its instructions."""
@@ -109,6 +111,9 @@ class Core:
 
     board: Board | None = None
     """Board for QEMU, None where unicorn emulates the core."""
+
+    riscv: bool = False
+    """Whether it is a core of RISC-V with 32 bits, else one of Arm."""
 
     defines: tuple[str, ...] = ()
     """Flags for the startup code, which does what no emulator does for this core."""
@@ -210,6 +215,18 @@ CORES = {
         ),
         board=Board("mps3-an547", flash_origin=0x11000000, ram_bytes=1 << 19),
         defines=("-DBENCH_ENABLES_FLOAT",),
+    ),
+    "rv32imac": Core(
+        architecture=0,
+        zig_target="riscv32-freestanding-none",
+        zig_cpu="generic_rv32+m+a+c",
+        gcc_float=None,
+        timing=Timing(
+            "RISC-V leaves timings to the maker: a load 1 to 3 cycles, a "
+            "multiplication 1 to 5, a division 2 to 36, a branch 1 to 4, as on small "
+            "cores with one pipeline; memory without waits"
+        ),
+        riscv=True,
     ),
 }
 """Cores that firmware can be built for, by name; other chips' cores are unknown."""

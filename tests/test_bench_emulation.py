@@ -49,6 +49,7 @@ pytestmark = pytest.mark.emulator
 
 # the others have tests of their own
 CORES = tuple(core for core, entry in ALL_CORES.items() if not entry.board)
+ARM = tuple(core for core in CORES if not ALL_CORES[core].riscv)
 # what is counted is written down: 2 * count + 3 instructions for a push
 LISTED = """
 #include "wav2small.h"
@@ -253,7 +254,33 @@ def test_golden_vector_that_differs(mini, cache, tmp_path):
 # -- counts ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("core", CORES)
+def test_listed_instructions_of_risc_v(tmp_path, cache):
+    blocks = {
+        "mov r3, r2\\n 1: subs r3, #1\\n bne 1b\\n movs r0, #0\\n bx lr": (
+            "mv t0, a2\\n 1: addi t0, t0, -1\\n bnez t0, 1b\\n li a0, 0\\n ret"
+        ),
+        "mul r1, r1, r1\\n udiv r1, r1, r1\\n ldr r1, [r0]\\n": (
+            "mul a1, a1, a1\\n divu a1, a1, a1\\n lw a1, 0(a0)\\n"
+        ),
+        "str r1, [r0]\\n push {r4-r7}\\n pop {r4-r7}\\n": "sw a1, 0(a0)\\n",
+        "movs r0, #0\\n bx lr": "li a0, 0\\n ret",
+    }
+    code = LISTED
+    for arm, riscv in blocks.items():
+        assert arm in code
+        code = code.replace(arm, riscv)
+    firmware = build(write(tmp_path, code), "rv32imac", cache=cache)
+    found = emulate(firmware, np.zeros(10, np.int16))
+    assert found.pushes == (11, 11, 7)
+    # mul, divu, lw, sw, li, ret
+    assert found.begin == 6
+    # mv, addi, li; bnez, ret
+    assert found.classes == {"other": 16, "branch": 13}
+    # a branch takes 1 to 4 cycles, all else 1
+    assert found.cycles[0] == (11, 11 + 3 * 5)
+
+
+@pytest.mark.parametrize("core", ARM)
 def test_listed_instructions(core, tmp_path, cache):
     firmware = build(write(tmp_path, LISTED), core, cache=cache)
     found = emulate(firmware, np.zeros(10, np.int16))
@@ -299,7 +326,7 @@ def test_single_instructions_agree(mini, cache):
 
     def one(core: unicorn.Uc, address: int, _size: int, _data: object) -> None:
         single[address] += 1
-        depth.add(core.reg_read(running.arm.UC_ARM_REG_SP))
+        depth.add(core.reg_read(running.registers["stack"]))
 
     running.core.hook_add(unicorn.UC_HOOK_CODE, one)
     step, _ = emulation.begin_signal(running, samples, None)

@@ -81,6 +81,27 @@ def test_cortex_m55(mnemonic, operands, found):
     assert found[0] in CLASSES
 
 
+@pytest.mark.parametrize(
+    ("mnemonic", "found"),
+    [
+        ("c.add", ("other", 1, 1)),
+        ("lui", ("other", 1, 1)),
+        ("sltiu", ("other", 1, 1)),
+        ("mulh", ("multiply", 1, 5)),
+        ("remu", ("divide", 2, 36)),
+        ("lbu", ("load", 1, 3)),
+        ("c.lwsp", ("load", 1, 3)),
+        ("sh", ("store", 1, 2)),
+        ("c.swsp", ("store", 1, 2)),
+        ("bgeu", ("branch", 1, 4)),
+        ("c.bnez", ("branch", 1, 4)),
+        ("jalr", ("branch", 1, 4)),
+    ],
+)
+def test_risc_v(mnemonic, found):
+    assert classify("rv32imac", mnemonic, "") == found
+
+
 def test_unknown_core():
     with pytest.raises(
         BenchError, match=r"one of cortex-m3, .*got 'cfx': there are no"

@@ -245,7 +245,13 @@ def needs_gcc() -> None:
         pytest.skip(f"no {GCC}: nothing is compiled with it")
 
 
-@pytest.mark.parametrize("core", CORES)
+def test_gcc_builds_for_arm_alone(tmp_path, cache):
+    needs_gcc()
+    with pytest.raises(BenchError, match=r"compiler must be zig for rv32imac, got arm"):
+        build(write(tmp_path), "rv32imac", compiler=GCC, cache=cache)
+
+
+@pytest.mark.parametrize("core", [c for c in CORES if not CORES[c].riscv])
 def test_gcc(core, tmp_path, cache):
     needs_gcc()
     folder = write(tmp_path)

@@ -26,7 +26,7 @@ _HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 _SEGMENT = struct.Struct("<8I")
 _SECTION = struct.Struct("<10I")
 _SYMBOL = struct.Struct("<IIIBBH")
-_ARM, _EXECUTABLE = 40, 2
+_ARM, _RISCV, _EXECUTABLE = 40, 243, 2
 _LOAD, _SYMBOLS, _NO_BITS, _ATTRIBUTES = 1, 2, 8, 0x70000003
 _WRITE, _ALLOCATED = 1, 2
 _OBJECT, _FUNCTION = 1, 2
@@ -104,11 +104,12 @@ class Elf:
     None if it does not say."""
 
 
-def read_elf(data: bytes) -> Elf:
+def read_elf(data: bytes, *, riscv: bool = False) -> Elf:
     """Read a program.
 
     Args:
         data: content of the file
+        riscv: whether it is one for RISC-V instead
 
     Raises:
         BenchError: if it is no linked program of 32 bits for a core of Arm,
@@ -116,7 +117,7 @@ def read_elf(data: bytes) -> Elf:
 
     """
     try:
-        return _read(data)
+        return _read(data, _RISCV if riscv else _ARM)
     except (struct.error, IndexError, ValueError) as error:
         raise BenchError(
             f"program must be an ELF file for a Cortex-M, got {one_line(error)}: "
@@ -124,11 +125,11 @@ def read_elf(data: bytes) -> Elf:
         ) from error
 
 
-def _read(data: bytes) -> Elf:
+def _read(data: bytes, wanted: int) -> Elf:
     ident, kind, machine, *rest = _HEADER.unpack_from(data)
     _, _, segments_at, sections_at = rest[:4]
     segment_bytes, segment_count, section_bytes, section_count, names_in = rest[6:]
-    if ident[:7] != MAGIC + b"\x01\x01\x01" or machine != _ARM:
+    if ident[:7] != MAGIC + b"\x01\x01\x01" or machine != wanted:
         raise ValueError("one for another processor")
     if kind != _EXECUTABLE:
         raise ValueError("one that is not linked, as an object file or a library")

@@ -53,9 +53,16 @@ class Disassembly:
         )
         self._starts = [start for start, _ in functions]
         self._names = [name for _, name in functions]
-        self.disassembler = capstone.Cs(
-            capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
+        self.riscv = CORES[core].riscv
+        kind = (
+            (capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV32 | capstone.CS_MODE_RISCVC)
+            if self.riscv
+            else (
+                capstone.CS_ARCH_ARM,
+                capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS,
+            )
         )
+        self.disassembler = capstone.Cs(*kind)
         self._blocks: dict[Block, tuple[Instruction, ...]] = {}
         self._cycles: dict[Block, Cycles] = {}
 
@@ -116,14 +123,19 @@ class Disassembly:
         code = self._code(address, size)
         start = 0
         while start < size:
-            # the first five bits tell long instructions from short ones
-            length = 4 if code[start + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+            length = 4 if self._is_long(code[start : start + 2]) else 2
             one = code[start : start + length]
             decoded = self.disassembler.disasm_lite(one, address + start, 1)
             _, _, mnemonic, operands = next(decoded, (0, 0, "", ""))
             known = classify(self.core, mnemonic, operands)
             yield Line(known, mnemonic, operands, address + start, length)
             start += length
+
+    def _is_long(self, half: bytes) -> bool:
+        """Whether an instruction that begins like this has two halves."""
+        if self.riscv:
+            return half[0] & 3 == 3
+        return half[1] >> 3 in (0b11101, 0b11110, 0b11111)
 
     def _code(self, address: int, size: int) -> bytes:
         for origin, data in self.segments:
@@ -151,7 +163,7 @@ class Image(Disassembly):
 
         """
         load_library("capstone")  # what is missing is told before a file is blamed
-        elf = read_elf(firmware.elf)
+        elf = read_elf(firmware.elf, riscv=CORES[firmware.core].riscv)
         loaded = [(part.address, part.data) for part in elf.segments if part.data]
         super().__init__(firmware.core, loaded, elf.symbols)
         self._sections = {part.name: part.bytes for part in elf.sections}

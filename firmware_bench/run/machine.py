@@ -117,7 +117,8 @@ class Machine(ABC):
 
     def _call_symbol(self, name: str, *arguments: int) -> int:
         self.visits.clear()
-        problem = self._execute(self.image.symbol(name).address | 1, arguments)
+        start = self.image.symbol(name).address | (not self.image.riscv)
+        problem = self._execute(start, arguments)
         address = self.register(_PC)
         if address != self.return_address & ~1:
             problem = problem or f"no end within {MAX_SECONDS:g} s"

@@ -20,7 +20,7 @@ from ..cores import CORES
 from .elf import Elf, Section
 from .image import Disassembly, load_library
 from .machine import PAINT
-from .unicorn import UnicornMachine
+from .unicorn import UnicornMachine, number_registers
 
 ARCHITECTURES = {
     11: "cortex-m0",
@@ -111,6 +111,8 @@ def native_core(elf: Elf) -> str | None:
 
 def understands(elf: Elf, core: str) -> bool:
     """Whether a core has the instructions of a program, as far as is known."""
+    if core in CORES and CORES[core].riscv:
+        return False
     order = list(ARCHITECTURES)
     own = elf.architecture
     if own not in ARCHITECTURES or core not in CORES:
@@ -148,7 +150,7 @@ class ProgramMachine(UnicornMachine):
 
         """
         self._unicorn = load_library("unicorn")
-        self.arm = load_library("unicorn.arm_const")
+        self.registers = number_registers(core)
         self.elf = elf
         parts = [(part.address, part.data) for part in elf.segments]
         parts += [(part.run_address, part.data) for part in elf.segments]

@@ -77,12 +77,30 @@ def classify(core: str, mnemonic: str, operands: str) -> Instruction:
             "timings of it"
         )
     timing = CORES[core].timing
+    if CORES[core].riscv:
+        return _riscv_instruction(mnemonic)
     name = mnemonic.partition(".")[0]
     if timing.vectors and (vector := _vector_instruction(name, operands)):
         return vector
     kind = _class_of(name)
     low, high = _cycles(timing, name, kind, operands)
     return Instruction(kind, low / 2 if timing.dual_issue else low, high)
+
+
+def _riscv_instruction(mnemonic: str) -> Instruction:
+    """Class and cycles of an instruction of RISC-V, short or long."""
+    name = mnemonic.removeprefix("c.")
+    if name.startswith("mul"):
+        return Instruction("multiply", 1, 5)
+    if name.startswith(("div", "rem")):
+        return Instruction("divide", 2, 36)
+    if re.match(r"(lb|lh|lw|lr)(u|sp|\b|\.)", name):
+        return Instruction("load", 1, 3)
+    if re.match(r"(sb|sh|sw|sc)(sp|\b|\.)", name):
+        return Instruction("store", 1, 2)
+    if re.match(r"(b(eq|ne|lt|ge|gt|le)|j|ret|call|tail)", name):
+        return Instruction("branch", 1, 4)
+    return Instruction("other", 1, 1)
 
 
 def _vector_instruction(name: str, operands: str) -> Instruction | None:

@@ -190,7 +190,10 @@ def _core_flags(
             f"'{optimisation}': choose one"
         )
     entry = CORES[core]
+    if not is_zig and entry.gcc_float is None:
+        raise BenchError(f"compiler must be {ZIG} for {core}, got {GCC}: choose it")
     if not is_zig:
+        assert entry.gcc_float is not None
         gcc = (f"-mcpu={core}", *entry.gcc_float, optimisation, *_GCC_FLAGS)
         return gcc, _GCC_LINK
     # zig itself takes -O2 for -O1 and -O3 as well, and -Os for -Oz

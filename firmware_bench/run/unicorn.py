@@ -7,6 +7,7 @@ from typing import Any
 
 from wav2small.export.base.errors import one_line
 
+from ..cores import CORES
 from . import machine
 from .image import load_library
 from .machine import PAINT, SAMPLES_ORIGIN, Machine
@@ -16,6 +17,32 @@ _PAGE = 4096
 _MOST_BLOCKS = 1 << 20
 _SYSTEM = 0xE000E000
 _COPROCESSORS = 0xE000ED88
+_ARGUMENTS = ("first", "second", "third")
+_ARM = {
+    "first": "UC_ARM_REG_R0",
+    "second": "UC_ARM_REG_R1",
+    "third": "UC_ARM_REG_R2",
+    "stack": "UC_ARM_REG_SP",
+    "return": "UC_ARM_REG_LR",
+    "next": "UC_ARM_REG_PC",
+    "float": "UC_ARM_REG_FPEXC",
+}
+_RISCV = {
+    "first": "UC_RISCV_REG_A0",
+    "second": "UC_RISCV_REG_A1",
+    "third": "UC_RISCV_REG_A2",
+    "stack": "UC_RISCV_REG_SP",
+    "return": "UC_RISCV_REG_RA",
+    "next": "UC_RISCV_REG_PC",
+}
+
+
+def number_registers(core: str) -> dict[str, int]:
+    """Number of each register in unicorn, by what the bench needs it for."""
+    riscv = CORES[core].riscv
+    constants = load_library(f"unicorn.{'riscv' if riscv else 'arm'}_const")
+    names = _RISCV if riscv else _ARM
+    return {role: getattr(constants, name) for role, name in names.items()}
 
 
 class UnicornMachine(Machine):
@@ -24,7 +51,8 @@ class UnicornMachine(Machine):
     def __init__(self, firmware: Firmware, counts: bool = True) -> None:
         """See :class:`wav2small.firmware_bench.run.machine.Machine`."""
         self._unicorn = load_library("unicorn")
-        self.arm = load_library("unicorn.arm_const")
+        self.registers = number_registers(firmware.core)
+        """Number of a register in unicorn, by what the bench needs it for."""
         super().__init__(firmware, counts)
 
     def _power_on(self) -> None:
@@ -43,16 +71,20 @@ class UnicornMachine(Machine):
     def _make_core(self) -> Any:
         """Make the core, with nothing but its own registers in its memory."""
         unicorn = self._unicorn
-        core = unicorn.Uc(
-            unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
-        )
-        name = self.image.core.upper().replace("-", "_")
-        core.ctl_set_cpu_model(getattr(self.arm, f"UC_CPU_ARM_{name}"))
+        if self.image.riscv:
+            core = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+        else:
+            mode = unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+            core = unicorn.Uc(unicorn.UC_ARCH_ARM, mode)
+            name = self.image.core.upper().replace("-", "_")
+            arm = load_library("unicorn.arm_const")
+            core.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_{name}"))
         self._writable = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
-        core.mem_map(_SYSTEM, _PAGE, self._writable)
-        # the floating point unit is off after a reset
-        core.mem_write(_COPROCESSORS, (0xF << 20).to_bytes(4, "little"))
-        core.reg_write(self.arm.UC_ARM_REG_FPEXC, 1 << 30)
+        if not self.image.riscv:
+            core.mem_map(_SYSTEM, _PAGE, self._writable)
+            # the floating point unit is off after a reset
+            core.mem_write(_COPROCESSORS, (0xF << 20).to_bytes(4, "little"))
+            core.reg_write(self.registers["float"], 1 << 30)
         self.core = core
         return core
 
@@ -74,12 +106,11 @@ class UnicornMachine(Machine):
         self.core.hook_add(self._unicorn.UC_HOOK_BLOCK, count)
 
     def _execute(self, start: int, arguments: Sequence[int]) -> str:
-        arm = self.arm
-        registers = (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1, arm.UC_ARM_REG_R2)
-        for register, argument in zip(registers, arguments, strict=False):
-            self.core.reg_write(register, argument)
-        self.core.reg_write(arm.UC_ARM_REG_SP, self.image.stack_top)
-        self.core.reg_write(arm.UC_ARM_REG_LR, self.return_address | 1)
+        for role, argument in zip(_ARGUMENTS, arguments, strict=False):
+            self.core.reg_write(self.registers[role], argument)
+        self.core.reg_write(self.registers["stack"], self.image.stack_top)
+        thumb = not self.image.riscv
+        self.core.reg_write(self.registers["return"], self.return_address | thumb)
         timeout = int(machine.MAX_SECONDS * 1e6)
         try:
             self.core.emu_start(start, self.return_address & ~1, timeout=timeout)
@@ -89,8 +120,8 @@ class UnicornMachine(Machine):
 
     def register(self, number: int) -> int:
         """Content of register 0 or 15."""
-        names = {0: self.arm.UC_ARM_REG_R0, 15: self.arm.UC_ARM_REG_PC}
-        return int(self.core.reg_read(names[number]))
+        role = {0: "first", 15: "next"}[number]
+        return int(self.core.reg_read(self.registers[role]))
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of memory."""
@@ -108,7 +139,7 @@ class UnicornMachine(Machine):
 
         def row_is_finished(core: Any, _address: int, size: int, _data: object) -> None:
             del self.visits[mark, size, True]
-            on_row(core.reg_read(self.arm.UC_ARM_REG_R0))
+            on_row(core.reg_read(self.registers["first"]))
             self.visits.clear()
 
         hook = self._unicorn.UC_HOOK_BLOCK

@@ -1,4 +1,4 @@
-/* Startup of a core of Arm, and the state that the emulator calls the model with. */
+/* Startup of a core, and the state that the emulator calls the model with. */
 #include "wav2small.h"
 
 extern uint32_t bench_data[];
