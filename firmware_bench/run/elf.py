@@ -146,7 +146,7 @@ def _read(data: bytes, wanted: int) -> Elf:
         if header[1] == _SYMBOLS:
             strings = _content(data, headers[header[6]])
             symbols |= _symbols(_content(data, header), strings)
-        elif header[1] == _ATTRIBUTES:
+        elif header[1] == _ATTRIBUTES and machine == _ARM:
             architecture = _architecture(_content(data, header))
     return Elf(
         tuple(_sections(headers, names)),
