@@ -241,10 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for title, found in kept[options.core[0]].items():
         counts = outline(graphs[title]).structs
         sizes |= {name: size // counts[name] for name, size in found["structs"].items()}
+    # what is known of cores that were not measured now stays
+    known = json.loads(PRICES.read_text()) if PRICES.exists() else {}
+    fitted = {core: fit(graphs, kept[core]) for core in kept}
     prices = {
         "compiler": "clang of ziglang, -O2",
-        "structs": dict(sorted(sizes.items())),
-        "cores": {core: fit(graphs, kept[core]) for core in kept},
+        "structs": known.get("structs", {}) | dict(sorted(sizes.items())),
+        "cores": known.get("cores", {}) | fitted,
     }
     PRICES.write_text(json.dumps(prices, indent=1) + "\n")
     planning.PRICES |= prices
