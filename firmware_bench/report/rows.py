@@ -192,7 +192,7 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                 f"derived: {low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of "
                 f"audio ({core['cycles_source']}); {core['compiler']}",
             ),
-            *_energy_rows(core["energy"]),
+            *_energy_rows(core.get("energy", [])),
         ]
     if report["firmware"]:
         rows += [
