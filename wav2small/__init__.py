@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .api.exporting import export_model
     from .api.listening import follow
     from .api.personal import calibrate, load_calibration
+    from .api.publishing import publish
     from .api.steps import annotate, bench, distill, predict
     from .config import AnnotateConfig, DistillConfig
     from .errors import InputError
@@ -59,6 +60,7 @@ _PLACES = {
     "load": "wav2small.models:load_model",
     "load_calibration": "wav2small.api.personal",
     "predict": "wav2small.api.steps",
+    "publish": "wav2small.api.publishing",
 }
 """Where each public name is defined."""
 
@@ -82,6 +84,7 @@ __all__ = [
     "load",
     "load_calibration",
     "predict",
+    "publish",
 ]
 
 

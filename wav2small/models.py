@@ -16,7 +16,7 @@ from wav2small.export.base.files import whole_folder
 from wav2small.export.base.outputs import CATEGORIES, DOUBT, FURTHER, parse_names
 from wav2small.export.base.reading import parse_yaml, read_json, read_text
 
-from . import checkpoint
+from . import checkpoint, hub
 from .errors import InputError
 from .teachers.description import FILE, Description
 
@@ -68,19 +68,19 @@ def is_student(folder: Path) -> bool:
 
 
 def find_onnx(name: str | Path) -> Path:
-    """Find the ONNX file that a bundled name, a folder or a path stands for.
+    """Find the ONNX file that a bundled name, a path or a name on the hub stands for.
 
     Raises:
         InputError: if there is none
 
     """
-    path = bundled().get(str(name), Path(name))
+    path = bundled().get(str(name)) or hub.find_model(str(name)) or Path(name)
     if path.is_dir():
         path = path / "model.onnx"
     if not path.is_file():
         raise InputError(
-            f"model must be an ONNX file, a folder with model.onnx or one of "
-            f"{', '.join(bundled())}, got '{name}': no such file"
+            f"model must be an ONNX file, a folder with model.onnx, owner/name on the "
+            f"hub or one of {', '.join(bundled())}, got '{name}': no such file"
         )
     return path
 
@@ -315,13 +315,16 @@ class StudentModel:
 
 
 def load_model(name: str | Path) -> OnnxModel | StudentModel:
-    """Load a bundled model, an ONNX file, a run or a checkpoint.
+    """Load a bundled model, an ONNX file, a run, a checkpoint or ``owner/name``.
+
+    What is on the hub is fetched once, checked by its checksums and never executed.
 
     Raises:
         InputError: if it is none of them
 
     """
     path = Path(name)
-    if str(name) in bundled() or path.is_file() or (path / "model.onnx").exists():
+    known = str(name) in bundled() or path.is_file() or (path / "model.onnx").exists()
+    if known or hub.names_model(str(name)):
         return OnnxModel(find_onnx(name))
     return StudentModel(name)

@@ -48,6 +48,7 @@ EXTRAS = {
     "train": ("torch", "onnxsim", "pyarrow"),
     "teachers": ("transformers", "peft"),
     "report": ("matplotlib",),
+    "hub": ("huggingface_hub",),
     "scale": ("distributed", "dask"),
     "vad": ("silero_vad",),
     "microphone": ("sounddevice",),

@@ -91,9 +91,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         fresh.mkdir()
         yield fresh
-        for path in fresh.iterdir():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
         _sync_folder(fresh)
         if os.path.lexists(folder):
             folder.rename(_old(folder))

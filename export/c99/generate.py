@@ -70,20 +70,7 @@ def generate(
             "give another one"
         )
     graph, plan, placed = _prepare(model)
-    steps = (*(stage.step for stage in placed.stages), *placed.program.head)
-    files = {
-        "wav2small.h": write_header(graph, plan, placed),
-        "wav2small.c": write_source(steps, known_conditions(placed)),
-        "wav2small_config.h": _joined(definitions(placed)),
-        "wav2small_model.h": _joined(model_tables(placed, graph.sampling_rate)),
-        "wav2small_golden.h": _joined(golden_vectors(graph, plan)),
-        "wav2small_selftest.c": template("wav2small_selftest.c"),
-        "main.c": template("main_level.c" if placed.normalised else "main.c"),
-        "Makefile": template("Makefile"),
-        "CMakeLists.txt": template("CMakeLists.txt"),
-        **decision_files(graph, placed.program.output.count),
-        **(resample_files(input_rate, graph.sampling_rate) if input_rate else {}),
-    }
+    files = _texts(graph, plan, placed, input_rate)
     contents = {
         renamed(name, prefix): renamed(text, prefix).encode()
         for name, text in files.items()
@@ -98,6 +85,26 @@ def generate(
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)
     return placed.memory
+
+
+def _texts(
+    graph: IntegerGraph, plan: Schedule, placed: Arrangement, input_rate: int | None
+) -> dict[str, str]:
+    """Text of each file by its name, both with the usual prefix."""
+    steps = (*(stage.step for stage in placed.stages), *placed.program.head)
+    return {
+        "wav2small.h": write_header(graph, plan, placed),
+        "wav2small.c": write_source(steps, known_conditions(placed)),
+        "wav2small_config.h": _joined(definitions(placed)),
+        "wav2small_model.h": _joined(model_tables(placed, graph.sampling_rate)),
+        "wav2small_golden.h": _joined(golden_vectors(graph, plan)),
+        "wav2small_selftest.c": template("wav2small_selftest.c"),
+        "main.c": template("main_level.c" if placed.normalised else "main.c"),
+        "Makefile": template("Makefile"),
+        "CMakeLists.txt": template("CMakeLists.txt"),
+        **decision_files(graph, placed.program.output.count),
+        **(resample_files(input_rate, graph.sampling_rate) if input_rate else {}),
+    }
 
 
 @dataclass(frozen=True, eq=False)

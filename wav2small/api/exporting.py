@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wav2small.export.base.files import claim
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from wav2small.export.base.progress import Progress
     from wav2small.export.pipeline import Export, ExportConfig
+
+_CORE = "cortex-m4"
+"""Core that a card plans for."""
 
 
 def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
@@ -155,7 +159,7 @@ def export_model(
 
     Args:
         source: run, checkpoint or bundled name
-        out: folder to write: ``model.onnx``, ``model.yaml``, its report, its checksums
+        out: folder to write: ONNX, ``model.yaml``, card, report, checksums
         config: arithmetic, window and limit of the file;
             if None int8 of any length, within the student's own limit
         calibration: speech to measure ranges and to test with; bundled if None
@@ -193,13 +197,13 @@ def export_model(
         beside, state = [], generate(result.data, out / "c99").state if c99 else None
         if tflite:
             beside.append(_write_tflite(result, out, config.window, metadata))
-        reports += [path.name for path in beside]
-        beside += [out / "c99"] * c99
+        card = _write_card(out, result, described, overwrite)
+        reports += [*card, *(path.name for path in beside)]
         # the model comes last: where it is, all that belongs to it is there
         model = package.write(
             result.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
         )
-    return Exported(result, metadata, state, (model, *beside))
+    return Exported(result, metadata, state, (model, *beside, *[out / "c99"] * c99))
 
 
 def default_config(name: str) -> ExportConfig:
@@ -263,6 +267,57 @@ def _write_report(
     for name, text in texts.items():
         replace_file(out / name, (text.rstrip("\n") + "\n").encode())
     return list(texts)
+
+
+def _write_card(
+    out: Path, result: Export, described: Mapping[str, Any], overwrite: bool
+) -> list[str]:
+    """Write what is known of the model, unless its maker wrote a README."""
+    from wav2small.export.base.files import replace_file
+    from wav2small.export.base.reading import read_text
+
+    from ..card import MARK, OWN, Known, write_card
+
+    path, text = out / "README.md", ""
+    if path.is_file():
+        found = read_text(path)
+        if not overwrite or MARK not in found:
+            return []
+        text = found.partition(f"## {OWN}\n")[2]
+    known = Known(
+        name=out.resolve().name,
+        bytes=len(result.data),
+        metadata=result.metadata,
+        selection=described.get("metrics"),
+        checks=result.to_dict(),
+        costs=chip_costs(result.data),
+        text=text,
+    )
+    replace_file(path, write_card(known).encode())
+    return [path.name]
+
+
+def chip_costs(data: bytes) -> list[tuple[str, str]]:
+    """Say what the C of a model takes; nothing if there can be none."""
+    from wav2small.export.base.errors import ExportError
+    from wav2small.firmware_bench.plan.firmware import plan_firmware
+
+    try:
+        plan = plan_firmware(data)
+    except ExportError:
+        return []
+    rows = [("RAM of the C99's state, bytes", f"{plan.memory.state:,}")]
+    cost = plan.on(_CORE)
+    if cost:
+        million = cost.instructions_per_second / 1e6
+        rows += [
+            (f"flash planned on a {_CORE}, bytes", f"{cost.flash_bytes:,}"),
+            (
+                f"M instructions per second of audio planned on a {_CORE}",
+                f"{million:.2f}",
+            ),
+        ]
+    return rows
 
 
 def _write_tflite(

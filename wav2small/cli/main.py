@@ -30,6 +30,7 @@ from .labelling import ask, select
 from .listing import list_
 from .live import live, page
 from .prediction import predict
+from .publication import publish
 from .terminal import say, speak_any_language
 
 BUG = 70
@@ -59,6 +60,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     export,
     c99,
+    publish,
     compare,
     bench,
     predict,

@@ -9,10 +9,9 @@ from typing import Any
 
 from wav2small.export.base.reading import parse_json, parse_yaml, read_text
 
+from .. import hub
 from ..errors import InputError
 from .licence import UNKNOWN, canonical
-
-_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 
 _FRONT_MATTER = re.compile(r"\s*---[\r\n]+([\S\s]*?)[\r\n]+---(\r\n|\n|$)")
 
@@ -64,7 +63,7 @@ class CheckpointFiles:
         path = Path(text)
         if path.is_dir():
             return cls(path.resolve().name, path)
-        match = _HUB_NAME.fullmatch(text)
+        match = hub.NAME.fullmatch(text)
         if match is None or path.exists():
             return None
         from huggingface_hub import snapshot_download
