@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo page test test-quick lint dist docs models checksums bench interop bench-firmware clean
+.PHONY: help install demo page test test-quick coverage lint dist docs models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,9 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loa
 
 test: install  ## Run the tests (WAV2SMALL_DATA: folder of real speech, optional)
 	$(PYTEST)
+
+coverage: install  ## Run the tests and hold branch coverage against 90 %
+	$(PYTEST) --cov --cov-report=term --cov-report=xml --cov-fail-under=90
 
 test-quick: install  ## Run the tests but the slow ones and those in emulators and browsers
 	$(PYTEST) -m 'not slow and not emulator and not browser'

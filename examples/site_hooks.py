@@ -7,6 +7,7 @@ are followed by the paths that they have in the repository.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -18,6 +19,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import wav2small
+import wav2small.data
+import wav2small.labels
 from wav2small.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +38,13 @@ PAGES = {
 }
 """Pages of the site by their file in the repository, those of docs left out."""
 
+NOTEBOOKS = ROOT / "examples" / "notebooks"
+REPORT = "<!-- the report of this version -->"
+"""What the page on reports has in place of one."""
+
+COPIES = ("gate.sh", "action.yml", "firmware.yml", "gitlab-ci.yml", "Jenkinsfile")
+"""Files of ``examples/ci`` that the page about gates shows, to be copied."""
+
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
 
 
@@ -44,6 +54,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
     files.append(File.generated(config, "cli.md", content=command_line()))
     files.append(File.generated(config, "api.md", content=public_names()))
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        name = f"notebooks/{path.stem}.md"
+        files.append(File.generated(config, name, content=notebook(path)))
     return files
 
 
@@ -53,6 +66,11 @@ def on_page_markdown(
     """Follow links from where the file is in the repository to where it is here."""
     target = page.file.src_uri
     source = {t: s for s, t in PAGES.items()}.get(target, f"docs/{target}")
+    if target == "report.md":
+        report = wav2small.bench("wav2small-rt", targets=["generic-m4-64k"])
+        markdown = markdown.replace(REPORT, f"```text\n{report}\n```")
+    if target == "ci.md":
+        markdown += copies()
     return relink(markdown, source, target)
 
 
@@ -96,6 +114,28 @@ def relink(markdown: str, source: str, target: str) -> str:
     return LINK.sub(follow, markdown)
 
 
+def copies() -> str:
+    """Write down the files that a project copies into its CI."""
+    lines = ["", "## To be copied", ""]
+    for name in COPIES:
+        text = (ROOT / "examples" / "ci" / name).read_text()
+        kind = {"gate.sh": "bash", "Jenkinsfile": "groovy"}.get(name, "yaml")
+        lines += [f"### {name}", "", f"```{kind}", text.rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def notebook(path: Path) -> str:
+    """Write a notebook as a page, its code without results."""
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        text = "".join(cell["source"])
+        code = cell["cell_type"] == "code"
+        parts.append(f"```python\n{text}\n```" if code else text)
+    where = path.relative_to(ROOT).as_posix()
+    parts.insert(1, f"The notebook itself is `{where}`; the tests run it.")
+    return "\n\n".join(parts) + "\n"
+
+
 def command_line() -> str:
     """Write a section for each command, from the program's own help."""
     group: Any = typer.main.get_command(app)
@@ -135,4 +175,8 @@ def public_names() -> str:
     for name, place in sorted(wav2small._PLACES.items()):
         module, _, attribute = place.partition(":")
         lines += [f"::: {module}.{attribute or name}", ""]
+    for short in (wav2small.labels, wav2small.data):
+        lines += [f"`import {short.__name__}` offers, for scripts:", ""]
+        for name in sorted(short.__all__):
+            lines += [f"::: {getattr(short, name).__module__}.{name}", ""]
     return "\n".join(lines)

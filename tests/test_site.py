@@ -60,6 +60,20 @@ def test_every_command_and_option_is_on_the_page() -> None:
     assert options == set(re.findall("`(-[^`]+)`", page))
 
 
+def test_files_for_ci_and_notebooks_stand_on_pages() -> None:
+    page = site_hooks.copies()
+    for name in site_hooks.COPIES:
+        text = (ROOT / "examples" / "ci" / name).read_text()
+        assert f"### {name}" in page and text.rstrip() in page
+    (path,) = (ROOT / "examples" / "notebooks").glob("first*.ipynb")
+    page = site_hooks.notebook(path)
+    assert page.startswith("# A first model") and "```python\nlabels = wav2" in page
+
+
+def test_the_report_has_a_place_on_its_page() -> None:
+    assert (ROOT / "docs" / "report.md").read_text().count(site_hooks.REPORT) == 1
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -74,6 +88,10 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     api = (tmp_path / "api.html").read_text()
     assert 'id="wav2small.api.steps.annotate"' in api
     assert ":func:" not in api
+    assert 'id="wav2small.annotation.store.LabelStore"' in api
+    report = (tmp_path / "report.html").read_text()
+    assert "window of 1 s: fits" in report and site_hooks.REPORT not in report
+    assert (tmp_path / "notebooks" / "first_model.html").exists()
     # nothing is fetched from another host
     for page in tmp_path.glob("*.html"):
         assert not re.findall(
