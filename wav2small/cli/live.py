@@ -37,15 +37,33 @@ def page(
             "it is planned otherwise.",
         ),
     ] = False,
+    onnxruntime: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of 'npm pack onnxruntime-web': a second file beside OUT with "
+            "which the page compares its scores."
+        ),
+    ] = None,
 ) -> None:
     """Write a web page in which a model's C hears the microphone or files."""
-    models, out = sources_and_output(paths, "page")
-    check_outputs(out)
+    names, out = sources_and_output(paths, "page")
+    second = out.with_suffix(".onnxruntime") if onnxruntime else None
+    check_outputs(out, second)
+    from wav2small.export.base.files import replace_file
+
     from ..live.page import make_page
+    from ..live.runtime import pack_runtime
     from ..models import find_onnx
 
-    text = make_page({str(name): find_onnx(name) for name in models}, emulate=emulate)
+    models = {str(name): find_onnx(name) for name in names}
+    runtime = None
+    if onnxruntime and second:
+        runtime = second.name, pack_runtime(onnxruntime, models)
+    text = make_page(models, emulate=emulate, runtime=runtime)
     write_text(out, text)
+    if runtime and second:
+        replace_file(second, runtime[1].packed)
+        say(f"second file: {second}, {len(runtime[1].packed):,} bytes")
     say(f"page: {out}, {len(text.encode()):,} bytes, open it in a browser")
 
 

@@ -1,6 +1,5 @@
 // The controls: what is chosen, what is heard, what is shown and saved.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const FORGETTING = [0.5, 1, 2, 4, 8, 16, 30, 60, 0]; // seconds, 0 is never
 const SHOWN_EACH = 300; // milliseconds
@@ -310,7 +309,7 @@ function hearFile(file) {
 function chooseModel() {
   stop();
   model = data.models[$("model").value];
-  model.module ??= unpack(model.wasm);
+  model.module ??= unpack(toBytes(model.wasm));
   fill($("chip"), model.costs.map(({ target }) => target));
   $("forgetting").hidden = $("wearing").hidden = !model.forgets;
   $("speaking").hidden = !model.speech;
@@ -334,9 +333,14 @@ function save(name, type, parts) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+// The last seconds of what was heard, a minute at most.
+function lastSamples(seconds) {
+  const count = Math.min(view.heard, seconds * model.rate);
+  return Int16Array.from({ length: count }, (_, i) => kept[(view.heard - count + i) % kept.length]);
+}
+
 function saveSound() {
-  const count = Math.min(view.heard, kept.length);
-  const samples = Int16Array.from({ length: count }, (_, i) => kept[(view.heard - count + i) % kept.length]);
+  const samples = lastSamples(KEPT_SECONDS);
   const head = new DataView(new ArrayBuffer(44));
   const write = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
   write(0, "RIFF");
@@ -391,7 +395,7 @@ $("file").addEventListener("change", () => {
 });
 $("play").addEventListener("click", () => {
   const voice = data.voices[$("voice").value];
-  hearRecording(voice.name, () => Uint8Array.from(atob(voice.data), (c) => c.charCodeAt(0)).buffer);
+  hearRecording(voice.name, () => toBytes(voice.data).buffer);
 });
 $("stop").addEventListener("click", () => {
   stop();

@@ -28,6 +28,7 @@ from .. import __version__
 from ..adv import DIMENSIONS, NEUTRAL
 from ..bundled import DEMO
 from .costs import chip_costs
+from .runtime import Runtime
 from .wasm import compile_model
 
 VOICES = {
@@ -39,13 +40,20 @@ VOICES = {
 _SCRIPTS = ("sound.js", "view.js", "page.js")
 
 
-def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
+def make_page(
+    models: Mapping[str, Path],
+    *,
+    emulate: bool = False,
+    runtime: tuple[str, Runtime] | None = None,
+) -> str:
     """Make a page that hears with one or several models.
 
     Args:
         models: exported int8 models, files by name
         emulate: whether what a model costs on a chip is measured on emulated cores;
             if not, it is planned
+        runtime: name of a second file that :func:`pack_runtime` made, and what is in
+            it; with it the page can compare
 
     Returns:
         HTML that needs no other file
@@ -55,8 +63,10 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
         BenchError: if there is no compiler, or the code cannot be compiled
 
     """
-    data = {
+    worklet = _shortened(_read("worklet.js"))
+    data: dict[str, Any] = {
         "version": __version__,
+        "worklet": _base64(gzip.compress(worklet.encode(), 9, mtime=0)),
         "neutral": NEUTRAL,
         "models": [
             _describe(name, path, emulate=emulate) for name, path in models.items()
@@ -66,11 +76,20 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
             for name, file in VOICES.items()
         ],
     }
+    scripts, compare = _SCRIPTS, ""
+    if runtime:
+        name, second = runtime
+        data["runtime"] = {
+            "file": line(name),
+            "version": second.version,
+            "digest": second.digest,
+        }
+        scripts, compare = (*_SCRIPTS, "compare.js"), _read("compare.html")
     style = _shortened(common_style() + _read("page.css"))
     script = "\n".join(
-        ['"use strict";', "{", *(_shortened(_read(name)) for name in _SCRIPTS), "}"]
+        ['"use strict";', "{", *(_shortened(_read(name)) for name in scripts), "}"]
     )
-    page = Template(_read("page.html").replace("\n<", "<"))
+    page = Template(_read("page.html").replace("$compare", compare).replace("\n<", "<"))
     return page.substitute(
         policy="; ".join(
             (
@@ -87,7 +106,6 @@ def make_page(models: Mapping[str, Path], *, emulate: bool = False) -> str:
         style=style,
         # within a script, only this sign could end it
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        worklet=_shortened(_read("worklet.js")),
         script=script,
     )
 

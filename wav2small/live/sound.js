@@ -1,12 +1,16 @@
 // Where sound comes from, and its way through the mixer to the model.
 
+const data = JSON.parse(document.getElementById("data").textContent);
 const SILENT = -72; // dB of full scale, the lowest place of the slider
 
-async function unpack(text) {
-  const packed = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
-  const plain = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+const toBytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+async function unpack(packed) {
+  const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(plain).arrayBuffer());
 }
+
+const worklet = unpack(toBytes(data.worklet)).then((bytes) => new TextDecoder().decode(bytes));
 
 // The same numbers in every browser and every run.
 function* uniform() {
@@ -89,9 +93,8 @@ class Mixer {
 
 // Let a model hear a source; a message for each tenth of a second goes to `tell`.
 async function connect(context, source, { model, module, settings, played, length, tell }) {
-  const code = document.getElementById("worklet").textContent;
   // a page that was opened from a folder may not load a script from a blob
-  await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
+  await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(await worklet)}`);
   const node = new AudioWorkletNode(context, "hearing", {
     processorOptions: {
       module, scores: model.labels.length, categories: model.categories.length, rate: model.rate,
