@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo page test test-quick coverage lint dist docs models checksums bench interop bench-firmware clean
+.PHONY: help install demo page test test-quick coverage lint dist docs pictures models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -69,6 +69,10 @@ dist: install  ## Build and check sdist and wheel in dist
 
 docs: install  ## Build the site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: install  ## Make the pictures of the documentation again (DATA: folder of speech)
+	$(BIN)/python examples/doc_pictures.py $(DATA) docs
+	$(BIN)/python examples/listening_picture.py $(DATA) docs/listening.png
 
 models: install  ## Train the bundled models again (DATA: folder of speech; hours)
 	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \

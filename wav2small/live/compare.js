@@ -38,7 +38,7 @@ class Runtime {
   }
 
   async prepare(model) {
-    const { instance } = await WebAssembly.instantiate(await model.module);
+    const instance = await WebAssembly.instantiate(await model.module);
     // as the reference computes: a rewritten graph rounds elsewhere
     const options = { graphOptimizationLevel: "disabled", executionProviders: ["wasm"] };
     const session = await this.onnxruntime.InferenceSession.create(this.parts[model.digest], options);

@@ -17,7 +17,11 @@ let calmVoices = []; // the mean scores of each that was heard
 let on = []; // events that are on
 let last = {}; // the reading with the last decisions
 let shown = null; // what waits to be shown
-const view = new View($("view"), model.labels);
+let shownAt = 0;
+const view = new View($("view"), model.labels, () => {
+  // figures that change more often cannot be read
+  if (performance.now() - shownAt >= SHOWN_EACH) show();
+});
 
 const say = (text, wrong = false) => {
   $("status").textContent = text;
@@ -94,6 +98,7 @@ function begin() {
   rows = [];
   on = [];
   last = {};
+  shown = null;
   $("log").replaceChildren();
   view.knowsSpeech = model.speech;
   view.begin(model.rate);
@@ -108,8 +113,6 @@ function hear(reading) {
   if (rows.length > MOST_ROWS) rows.splice(0, 600);
   if (scores && calm) addCalm(scores);
   if (reading.events) addEvents(reading);
-  // figures that change more often cannot be read
-  if (!shown) setTimeout(show, SHOWN_EACH);
   if (reading.smooth) last = reading; // the end of a recording has no decisions of its own
   const { smooth, events, shares, doubts } = last;
   shown = { ...reading, scores, smooth, events, shares, doubts };
@@ -124,6 +127,8 @@ function likely(shares) {
 }
 
 function show() {
+  if (!shown) return;
+  shownAt = performance.now();
   const { samples, scores, smooth, events, shares, doubts, heard, speech } = shown;
   shown = null;
   [...$("now").tBodies[0].rows].forEach((row, i) => {
@@ -206,6 +211,7 @@ function makeTable(offsets) {
 
 function stop() {
   turn++;
+  show();
   calm = null;
   $("calm").disabled = true;
   playing?.stream?.getTracks().forEach((track) => track.stop());
@@ -309,7 +315,7 @@ function hearFile(file) {
 function chooseModel() {
   stop();
   model = data.models[$("model").value];
-  model.module ??= unpack(toBytes(model.wasm));
+  model.module ??= unpack(toBytes(model.wasm)).then((bytes) => WebAssembly.compile(bytes));
   fill($("chip"), model.costs.map(({ target }) => target));
   $("forgetting").hidden = $("wearing").hidden = !model.forgets;
   $("speaking").hidden = !model.speech;

@@ -91,10 +91,16 @@ class Mixer {
   }
 }
 
+// Bring the code that hears into the audio thread, once.
+function prepare(context) {
+  // a page that was opened from a folder may not load a script from a blob
+  context.prepared ??= worklet.then((code) => context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`));
+  return context.prepared;
+}
+
 // Let a model hear a source; a message for each tenth of a second goes to `tell`.
 async function connect(context, source, { model, module, settings, played, length, tell }) {
-  // a page that was opened from a folder may not load a script from a blob
-  await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(await worklet)}`);
+  await prepare(context);
   const node = new AudioWorkletNode(context, "hearing", {
     processorOptions: {
       module, scores: model.labels.length, categories: model.categories.length, rate: model.rate,
@@ -174,12 +180,17 @@ async function openMicrophone(rate) {
   if (!navigator.mediaDevices) {
     throw new Error("microphone must be allowed for this address, got none: open the page from https or a file, or open a recording");
   }
-  const stream = await navigator.mediaDevices.getUserMedia({
+  const asked = navigator.mediaDevices.getUserMedia({
     audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
   // nothing is played, so there is neither a loudspeaker nor haste
   const quiet = { latencyHint: "playback", sinkId: { type: "none" } };
   let context = new AudioContext({ sampleRate: rate, ...quiet });
+  prepare(context).catch(() => {}); // while the device opens; who connects is told of errors
+  const stream = await asked.catch((error) => {
+    context.close();
+    throw error;
+  });
   try {
     return { stream, context, source: new MediaStreamAudioSourceNode(context, { mediaStream: stream }) };
   } catch (error) {

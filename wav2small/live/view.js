@@ -3,18 +3,21 @@
 const COLUMNS = 2048; // kept columns of the spectrogram, one each 20 ms
 const BANDS = 80;
 const TRANSFORM = 512;
+const DRAWN_EACH = 180; // milliseconds: five times a second are enough, and each costs
 const COLOURS = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
 const DASHES = [[], [8, 4], [2, 3]];
 
 class View {
-  constructor(canvas, names) {
+  constructor(canvas, names, drawn) {
+    this.drawn = drawn;
     this.canvas = canvas;
     this.names = names;
     this.picture = document.createElement("canvas");
     this.picture.width = COLUMNS;
     this.picture.height = BANDS;
-    this.column = new ImageData(1, BANDS);
-    this.window = Float32Array.from({ length: TRANSFORM }, (_, i) => Math.sin((Math.PI * (i + 0.5)) / TRANSFORM) ** 2);
+    this.pixels = new ImageData(COLUMNS, BANDS);
+    this.spectrum = new Spectrum();
+    this.last = -Infinity;
     this.readStyle();
     new ResizeObserver(() => {
       this.size = [canvas.clientWidth, canvas.clientHeight];
@@ -32,7 +35,7 @@ class View {
 
   readStyle() {
     const style = getComputedStyle(this.canvas);
-    const colours = ["text", "soft", "line", ...this.names];
+    const colours = ["text", "soft", "line", "back", ...this.names];
     this.colours = Object.fromEntries(colours.map((name) => [name, style.getPropertyValue(`--${name}`)]));
     this.letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
   }
@@ -40,13 +43,12 @@ class View {
   begin(rate) {
     this.rate = rate;
     this.step = rate / 50;
-    this.heard = this.columns = 0;
+    this.heard = this.columns = this.painted = 0;
     this.held = new Float32Array(TRANSFORM + rate / 10);
     this.count = TRANSFORM - this.step; // silence before the first sample
     this.extremes = new Float32Array(2 * COLUMNS);
     this.readings = [];
     this.spoken = [];
-    this.picture.getContext("2d", { willReadFrequently: true }).clearRect(0, 0, COLUMNS, BANDS);
     this.edges = Array.from({ length: BANDS + 1 }, (_, band) => {
       // equally spaced in mel, from 50 Hz to half the rate
       const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
@@ -70,32 +72,57 @@ class View {
     if (this.spoken.length > 600) this.spoken.splice(0, 200);
     if (scores) this.readings.push({ time: this.heard / this.rate, scores, smooth: smooth ?? scores, events, doubts });
     if (this.readings.length > 600) this.readings.splice(0, 200);
-    this.wanted ??= requestAnimationFrame(() => this.draw());
+    const due = Math.max(0, this.last + DRAWN_EACH - performance.now());
+    this.wanted ??= setTimeout(() => requestAnimationFrame(() => this.show()), due);
+  }
+
+  // All that changes on the page changes at once, for each change has its price.
+  show() {
+    this.wanted = null;
+    this.last = performance.now();
+    this.draw();
+    this.drawn();
   }
 
   addColumn(frame) {
     const place = this.columns++ % COLUMNS;
-    const fresh = frame.subarray(TRANSFORM - this.step);
-    this.extremes[2 * place] = Math.min(...fresh);
-    this.extremes[2 * place + 1] = Math.max(...fresh);
-    const power = spectrum(frame.map((value, i) => value * this.window[i]));
+    let [least, most] = [0, 0];
+    for (let i = TRANSFORM - this.step; i < TRANSFORM; i++) {
+      least = Math.min(least, frame[i]);
+      most = Math.max(most, frame[i]);
+    }
+    this.extremes[2 * place] = least;
+    this.extremes[2 * place + 1] = most;
+    const power = this.spectrum.of(frame);
+    const { data: pixels } = this.pixels;
     for (let band = 0; band < BANDS; band++) {
       const first = Math.floor(this.edges[band]);
       const last = Math.max(first + 1, Math.ceil(this.edges[band + 1]));
-      let most = 0;
-      for (let i = first; i < last; i++) most = Math.max(most, power[i]);
-      const level = (10 * Math.log10(most + 1e-12) + 50) / 80; // from -50 to 30 dB
+      let strongest = 0;
+      for (let i = first; i < last; i++) strongest = Math.max(strongest, power[i]);
+      const level = (10 * Math.log10(strongest + 1e-12) + 50) / 80; // from -50 to 30 dB
       const scaled = Math.max(0, Math.min(0.9999, level)) * (COLOURS.length - 1);
-      const [low, high] = [COLOURS[Math.floor(scaled)], COLOURS[Math.floor(scaled) + 1]];
-      const pixel = 4 * (BANDS - 1 - band);
-      for (let i = 0; i < 3; i++) this.column.data[pixel + i] = low[i] + (high[i] - low[i]) * (scaled % 1);
-      this.column.data[pixel + 3] = 255;
+      const low = COLOURS[Math.floor(scaled)];
+      const high = COLOURS[Math.floor(scaled) + 1];
+      const pixel = 4 * ((BANDS - 1 - band) * COLUMNS + place);
+      for (let i = 0; i < 3; i++) pixels[pixel + i] = low[i] + (high[i] - low[i]) * (scaled % 1);
+      pixels[pixel + 3] = 255;
     }
-    this.picture.getContext("2d", { willReadFrequently: true }).putImageData(this.column, place, 0);
+  }
+
+  // Bring the columns that are new into the picture.
+  paint() {
+    const paint = this.picture.getContext("2d", { willReadFrequently: true });
+    for (let at = Math.max(this.painted, this.columns - COLUMNS); at < this.columns; ) {
+      const place = at % COLUMNS;
+      const run = Math.min(COLUMNS - place, this.columns - at);
+      paint.putImageData(this.pixels, 0, 0, place, 0, run, BANDS);
+      at += run;
+    }
+    this.painted = this.columns;
   }
 
   draw() {
-    this.wanted = null;
     const { canvas } = this;
     const ratio = devicePixelRatio || 1;
     const [width, height] = this.size ?? [0, 0];
@@ -104,10 +131,12 @@ class View {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    const paint = canvas.getContext("2d");
+    this.paint();
+    const paint = canvas.getContext("2d", { alpha: false });
     const { letter, colours } = this;
     paint.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paint.clearRect(0, 0, width, height);
+    paint.fillStyle = colours.back;
+    paint.fillRect(0, 0, width, height);
     paint.font = `${letter}px system-ui, sans-serif`;
     const left = letter * 2.6;
     const right = width - letter * 1.8;
@@ -134,17 +163,13 @@ class View {
     }
   }
 
-  // Columns that are kept and in view, each with its number and place in the ring.
-  *shown() {
-    const first = Math.max(0, this.columns - Math.min(COLUMNS, this.seconds * 50));
-    for (let number = first; number < this.columns; number++) yield [number / 50, number % COLUMNS];
-  }
-
   drawWave({ paint, colours, x }, top, bottom) {
     const middle = (top + bottom) / 2;
     paint.beginPath();
-    for (const [time, place] of this.shown()) {
-      const at = x(time);
+    // columns that are kept and in view, each at its place in the ring
+    for (let number = Math.max(0, this.columns - Math.min(COLUMNS, this.seconds * 50)); number < this.columns; number++) {
+      const place = number % COLUMNS;
+      const at = x(number / 50);
       paint.moveTo(at, middle - this.extremes[2 * place + 1] * (middle - top) - 0.5);
       paint.lineTo(at, middle - this.extremes[2 * place] * (middle - top) + 0.5);
     }
@@ -235,29 +260,40 @@ class View {
   }
 }
 
-// Power of the Fourier transform of a frame of real numbers, up to half the rate.
-function spectrum(real) {
-  const length = real.length;
-  const imaginary = new Float32Array(length);
-  for (let i = 1, j = 0; i < length; i++) {
-    let bit = length >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) [real[i], real[j]] = [real[j], real[i]];
+// Power of the Fourier transform of a frame under a window, up to half the rate.
+class Spectrum {
+  constructor() {
+    const half = TRANSFORM / 2;
+    const angle = (i) => (Math.PI * i) / half;
+    this.window = Float32Array.from({ length: TRANSFORM }, (_, i) => Math.sin(angle((i + 0.5) / 2)) ** 2);
+    this.cosines = Float32Array.from({ length: half }, (_, i) => Math.cos(angle(i)));
+    this.sines = Float32Array.from({ length: half }, (_, i) => -Math.sin(angle(i)));
+    const bits = Math.log2(TRANSFORM);
+    this.order = Uint16Array.from({ length: TRANSFORM }, (_, i) => parseInt([...i.toString(2).padStart(bits, "0")].reverse().join(""), 2));
+    this.real = new Float32Array(TRANSFORM);
+    this.imaginary = new Float32Array(TRANSFORM);
+    this.power = new Float32Array(half + 1);
   }
-  for (let half = 1; half < length; half *= 2) {
-    for (let k = 0; k < half; k++) {
-      const [cosine, sine] = [Math.cos((Math.PI * k) / half), -Math.sin((Math.PI * k) / half)];
-      for (let i = k; i < length; i += 2 * half) {
-        const j = i + half;
-        const re = real[j] * cosine - imaginary[j] * sine;
-        const im = real[j] * sine + imaginary[j] * cosine;
-        real[j] = real[i] - re;
-        imaginary[j] = imaginary[i] - im;
-        real[i] += re;
-        imaginary[i] += im;
+
+  of(frame) {
+    const { window, order, cosines, sines, real, imaginary, power } = this;
+    for (let i = 0; i < TRANSFORM; i++) real[i] = frame[order[i]] * window[order[i]];
+    imaginary.fill(0);
+    for (let half = 1; half < TRANSFORM; half *= 2) {
+      for (let k = 0; k < half; k++) {
+        const turn = (k * TRANSFORM) / 2 / half;
+        for (let i = k; i < TRANSFORM; i += 2 * half) {
+          const j = i + half;
+          const re = real[j] * cosines[turn] - imaginary[j] * sines[turn];
+          const im = real[j] * sines[turn] + imaginary[j] * cosines[turn];
+          real[j] = real[i] - re;
+          imaginary[j] = imaginary[i] - im;
+          real[i] += re;
+          imaginary[i] += im;
+        }
       }
     }
+    for (let i = 0; i < power.length; i++) power[i] = real[i] ** 2 + imaginary[i] ** 2;
+    return power;
   }
-  return Float32Array.from({ length: length / 2 + 1 }, (_, i) => real[i] ** 2 + imaginary[i] ** 2);
 }

@@ -61,8 +61,7 @@ function kaiser(place) {
 class Hearing extends AudioWorkletProcessor {
   constructor({ processorOptions: options }) {
     super();
-    const module = new WebAssembly.Module(options.module);
-    this.model = new WebAssembly.Instance(module).exports;
+    this.model = new WebAssembly.Instance(options.module).exports;
     const { memory, samples, capacity, integers } = this.model;
     this.samples = new Int16Array(memory.buffer, samples(), capacity());
     this.integers = new Int32Array(memory.buffer, integers(), options.scores);
