@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import typer
 from train_teacher import target
 
@@ -32,6 +33,8 @@ from wav2small.adv import DIMENSIONS
 from wav2small.annotation.store import LabelStore
 from wav2small.evaluation import agreement
 from wav2small.export.base import checksums
+from wav2small.export.base.files import replace_file
+from wav2small.export.model.speech import detector_of, with_speech
 from wav2small.firmware_bench.bench import bench
 from wav2small.models import ASSETS, load_model
 from wav2small.students import STUDENTS
@@ -285,11 +288,19 @@ def main() -> None:
 
 
 def bundle(student: str, out: Path) -> None:
-    """Put a student's checkpoint and int8 model into the package."""
+    """Put a student's checkpoint and int8 model into the package.
+
+    The detector of speech of the model that is there stays: it reads the log-mel map,
+    which does not depend on what a student has learned.
+    """
     folder = ASSETS / student
+    detector = detector_of(onnx.load(folder / "model.onnx"))
     shutil.copytree(out / "run" / "best", folder / "checkpoint", dirs_exist_ok=True)
     for name in ("model.onnx", "model.yaml"):
         shutil.copy(out / "int8" / name, folder)
+    if detector:
+        model = with_speech(onnx.load(folder / "model.onnx"), detector)
+        replace_file(folder / "model.onnx", model.SerializeToString(deterministic=True))
     checksums.write(folder)
 
 

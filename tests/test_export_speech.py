@@ -135,6 +135,20 @@ def test_output_that_is_not_there_costs_nothing(tmp_path):
         stream.listen(speech_alone=True)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_detector_goes_from_model_to_model(name):
+    layers = speech.detector_of(load(name))
+    assert [layer.weight.ndim for layer in layers] == [4] * 5
+    other = speech.with_speech(speech.scores_alone(load(name)), layers)
+    samples = (signal(1, 40000) / 32768).astype(np.float32)[None]
+    odds, wanted = (
+        topology.session(model, "exact").run(["speech"], {"signal": samples})[0]
+        for model in (other, load(name))
+    )
+    np.testing.assert_allclose(odds, wanted, atol=1e-4)
+    assert speech.detector_of(speech.scores_alone(load(name))) == []
+
+
 def test_detector_that_needs_more_is_refused():
     layers = detector()
     layers[0] = dataclasses.replace(layers[0], weight=np.ones((8, 1, 2, 40)))

@@ -16,6 +16,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from ..base.errors import ExportError
 from .compact import compact
+from .constants import expand_constants
 from .topology import Topology
 
 OUTPUT = "speech"
@@ -152,6 +153,48 @@ def with_speech(model: ModelProto, layers: Sequence[DetectorLayer]) -> ModelProt
     del packed.metadata_props[:]
     packed.metadata_props.extend(model.metadata_props)
     return packed
+
+
+def detector_of(model: ModelProto) -> list[DetectorLayer]:
+    """Detector that :func:`with_speech` gave a model, e.g. to give it to another.
+
+    A detector knows the log-mel map alone: it serves each model with this map.
+
+    Args:
+        model: any model
+
+    Returns:
+        its layers; none if the model has no such output
+
+    """
+    part = speech_alone(expand_constants(model))
+    if part is None:
+        return []
+    graph = Topology(part)
+
+    def dequantised(name: str) -> np.ndarray | None:
+        node = graph.nodes[graph.producer[name]] if name in graph.producer else None
+        if node is None or node.op_type != "DequantizeLinear":
+            return None
+        values, steps = (graph.array(name) for name in node.input[:2])
+        if values is None or steps is None:
+            return None
+        return values * steps.reshape(-1, *[1] * (values.ndim - 1))
+
+    layers = []
+    for index, node in enumerate(graph.nodes):
+        if node.op_type != "Conv" or len(node.input) < 3:
+            continue
+        weight, bias = (dequantised(name) for name in node.input[1:])
+        if weight is None or bias is None:
+            continue
+        options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        scales = [graph.array(graph.nodes[i].input[1]) for i in graph.children(index)]
+        largest = float(scales[0]) * 255 if scales and scales[0] is not None else None
+        # what is left out is the operator's default
+        steps, dilations = (options.get(k, [1]) for k in ("strides", "dilations"))
+        layers.append(DetectorLayer(weight, bias, steps[0], dilations[0], largest))
+    return layers
 
 
 class _Writer:
