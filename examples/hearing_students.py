@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +32,19 @@ from wav2small.annotation.store import LabelStore
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.distillation import distill
 from wav2small.evaluation import agreement
-from wav2small.models import load_model
+from wav2small.models import StudentModel, load_model
 from wav2small.progress import ProgressBar
-from wav2small.teachers.loading import load_teacher
+from wav2small.students.streaming import Streaming
 
 TEACHER = "hearing"
 
-LESSON: dict[str, Any] = {"variations": 4, "evaluations": 4}
+LESSON: dict[str, Any] = {"teaching": "cached", "crop_seconds": 3.0, "evaluations": 4}
 """What the students' trainings share."""
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "wav2small-rt": {"epochs": 12, "forget_probability": 0.25},
-    "wav2small-rt-mini": {"epochs": 12, "forget_probability": 0.25},
-    "wav2small": {"epochs": 6, "bfloat16": True},
+    "wav2small-rt": {"epochs": 10, "forget_probability": 0.25},
+    "wav2small-rt-mini": {"epochs": 10, "forget_probability": 0.25},
+    "wav2small": {"epochs": 5, "crop_seconds": 2.0, "bfloat16": True},
 }
 """What differs in the students' trainings."""
 
@@ -56,16 +54,19 @@ AUGMENT = AugmentConfig(room_probability=0.4)
 COPIES = 5
 """How often each clip of EMO-DB is in the lesson: both corpora matter together."""
 
+SECONDS = 4
+"""Time constant of the forgetting that is measured."""
+
 DEV = ("emodb_10", "1016", "1036", "1043", "1078")
 """Training speakers on whom checkpoints are chosen."""
 
 
 def write_manifest(data: Path, path: Path) -> None:
-    """List all clips, with scores derived from what listeners heard where they did."""
+    """List all clips with the scores that are derived from what listeners heard."""
     votes = vote_targets.read_votes(data / "crema_d")
     felt = dict(zip(votes.files, vote_targets.felt_by_word(votes), strict=True))
     rows: list[dict[str, Any]] = []
-    for folder in ("emodb", "crema_d", "librispeech_subset"):
+    for folder in ("emodb", "crema_d"):
         with (data / folder / "metadata.csv").open(newline="") as file:
             for row in csv.DictReader(file):
                 kept: dict[str, Any] = {
@@ -74,16 +75,16 @@ def write_manifest(data: Path, path: Path) -> None:
                     "gender": row.get("gender") or row.get("sex", ""),
                     "language": row.get("language") or "en",
                     "emotion": row["emotion"],
-                    "split": row.get("split") or "train",
+                    "split": row["split"],
                 }
                 if folder == "emodb":
                     scores = target(row["emotion"], float(row["recognised_pct"]) / 100)
-                    kept |= dict(zip(DIMENSIONS, map(float, scores), strict=True))
-                elif folder == "crema_d":
+                else:
                     # a few are felt a little beyond the norm of their word
                     scores = np.clip(felt[row["file"]], 0, 1)
-                    kept |= dict(zip(DIMENSIONS, map(float, scores), strict=True))
-                rows.append(kept)
+                rows.append(
+                    kept | dict(zip(DIMENSIONS, map(float, scores), strict=True))
+                )
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
@@ -91,59 +92,11 @@ def write_manifest(data: Path, path: Path) -> None:
         writer.writerows(rows)
 
 
-class Remembering:
-    """A teacher that remembers what it heard, so that students share its scores.
-
-    It hears in bfloat16, which moves its scores by .005 at most.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.teacher = load_teacher(TEACHER)
-        self.info = self.teacher.info
-        self.path = folder / f"heard-{self.info.revision}"
-        self.known: dict[bytes, np.ndarray] = {}
-        self.path.touch()
-        self.end = 0
-
-    def _read_on(self) -> None:
-        """Read what was added to the file, by whomever."""
-        with self.path.open("rb") as file:
-            file.seek(self.end)
-            text = file.read()
-        for at in range(0, len(text) - ENTRY + 1, ENTRY):
-            score = np.frombuffer(text, "<f4", 3, at + KEY)
-            self.known[text[at : at + KEY]] = score
-        self.end += len(text) // ENTRY * ENTRY
-
-    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Score signals, as any teacher."""
-        keys = [hashlib.sha256(signal.tobytes()).digest()[:KEY] for signal in signals]
-        if not self.known.keys() >= {*keys}:
-            self._read_on()
-        unheard = [row for row, key in enumerate(keys) if key not in self.known]
-        if unheard:
-            with torch.autocast("cpu", torch.bfloat16):
-                scores = self.teacher.predict([signals[row] for row in unheard])
-            entries = b"".join(
-                keys[row] + score.astype("<f4").tobytes()
-                for row, score in zip(unheard, scores, strict=True)
-            )
-            with self.path.open("ab", buffering=0) as file:
-                file.write(entries)
-            self._read_on()
-        return np.stack([self.known[key] for key in keys])
-
-
-KEY, ENTRY = 16, 28
-"""Bytes of what stands for a signal, and with its three scores."""
-
-
 def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
     """Write the labels that students learn from: those of training speakers.
 
     EMO-DB, a sixteenth of the clips with half of the spread, comes several times.
-    ``people`` takes the scores derived from people's in place of the teacher's,
-    where there are any.
+    ``people`` takes the scores derived from people's in place of the teacher's.
     """
     if out.exists():
         return
@@ -159,7 +112,7 @@ def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
     scores = np.asarray(read.human if people else read.scores)
     rows = []
     for item, split in enumerate(read.metadata["split"]):
-        if split == "test" or np.isnan(scores[item, 0]):
+        if split == "test":
             continue
         known = {name: column[item] for name, column in read.metadata.items()}
         dev = known["speaker"] in DEV
@@ -181,13 +134,10 @@ def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
     part.rename(out)
 
 
-def make(
-    student: str, data: Path, labels: Path, out: Path, teacher: Remembering | None
-) -> None:
+def make(student: str, data: Path, labels: Path, out: Path) -> None:
     """Train a student and export it, as far as that is not done."""
     config = DistillConfig(
         student=student,
-        teaching="online" if teacher else "cached",
         augment=AUGMENT,
         **(LESSON | RECIPES[student]),
     )
@@ -198,7 +148,6 @@ def make(
             config,
             noise=data / "esc10",
             resume=True,
-            teacher=teacher,
             progress=progress,
         )
     if not (out / "int8" / "model.onnx").exists():
@@ -212,36 +161,56 @@ def make(
         )
 
 
-def measure(model: Any, labels: Path) -> dict[str, Any]:
-    """Compare a model with teacher and people on the test speakers of each corpus."""
+def measure(folder: Path, labels: Path) -> dict[str, Any]:
+    """Compare a student with teacher and people on the test speakers of each corpus."""
     store = LabelStore.open(labels)
     read = store.read()
     split, language = (np.array(read.metadata[n]) for n in ("split", "language"))
-    found: dict[str, Any] = {}
-    scores = np.full((len(read.names), 3), np.nan, np.float32)
-    for item in np.flatnonzero(split == "test"):
-        signal = audio.load(store.root / read.names[item], end=float(read.ends[item]))
-        scores[item] = model.predict([signal])[0]
-    tested = split == "test"
-    for title, here in (
-        ("EMO-DB", tested & (language == "de")),
-        ("CREMA-D", tested & (language == "en")),
-        ("both", tested),
-    ):
-        truth = np.asarray(read.human)[here]
-        found[title] = {
-            "clips": int(here.sum()),
-            "to the teacher": agreement(read.scores[here], scores[here]),
-            "to people": agreement(truth, scores[here]),
-            "teacher to people": agreement(truth, read.scores[here]),
-        }
-    return found
+    rows = np.flatnonzero(split == "test")
+    signals = [
+        audio.load(store.root / read.names[row], end=float(read.ends[row]))
+        for row in rows
+    ]
+    exact = StudentModel(folder / "run")
+    teacher, people = read.scores[rows], np.asarray(read.human)[rows]
+    int8, fp32 = (m.predict(signals) for m in (load_model(folder / "int8"), exact))
+    pairs = {
+        "to the teacher": (teacher, int8),
+        "fp32 to the teacher": (teacher, fp32),
+        "to people": (people, int8),
+        "teacher to people": (people, teacher),
+        "int8 to fp32": (fp32, int8),
+    }
+    if isinstance(exact.module, Streaming):
+        forgetful = forget(exact.module, signals)
+        pairs[f"fp32 that forgets in {SECONDS} s, to the teacher"] = teacher, forgetful
+    corpora = language[rows]
+    return {
+        title: {"clips": int(here.sum())}
+        | {kind: agreement(a[here], b[here]) for kind, (a, b) in pairs.items()}
+        for title, here in (
+            ("EMO-DB", corpora == "de"),
+            ("CREMA-D", corpora == "en"),
+            ("both", corpora != ""),
+        )
+    }
+
+
+def forget(module: Streaming, signals: list[np.ndarray]) -> np.ndarray:
+    """Score signals by a student that forgets, ``(signals, 3)``."""
+    rate = torch.tensor([1 / SECONDS])
+    with torch.inference_mode():
+        heard = [
+            module(torch.from_numpy(signal)[None], forgetting=rate)
+            for signal in signals
+        ]
+    return torch.cat(heard).numpy()
 
 
 def show(title: str, found: dict[str, Any]) -> None:
     """Print rows of a table: concordance with its interval."""
     for corpus, entry in found.items():
-        for kind in ("to the teacher", "to people", "teacher to people"):
+        for kind in [*entry][1:]:
             cells = [
                 "{ccc:.3f} [{ccc_interval[0]:.3f}, {ccc_interval[1]:.3f}]".format(
                     **entry[kind][name]
@@ -272,11 +241,10 @@ def main() -> None:
         return
     learned = out / ("people" if arguments.votes else "lesson")
     write_lesson(labels, learned, people=arguments.votes)
-    teacher = None if arguments.votes else Remembering(out)
     for student in arguments.student:
         folder = out / (f"{student}-votes" if arguments.votes else student)
-        make(student, data, learned, folder, teacher)
-        found = measure(load_model(folder / "int8"), labels)
+        make(student, data, learned, folder)
+        found = measure(folder, labels)
         (folder / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
         show(folder.name, found)
         if arguments.bundle:
