@@ -134,13 +134,10 @@ def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
     part.rename(out)
 
 
-def make(student: str, data: Path, labels: Path, out: Path) -> None:
+def make(student: str, data: Path, labels: Path, out: Path, **changes: Any) -> None:
     """Train a student and export it, as far as that is not done."""
-    config = DistillConfig(
-        student=student,
-        augment=AUGMENT,
-        **(LESSON | RECIPES[student]),
-    )
+    options = LESSON | RECIPES[student] | changes
+    config = DistillConfig(student=student, augment=AUGMENT, **options)
     with ProgressBar() as progress:
         distill(
             labels,
@@ -229,6 +226,8 @@ def main() -> None:
         "--student", nargs="+", default=["wav2small-rt"], choices=RECIPES
     )
     parser.add_argument("--votes", action="store_true", help="learn from people alone")
+    parser.add_argument("--epochs", type=int, help="of each; else as in RECIPES")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle", action="store_true", help="put into the package")
     parser.add_argument("--label", action="store_true", help="label and stop")
     arguments = parser.parse_args()
@@ -241,9 +240,15 @@ def main() -> None:
         return
     learned = out / ("people" if arguments.votes else "lesson")
     write_lesson(labels, learned, people=arguments.votes)
+    changes = {"seed": arguments.seed}
+    if arguments.epochs:
+        changes["epochs"] = arguments.epochs
     for student in arguments.student:
-        folder = out / (f"{student}-votes" if arguments.votes else student)
-        make(student, data, learned, folder)
+        name = f"{student}-votes" if arguments.votes else student
+        if arguments.epochs or arguments.seed:
+            name += f"-{arguments.epochs or 'all'}-epochs-seed-{arguments.seed}"
+        folder = out / name
+        make(student, data, learned, folder, **changes)
         found = measure(folder, labels)
         (folder / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
         show(folder.name, found)
