@@ -6,7 +6,7 @@ DATA holds ``emodb`` and ``ambience``.
 One speaker of EMO-DB whom neither teacher nor student has heard
 is neutral, angry, sad and happy, with seconds of wind between.
 The model hears it as :func:`wav2small.follow` does, with a time constant of 4 s;
-behind its line lie windows of 4 s that the bundled teacher has scored, each as a whole.
+behind its line lie windows of 4 s that the teacher has scored, each as a whole.
 Bars at the edges are the events that :class:`wav2small.Decisions` says.
 """
 
@@ -71,7 +71,7 @@ def teacher_windows(signal: np.ndarray) -> list[tuple[float, np.ndarray]]:
         begin += seconds
     length = WINDOW_SECONDS * SAMPLING_RATE
     windows = [signal[s * SAMPLING_RATE : s * SAMPLING_RATE + length] for s in starts]
-    scores = load_teacher("bundled").predict(windows)
+    scores = load_teacher("hearing").predict(windows)
     return list(zip(map(float, starts), scores, strict=True))
 
 

@@ -130,6 +130,14 @@ def test_bundled_model():
     assert {part.kind for part in parts} == set(KINDS)
 
 
+def test_a_weights_scale_is_its_own_though_a_bias_has_a_share_in_it():
+    parts = byte_budget(BUNDLED.parent.parent / "wav2small-rt" / "model.onnx")
+    scales = [part for part in parts if part.kind == "scales" and part.bytes > 200]
+    assert len(scales) == 11
+    assert all(part.name.startswith("scale of weight of ") for part in scales)
+    assert not [part.name for part in scales if "(" in part.name]
+
+
 def test_numbers_of_nodes():
     parts = byte_budget(BUNDLED)
     graph = onnx.load(BUNDLED).graph

@@ -80,6 +80,8 @@ class RoleGraph(Topology):
                 if index not in self.constant:
                     found.add(self._role(index, position))
                     continue
+                if found and self.operators[index] == "Mul":
+                    continue  # a scale with a use of its own, and a factor of another
                 made = [self.roles.get(output, set()) for output in node.output]
                 for role in set().union(*made):
                     if self.operators[index] == "DequantizeLinear" and position:
@@ -148,7 +150,13 @@ class RoleGraph(Topology):
 
     def _helper(self, name: str) -> str:
         """Operator and input through which a constant makes another one."""
-        for index in self.consumers.get(name, []):
+        readers = self.consumers.get(name, [])
+        if any(
+            self.operators[i] in _QUANTIZERS and self.nodes[i].input[1] == name
+            for i in readers
+        ):
+            return ""  # a scale, whatever else it is a factor of
+        for index in readers:
             operator = self.operators[index]
             if index in self.constant and operator != "DequantizeLinear":
                 if operator == "Cast":
