@@ -2,6 +2,7 @@
 
     python examples/search_students.py LABELS OUT \
       --instructions 2e6 --ram 4KiB --flash 32KiB --count 24
+    python examples/search_students.py LABELS OUT --student wav2small-rt-nano
 
 Each candidate is a setting of the streaming network. The bench builds its C with
 random weights, runs it on the emulated core and counts: instructions, RAM and flash,
@@ -11,7 +12,8 @@ worth. Half of the candidates are drawn at random, and half are the best so far 
 one or two settings changed. One whose plan is far out of the budget is not built.
 OUT/candidates.jsonl keeps each of them: a search that is broken off goes on where it
 was, and the same seed gives the same search.
-OUT/front.png shows those that nothing beats.
+OUT/front.png shows those that nothing beats. With ``--student`` one of the list is
+measured and learns in the same way instead, as long as ``--steps`` says.
 """
 
 from __future__ import annotations
@@ -244,6 +246,7 @@ def main() -> None:
     parser.add_argument("--flash", default="32KiB")
     parser.add_argument("--count", type=int, default=24, help="candidates in budget")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--student", choices=STUDENTS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -257,6 +260,12 @@ def main() -> None:
     lines = path.read_text().splitlines() if path.exists() else []
     candidates = [json.loads(line) for line in lines]
     lesson = Lesson(arguments.labels, arguments.out / "clips")
+    if arguments.student:
+        config = dict(STUDENTS[arguments.student].settings)
+        costs = measure(config, {})
+        ccc = lesson.learn(config, arguments.steps)
+        print(json.dumps({"student": arguments.student, "ccc": ccc, **costs}))
+        return
     while sum(entry["ccc"] is not None for entry in candidates) < arguments.count:
         genes = propose(candidates, arguments.seed)
         config = settings(genes)

@@ -51,6 +51,11 @@ def known_conditions(arrangement: Arrangement) -> dict[str, int]:
         "SCORES_WIDE": int(program.output.wide),
         "WINDOW_LENGTH": front.window_length,
         "WINDOW_SYMMETRIC": int(_symmetric(front.window)),
+        "WINDOW_IN_FOURS": int(
+            _symmetric(front.window)
+            and front.window_length % 8 == 0
+            and not arrangement.normalised
+        ),
         "HOP_LENGTH": front.hop_length,
         "FOURIER_LENGTH": front.length,
         "POWERS_IN_PLACE": _powers_in_place(front),

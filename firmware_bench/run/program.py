@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from wav2small.export.base.errors import BenchError
 from wav2small.export.base.escape import line
@@ -154,7 +154,7 @@ class ProgramMachine(UnicornMachine):
         self.elf = elf
         parts = [(part.address, part.data) for part in elf.segments]
         parts += [(part.run_address, part.data) for part in elf.segments]
-        self.image: Any = Disassembly(core, parts, elf.symbols)
+        self.image: Any = cast("Any", Disassembly(core, parts, elf.symbols))
         self.image.stack_floor, self.image.stack_top = _STACK.start, _STACK.stop
         self.counts = True
         self.visits = {}

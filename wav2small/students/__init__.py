@@ -90,6 +90,21 @@ STUDENTS: dict[str, Student] = {
         {"hop_length": 256, "past_frames": 62, "channels": 56},
         max_bytes=SMALL,
     ),
+    "wav2small-rt-nano": Student(
+        "streaming:Streaming",
+        73_795,
+        "the least: 2 M instructions, 4 KiB of RAM, 32 KiB of flash on a Cortex-M4",
+        {
+            "window_length": 256,
+            "hop_length": 256,
+            "past_frames": 31,
+            "n_mels": 16,
+            "filters": (8, 12),
+            "channels": 24,
+            "dilations": (1, 3, 9),
+        },
+        max_bytes=SMALL,
+    ),
     "mobilenetv3-small": Student(
         "mobilenet_v3:MobileNetV3",
         1_800_259,

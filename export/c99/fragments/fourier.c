@@ -167,6 +167,21 @@ INSIDE void join_all(int32_t *values, const uint32_t size)
 }
 #endif
 
+#if FOURIER_LENGTH >= 32
+#define BEGINS_FOUR VECTORS
+#else
+#define BEGINS_FOUR 0
+#endif
+
+#if FOURIER_LENGTH >= 64
+#define JOINS_FOUR VECTORS
+#else
+#define JOINS_FOUR 0
+#endif
+
+#if BEGINS_FOUR
+#include "fourier_begin_vectors.c"
+#else
 /* Scales all numbers and makes of them the spectra of all eights. */
 INSIDE void begin_blocks(int32_t *values, uint32_t up, int32_t half, uint32_t down)
 {
@@ -177,20 +192,29 @@ INSIDE void begin_blocks(int32_t *values, uint32_t up, int32_t half, uint32_t do
         values += 8;
     }
 }
+#endif
 
 /* Fourier transform of real numbers in the order of reversed bits, in place,
  * scaled by a power of two before: real parts of bins 0 .. half, imaginary parts of
  * bins half - 1 .. 1; or the words of powers in their places. */
 APART static void transform(int32_t *values, int32_t exponent)
 {
+#if BEGINS_FOUR
+    begin_four_blocks(values, exponent);
+#else
     if (exponent >= 0) {
         begin_blocks(values, (uint32_t)exponent, 0, 0);
     } else {
         const uint32_t down = (uint32_t)-exponent;
         begin_blocks(values, 0, (int32_t)(((uint32_t)1 << down) >> 1), down);
     }
+#endif
+#if JOINS_FOUR
+    join_sixteens(values);
+#else
 #if FOURIER_LENGTH >= 16
     join_all(values, 16);
+#endif
 #endif
 #if FOURIER_LENGTH >= 32
     join_all(values, 32);

@@ -117,6 +117,65 @@ static inline void put_sized(int32_t *to, int32_t value, uint64_t *loudness)
     *to = value;
 }
 
+#if WINDOW_IN_FOURS && FOURIER_LENGTH >= 32
+#define PUTS_FOUR VECTORS
+#else
+#define PUTS_FOUR 0
+#endif
+
+#if PUTS_FOUR
+/* A number for each of four samples times the window, in the order of reversed bits:
+ * they lie a quarter of the length apart. */
+INSIDE uint64_t put_windowed(int32_t *to, int32x4_t heard, int32x4_t factor, uint32x4_t apart,
+                         uint64_t loudness)
+{
+    const int32x4_t value = vrmulhq_s32(vshlq_n_s32(heard, 16), factor);
+    vstrwq_scatter_shifted_offset_s32(to, apart, value);
+    return vaddlvaq_u32(loudness, vreinterpretq_u32_s32(vabsq_s32(value)));
+}
+
+/* The same as below, four samples at a time. */
+INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples,
+                            uint32_t most, int32_t *values)
+{
+    static const uint32_t places[4] = {0, FOURIER_LENGTH / 2, FOURIER_LENGTH / 4,
+                                       FOURIER_LENGTH / 4 * 3};
+    enum { HALF = WINDOW_LENGTH / 2 };
+    const uint32x4_t apart = vldrwq_u32(places);
+    const uint32x4_t back = vddupq_n_u32(3, 1);
+    const int32_t *factor = window;
+    uint64_t loudness = 0;
+    uint32_t n = 0;
+    (void)state;
+    if (most >= (uint32_t)WINDOW_LENGTH) {
+        ROLLED
+        for (; n < (uint32_t)HALF; n += 4u) {
+            loudness = put_windowed(values + reversed(n), vldrhq_s32(samples + n),
+                                vldrwq_s32(factor), apart, loudness);
+            factor += 4;
+        }
+        factor = window + (HALF - 3);
+        ROLLED
+        for (; n < (uint32_t)WINDOW_LENGTH; n += 4u) {
+            loudness = put_windowed(values + reversed(n), vldrhq_s32(samples + n),
+                                vldrwq_gather_shifted_offset_s32(factor, back), apart,
+                                loudness);
+            factor -= 4;
+        }
+    }
+    for (; n < (uint32_t)FOURIER_LENGTH; n += 4u) {
+        const mve_pred16_t lanes = vctp32q((n < most) ? (most - n) : 0u);
+        const int32x4_t some =
+            (n < (uint32_t)HALF)
+                ? vldrwq_z_s32(window + n, lanes)
+                : vldrwq_gather_shifted_offset_z_s32(
+                      window + ((int32_t)WINDOW_LENGTH - 3 - (int32_t)n), back, lanes);
+        loudness = put_windowed(values + reversed(n), vldrhq_z_s32(samples + n, lanes), some,
+                            apart, loudness);
+    }
+    return loudness;
+}
+#else
 /* Puts samples times the window, zeros behind the last one, in the order of reversed
  * bits, and gives the sum of their sizes. Eight that are an eighth of the length apart
  * come to lie side by side. */
@@ -150,6 +209,7 @@ INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples
     }
     return loudness;
 }
+#endif
 
 /* Samples from an offset on, zeros behind them, to a spectrum; returns its exponent. */
 APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,

@@ -20,7 +20,6 @@ APART static void sum_row(const sum_t *layer, const void *const from[], void *va
         const int8_t *left = (const int8_t *)from[0];
         const int8_t *right = (const int8_t *)from[1];
         int8_t *to = (int8_t *)values;
-        const int8_t *const end = left + count;
         const int32_t one = layer->multiplier[0];
         const int32_t two = layer->multiplier[1];
         const int32_t zero_one = layer->zero_in[0] * 256;
@@ -28,6 +27,33 @@ APART static void sum_row(const sum_t *layer, const void *const from[], void *va
         const uint32_t last = layer->last;
         const int32_t round =
             (int32_t)(((uint32_t)layer->zero_out << last) + (((uint32_t)1 << last) >> 1));
+#if VECTORS
+        int32_t left_over = (int32_t)count;
+        for (; left_over > 0; left_over -= 4) {
+            const mve_pred16_t lanes = vctp32q((uint32_t)left_over);
+            const int32x4_t a = vsubq_n_s32(
+                vshlq_n_s32(vldrbq_z_s32(left, lanes), 8), zero_one);
+            const int32x4_t b = vsubq_n_s32(
+                vshlq_n_s32(vldrbq_z_s32(right, lanes), 8), zero_two);
+            const uint32x4_t low = vreinterpretq_u32_s32(vmulq_n_s32(a, one));
+            const uint32x4_t both =
+                vaddq_u32(low, vreinterpretq_u32_s32(vmulq_n_s32(b, two)));
+            const int32x4_t high = vaddq_s32(vmulhq_s32(a, vdupq_n_s32(one)),
+                                             vmulhq_s32(b, vdupq_n_s32(two)));
+            /* lower words that wrap carry one */
+            const int32x4_t sum = vaddq_m_n_s32(high, high, 1, vcmphiq_u32(low, both));
+            const int32x4_t scaled =
+                vshlq_r_s32(vaddq_n_s32(sum, round), -(int32_t)last);
+            vstrbq_p_s32(to,
+                         vmaxq_s32(vminq_s32(scaled, vdupq_n_s32(127)),
+                                   vdupq_n_s32(-128)),
+                         lanes);
+            left += 4;
+            right += 4;
+            to += 4;
+        }
+#else
+        const int8_t *const end = left + count;
         ROLLED
         do {
             const int64_t sum = (int64_t)(*left * 256 - zero_one) * one +
@@ -37,6 +63,7 @@ APART static void sum_row(const sum_t *layer, const void *const from[], void *va
             ++right;
             ++to;
         } while (left != end);
+#endif
         return;
     }
     for (i = 0; i < count; ++i) {
