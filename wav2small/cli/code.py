@@ -1,4 +1,4 @@
-"""The command that writes the C of a model."""
+"""The commands that write a model that streams: C, and ONNX of one hop."""
 
 from __future__ import annotations
 
@@ -63,3 +63,36 @@ def c99(
     also = f", and the caller holds {held:,} bytes for each second" * bool(held)
     say(f"C99 with {state:,} bytes of state{also}")
     show(out if package else out / f"{prefix}.h")
+
+
+def hop(
+    model: Annotated[
+        str, typer.Argument(help="Bundled name, ONNX file or its folder.")
+    ],
+    out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
+    forget: Annotated[
+        float | None,
+        typer.Option(
+            help="Time in which what was heard weighs 37 %, s; "
+            "as the model was made if not given."
+        ),
+    ] = None,
+) -> None:
+    """Write ONNX that hears one hop: signal and state in, scores and state out."""
+    check_outputs(out)
+    from wav2small.export.base import onnx_file
+    from wav2small.export.base.files import replace_file
+    from wav2small.export.hop import write_hop
+
+    from ..models import find_onnx
+
+    data = write_hop(find_onnx(model), forget)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, data)
+    written = onnx_file.parse(data)
+    say_use({entry.key: entry.value for entry in written.metadata_props}, "model")
+    samples, numbers = (
+        entry.type.tensor_type.shape.dim[-1].dim_value for entry in written.graph.input
+    )
+    say(f"{samples} samples and a state of {numbers:,} numbers in")
+    show(out)

@@ -20,7 +20,7 @@ from ..errors import InputError, LeftOutWarning
 from .annotation import annotate
 from .benchmark import bench
 from .calibration import calibrate
-from .code import c99
+from .code import c99, hop
 from .comparison import compare
 from .distillation import distill
 from .evaluation import evaluate
@@ -60,6 +60,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     export,
     c99,
+    hop,
     publish,
     compare,
     bench,

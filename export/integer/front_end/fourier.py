@@ -21,7 +21,7 @@ LENGTHS = tuple(2**bits for bits in range(3, 11))
 _TWIDDLE = 31
 """Bits of a twiddle factor after the point."""
 
-_ROOT = round(2**_TWIDDLE * math.sqrt(0.5))
+ROOT = round(2**_TWIDDLE * math.sqrt(0.5))
 """Root of one half."""
 
 
@@ -62,7 +62,7 @@ def _blocks(count: int) -> np.ndarray:
     return numbers[rest & 1 == 0]
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """What is done to all blocks of one size."""
 
     size: int
@@ -80,7 +80,7 @@ class _Stage(NamedTuple):
 
 
 @cache
-def plan(length: int) -> tuple[np.ndarray, tuple[_Stage, ...]]:
+def plan(length: int) -> tuple[np.ndarray, tuple[Stage, ...]]:
     """Order of the samples and the stages of a transform."""
     order = np.zeros(1, np.int64)
     while len(order) < length:
@@ -91,7 +91,7 @@ def plan(length: int) -> tuple[np.ndarray, tuple[_Stage, ...]]:
         steps = np.arange(1, size // 8)
         factors = twiddles(length)[:, length // size * steps - 1]
         stages.append(
-            _Stage(
+            Stage(
                 size,
                 starts,
                 (starts[:, None] + steps).reshape(-1),
@@ -128,8 +128,8 @@ def transform(values: np.ndarray) -> None:
         # bins eighth and half - eighth
         real, imaginary = values[starts + eighth], values[starts + half - eighth]
         one, three = values[starts + half + eighth], values[starts + size - eighth]
-        total = _scaled((one - three) * _ROOT)
-        turned = _scaled((one + three) * _ROOT)
+        total = _scaled((one - three) * ROOT)
+        turned = _scaled((one + three) * ROOT)
         values[starts + eighth], values[starts + half - eighth] = (
             real + total,
             real - total,

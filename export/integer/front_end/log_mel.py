@@ -12,7 +12,7 @@ from .constants import CENTRED, FRACTION, WINDOW, WINDOWED, FrontEnd
 LOG_TABLE = np.rint(np.log2(1 + np.arange(257) / 256) * 2**FRACTION).astype(np.int64)
 """``log2(1 + i / 256)`` in steps of ``2 ** -FRACTION``."""
 
-_LOUDNESS = 30
+LOUDNESS = 30
 """Bits of the sum of the absolute values that are transformed."""
 
 _NUMBERS = 2**17
@@ -74,7 +74,7 @@ def _spectra(constants: FrontEnd, frames: np.ndarray) -> tuple[np.ndarray, np.nd
     shift = CENTRED + WINDOW - WINDOWED
     windowed = shift_right(constants.window[:, None] * frames.T, shift)
     loudness = np.abs(windowed).sum(axis=0)
-    exponent = _LOUDNESS - np.frexp(loudness.astype(np.float64))[1].astype(np.int64)
+    exponent = LOUDNESS - np.frexp(loudness.astype(np.float64))[1].astype(np.int64)
     windowed <<= np.maximum(exponent, 0)
     values = np.zeros((length, len(frames)), np.int64)
     values[: len(windowed)] = shift_right(windowed, np.maximum(-exponent, 0))
