@@ -149,48 +149,102 @@ def test_times_of_a_change():
 # -- fuzzing -----------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory) -> Path:
+    """C code of a model with its resampler."""
+    folder = tmp_path_factory.mktemp("fuzzed")
+    generate(MINI, folder, input_rate=fuzz_c99.INPUT_RATE)
+    return folder
+
+
 @with_gcc
-def test_fuzzing_finds_what_is_planted(tmp_path):
-    generate(MINI, tmp_path)
-    fuzzer = fuzz_c99.Fuzzer(tmp_path, False, str(GCC))
-    passed, said = fuzzer.random(300)
-    assert passed
-    assert int(said.split(" pushes")[0]) >= 300
+@pytest.mark.parametrize("blob", [False, True])
+def test_fuzzing_finds_nothing(blob, fuzzed, tmp_path):
+    shutil.copytree(fuzzed, tmp_path, dirs_exist_ok=True)
+    fuzzer = fuzz_c99.Fuzzer(tmp_path, str(GCC), blob=blob)
+    passed, said = fuzzer.random(3000)
+    assert passed, said
+    assert int(said.split(" calls")[0]) >= 3000
     passed, said = fuzzer.guided(20)
-    assert passed
+    assert passed, said
     assert said.startswith("20 inputs, ")
     assert not list(tmp_path.glob("found-*"))
 
-    # one status that is wrong, and one byte behind the state's memory
-    code = tmp_path / "wav2small.c"
+
+BEGIN, RESET, NOTHING = bytes([255]), bytes([167, 0]), bytes([165, 0])
+PLANTED = {
+    "a status": (
+        "wav2small.c",
+        "if ((samples == NULL) && (count != 0u)) {",
+        "if ((samples == NULL) && (count == 0u)) {",
+        "not so: wav2small_push",
+    ),
+    "a byte behind the state": (
+        "wav2small.c",
+        "    if (status == WAV2SMALL_OK) {\n        begin(state);",
+        "    if (status == WAV2SMALL_OK) {\n        ((char *)(state + 1))[0] = 1;",
+        "heap-buffer-overflow",
+    ),
+    "how the signal is cut matters": (
+        "wav2small.c",
+        "        count -= taken;",
+        "        count -= (count % 16u == 3u) ? count : taken;",
+        "not so: ",
+    ),
+    "a row too far": (
+        "wav2small_resample.c",
+        "resampler->fill == TAPS + BLOCK",
+        "resampler->fill == TAPS + BLOCK + 3u",
+        "runtime error",
+    ),
+    "an event that is not there": (
+        "wav2small_decide.c",
+        "if (event >= (uint32_t)WAV2SMALL_EVENTS) {",
+        "if (event > (uint32_t)WAV2SMALL_EVENTS) {",
+        "runtime error",
+    ),
+    "a damaged table": (
+        "wav2small_decide.c",
+        "crc ^= bytes[i];",
+        "crc ^= bytes[i] & 0xfeu;",
+        "not so: wav2small_decide_calibrate",
+    ),
+    "a damaged blob": (
+        "wav2small.c",
+        "if (crc != model->crc) {",
+        "if ((crc ^ model->crc) & 1u) {",
+        "not so: wav2small_init",
+    ),
+}
+
+
+@pytest.mark.slow
+@with_gcc
+@pytest.mark.parametrize("fault", PLANTED)
+def test_fuzzing_finds_what_is_planted(fault, fuzzed, tmp_path):
+    name, right, wrong, problem = PLANTED[fault]
+    shutil.copytree(fuzzed, tmp_path, dirs_exist_ok=True)
+    code = tmp_path / name
     text = code.read_text()
-    push = text.index("wav2small_push(wav2small_state *state")
-    wrong = text[:push] + text[push:].replace(
-        "return WAV2SMALL_NO_POINTER;", "return WAV2SMALL_OK;", 1
-    )
-    assert wrong != text
-    start = wrong.index("wav2small_reset(wav2small_state *state)\n{\n")
-    place = wrong.index("begin(state);", start)
-    byte = "((char *)(state + 1))[0] = 1; "
-    code.write_text(wrong[:place] + byte + wrong[place:])
-    passed, said = fuzz_c99.Fuzzer(tmp_path, False, str(GCC)).random(3000)
+    assert text.count(right) == 1
+    code.write_text(text.replace(right, wrong))
+    fuzzer = fuzz_c99.Fuzzer(tmp_path, str(GCC), blob="blob" in fault)
+    passed, said = fuzzer.random(20000)
     assert not passed
-    assert "not so: wav2small_push" in said or "heap-buffer-overflow" in said
+    assert problem in said
     kept = tmp_path / "found-random"
-    begin, reset, nothing = 253, 252, 250
-    for calls, problem in (
-        (kept.read_bytes(), said.splitlines()[0][-20:]),
-        (bytes([begin, nothing]), "not so: wav2small_push"),
-        (bytes([begin, reset]), "heap-buffer-overflow"),
+    command = [tmp_path / "fuzz", kept]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert problem in done.stderr
+    for calls, found in (
+        (BEGIN, False),
+        (BEGIN + NOTHING, fault == "a status"),
+        (BEGIN + RESET, fault == "a byte behind the state"),
     ):
         kept.write_bytes(calls)
-        command = [tmp_path / "fuzz", kept]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        assert problem in done.stderr
-    kept.write_bytes(bytes([begin]))
-    assert subprocess.run(command, check=False).returncode == 0
+        assert (done.returncode != 0) == found, calls
 
 
 # -- side by side ------------------------------------------------------------
