@@ -31,6 +31,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,9 +135,19 @@ def _done(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def find_compiler() -> str:
     """A compiler whose sanitizers can be linked: clang if it has libFuzzer, or GCC."""
     for name in ("clang", "gcc"):
-        if found := shutil.which(name):
+        if (found := shutil.which(name)) and _links(found):
             return found
-    raise SystemExit("error: gcc or clang must be installed to fuzz, got none")
+    raise SystemExit(
+        "error: gcc or clang must be installed with their sanitizers to fuzz, got none"
+    )
+
+
+def _links(compiler: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / "empty.c"
+        code.write_text("int main(void) { return 0; }\n")
+        made = Path(folder) / "empty"
+        return _done(compiler, *SANITIZE, code, "-o", made).returncode == 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
