@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from speech_scenes import read
+from speech_sides import read
 
 from wav2small.adv import SAMPLING_RATE
 from wav2small.export.base.errors import ExportError

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from wav2small import audio, gate
 from wav2small.acoustics.signals import add_at_snr, crop_or_repeat
 from wav2small.adv import SAMPLING_RATE
+from wav2small.detection.scenes import SYNTHETIC, colour, synthetic
 from wav2small.export.base import checksums, log_mel
 from wav2small.export.base.files import atomic_write
 from wav2small.export.model.compact import compact
@@ -42,7 +43,6 @@ CROPS = (0.5, 1.0, 2.0, 4.0)
 LEARNING_RATE = 4e-3
 MISS_RATE = 0.005
 """Share of the training speech below the threshold."""
-SYNTHETIC = ("white", "pink", "brown", "tone", "chord", "sweep", "clicks")
 METADATA = {
     "licence": "Apache-2.0",
     "training_data": "EMO-DB (CC0-1.0), LibriSpeech (CC BY 4.0), ESC-10 (CC BY 3.0)",
@@ -135,40 +135,6 @@ def read(data: Path) -> Corpus:
     return corpus
 
 
-def synthetic(kind: str, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Make a sound that no one says."""
-    seconds = np.arange(samples) / SAMPLING_RATE
-    if kind in ("white", "pink", "brown"):
-        spectrum = np.fft.rfft(rng.normal(size=samples))
-        slope = {"white": 0, "pink": 0.5, "brown": 1}[kind]
-        return np.fft.irfft(
-            spectrum / np.arange(1, len(spectrum) + 1) ** slope, samples
-        )
-    if kind == "clicks":
-        train = np.zeros(samples)
-        period = int(rng.uniform(0.02, 0.6) * SAMPLING_RATE)
-        train[int(rng.integers(min(period, samples))) :: period] = 1
-        decay = np.exp(-seconds[:800] / rng.uniform(2e-4, 1e-2))
-        click = decay * rng.normal(size=800)
-        return np.convolve(train, click)[:samples]
-    if kind == "sweep":
-        low, high = np.exp(rng.uniform(np.log(50), np.log(7500), 2))
-        frequency = low * (high / low) ** (seconds / seconds[-1])
-        return np.sin(2 * np.pi * np.cumsum(frequency) / SAMPLING_RATE)
-    voices = 1 if kind == "tone" else int(rng.integers(2, 6))
-    signal = np.zeros(samples)
-    for frequency in np.exp(rng.uniform(np.log(50), np.log(6000), voices)):
-        harmonics = int(rng.integers(1, 9))
-        for k in range(1, harmonics + 1):
-            if k * frequency < SAMPLING_RATE / 2:
-                phase = rng.uniform(0, 2 * np.pi)
-                signal += np.sin(2 * np.pi * k * frequency * seconds + phase) / k
-    if rng.random() < 0.5:  # notes instead of one long sound
-        rate, depth = rng.uniform(0.5, 8), rng.uniform(0.2, 1)
-        signal *= 1 - depth * (np.sin(2 * np.pi * rate * seconds) > 0)
-    return signal
-
-
 def crop(
     signals: Sequence[np.ndarray], samples: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -183,14 +149,6 @@ def crop(
             break
     part = soxr.resample(part, SAMPLING_RATE * factor, SAMPLING_RATE, "LQ")
     return crop_or_repeat(part, samples, rng)
-
-
-def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """Filter a signal by a random gain per octave, interpolated over log f."""
-    spectrum = np.fft.rfft(signal)
-    octaves = np.log2(np.linspace(1, 256, len(spectrum)))
-    gain = np.interp(octaves, np.arange(9), rng.normal(0, spread, 9))
-    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(signal))
 
 
 def record(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +82,11 @@ class Export:
     tuned_steps: int
     """Steps of tuning that went into it."""
 
+    speech: Mapping[str, float] = field(default_factory=dict)
+    """How well the detector of speech knows it, empty without one:
+    area under the curve by second at ratios of speech to noise, and the share of
+    noise that is taken for speech."""
+
     @property
     def failures(self) -> list[str]:
         """What the file fails; nothing if it may be shipped."""
@@ -105,6 +110,7 @@ class Export:
             "tuned_steps": self.tuned_steps,
             "parity": self.parity.to_dict(),
             "agreement": self.agreement.to_dict() if self.agreement else None,
+            "speech": dict(self.speech) or None,
             "parts": [
                 {"name": part.name, "kind": part.kind, "bytes": part.bytes}
                 for part in self.parts
@@ -131,6 +137,9 @@ class Export:
         for name, entry in self.parity.executions.items():
             ccc = " ".join(f"{value:.5f}" for value in entry.concordance_cc)
             lines.append(f"| {name} | {entry.max_error:.5f} | {ccc} |")
+        if self.speech:
+            lines += ["", "## Speech or not, on recordings that did not train it", ""]
+            lines += [f"- {name}: {value}" for name, value in self.speech.items()]
         lines += ["", "## Bytes", "", size.to_markdown(self.parts)]
         if self.agreement is not None:
             lines += [
@@ -203,6 +212,27 @@ def export(
         size=size.check(data, config.max_bytes) if config.max_bytes else None,
         quantisation=quantisation,
         tuned_steps=tuned,
+    )
+
+
+def with_data(
+    result: Export, data: bytes, max_bytes: int | None, speech: Mapping[str, float]
+) -> Export:
+    """Same result for a file that got a detector of speech.
+
+    Args:
+        result: what was found out before
+        data: the file now
+        max_bytes: largest size of the file, None for any
+        speech: figures of the detector
+
+    """
+    return replace(
+        result,
+        data=data,
+        parts=tuple(size.byte_budget(data)),
+        size=size.check(data, max_bytes) if max_bytes else None,
+        speech=speech,
     )
 
 

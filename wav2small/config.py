@@ -160,3 +160,32 @@ class DistillConfig:
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """How a detector of speech is trained for a model that streams."""
+
+    scenes: int = 2400
+    """Scenes of 10 s to learn from."""
+
+    steps: int = 2000
+    """Batches."""
+
+    batch_size: int = 24
+    """Scenes of a batch."""
+
+    learning_rate: float = 1e-2
+    """Peak rate."""
+
+    average: float = 0.995
+    """Share of the weights' moving average that stays at a step."""
+
+    channels: int = 16
+    """Channels of each layer."""
+
+    false_speech: float = 0.02
+    """Share of noise that may be taken for speech."""
+
+    seed: int = 0
+    """Of scenes, weights and batches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from wav2small.export.base.progress import Progress
     from wav2small.export.pipeline import Export, ExportConfig
+
+    from ..config import DetectorConfig
 
 _CORE = "cortex-m4"
 """Core that a card plans for."""
@@ -75,7 +77,11 @@ def describe_model(source: str | Path, window: int | None) -> dict[str, str]:
 
 
 def read_calibration(
-    sources: Paths | None, window: int | None = None, progress: Progress | None = None
+    sources: Paths | None,
+    window: int | None = None,
+    progress: Progress | None = None,
+    *,
+    most: int = 128,
 ) -> list[np.ndarray]:
     """Read the clips that ranges are measured on and a file is tested with.
 
@@ -83,9 +89,10 @@ def read_calibration(
         sources: audio files, folders or manifests; bundled synthetic speech if None
         window: length that each clip is cut to in samples, None for none
         progress: called after each clip
+        most: largest number of recordings
 
     Returns:
-        at most 128 signals, float32 at 16 kHz, 3 s of each recording,
+        signals, float32 at 16 kHz, 3 s of each recording,
         none of the split test of a manifest
 
     Raises:
@@ -107,7 +114,7 @@ def read_calibration(
         )
     found = [source for source in found if source.metadata.get("split") != "test"]
     # evenly over the corpus: neighbours tend to be one speaker
-    found = found[:: max(1, -(-len(found) // 128))]
+    found = found[:: max(1, -(-len(found) // most))]
     signals: list[np.ndarray] = []
     for number, source in enumerate(found, 1):
         try:
@@ -150,6 +157,8 @@ def export_model(
     *,
     config: ExportConfig | None = None,
     calibration: Paths | None = None,
+    noise: str | Path | None = None,
+    detector: DetectorConfig | None = None,
     tflite: bool = False,
     c99: bool = False,
     overwrite: bool = False,
@@ -163,6 +172,10 @@ def export_model(
         config: arithmetic, window and limit of the file;
             if None int8 of any length, within the student's own limit
         calibration: speech to measure ranges and to test with; bundled if None
+        noise: recordings without speech, with which and with the calibration a
+            detector of speech is trained: the model gets the output ``speech``.
+            It must stream, and the speech should be of many speakers
+        detector: how it is trained
         tflite: whether ``model.tflite`` is written as well
         c99: whether ``c99/`` is written as well
         overwrite: replace a model that is there
@@ -183,13 +196,17 @@ def export_model(
     module, described = load_student(find_checkpoint(source))
     config = config or default_config(described["student"])
     _check_window(module, config.window)
+    if noise:
+        _check_detector(config, calibration)
     with claim(out, "c99"):
         _check_free(out, overwrite)
         signals = read_calibration(calibration, config.window, progress)
         result = export(
-            module, signals, config, labels=DIMENSIONS, progress=progress,
-            metadata=describe_model(source, config.window),
+            module, signals, _with_room(config) if noise else config, labels=DIMENSIONS,
+            progress=progress, metadata=describe_model(source, config.window),
         )  # fmt: skip
+        if noise and not result.failures:
+            result = _detecting(result, calibration, noise, detector, config, progress)
         metadata = result.metadata
         reports = _write_report(result, out, config, len(signals), metadata)
         if result.failures:
@@ -213,6 +230,49 @@ def default_config(name: str) -> ExportConfig:
     from ..students import student
 
     return ExportConfig(max_bytes=student(name).max_bytes)
+
+
+def _check_detector(config: ExportConfig, calibration: Paths | None) -> None:
+    if not config.int8 or config.window:
+        raise InputError(
+            "a model with a detector of speech must be int8 and of any length, got "
+            f"{'a window' if config.int8 else 'float'}: leave out --noise"
+        )
+    if calibration is None:
+        raise InputError(
+            "a detector of speech must hear real speech, got no calibration: "
+            "name recordings of many speakers with --calibration"
+        )
+
+
+def _with_room(config: ExportConfig) -> ExportConfig:
+    """Leave room in the file for a detector."""
+    from .detection import ROOM
+
+    return replace(config, max_bytes=config.max_bytes and config.max_bytes - ROOM)
+
+
+def _detecting(
+    result: Export,
+    calibration: Paths | None,
+    noise: str | Path,
+    config: DetectorConfig | None,
+    exported: ExportConfig,
+    progress: Progress | None,
+) -> Export:
+    """Give an exported model a detector of speech."""
+    from wav2small.export.pipeline import with_data
+
+    from ..clips import read_noises
+    from ..config import DetectorConfig
+    from .detection import add_detector
+
+    speech = read_calibration(calibration, progress=progress, most=1000)
+    noises = read_noises(Path(noise))
+    found = add_detector(
+        result.data, speech, noises, config or DetectorConfig(), progress
+    )
+    return with_data(result, found[0], exported.max_bytes, found[1])
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

@@ -31,6 +31,13 @@ Calibration = Annotated[
         "bundled synthetic speech if not given."
     ),
 ]
+Noise = Annotated[
+    Path | None,
+    typer.Option(
+        help="Recordings without speech: with them and --calibration the model learns "
+        "to tell speech from other sounds."
+    ),
+]
 MaxBytes = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +80,7 @@ def export(
     precision: Precision = "int8",
     window: Window = None,
     calibration: Calibration = None,
+    noise: Noise = None,
     max_bytes: MaxBytes = None,
     tune: TuneSteps = None,
     opset: Opset = 17,
@@ -103,6 +111,7 @@ def export(
                 quantisation=QuantConfig(opset=opset),  # type: ignore[arg-type]
             ),
             calibration=calibration,
+            noise=noise,
             tflite=tflite,
             c99=c99,
             overwrite=overwrite,
@@ -156,6 +165,12 @@ def _say_figures(result: Export) -> None:
         say(
             f"{name} execution against torch, {result.parity.signals} clips: "
             f"max error {entry.max_error:.4f}, CCC {ccc}"
+        )
+    if result.speech:
+        auc, wrong = result.speech["auc_10_db"], result.speech["false_speech"]
+        say(
+            f"speech at 10 dB above noise: area under the curve {auc:.3f}; "
+            f"{wrong:.1%} of noise is taken for speech"
         )
     if result.agreement:
         say(

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import scipy.signal
 import soxr
-from train_speech_gate import SYNTHETIC, colour, synthetic
 
-from wav2small import audio
-from wav2small.acoustics.rooms import ROOMS, room_response
-from wav2small.acoustics.signals import crop_or_repeat
-from wav2small.adv import SAMPLING_RATE
+from ..acoustics.rooms import ROOMS, room_response
+from ..acoustics.signals import crop_or_repeat
+from ..adv import SAMPLING_RATE
 
 SECONDS = 10
 SAMPLES = SECONDS * SAMPLING_RATE
@@ -25,16 +20,8 @@ LABEL = SAMPLING_RATE // 100
 SPEECH, NONE, UNCLEAR = 1, 0, -1
 """Labels: where it is unclear a detector is neither taught nor tested."""
 
-_CLIPS = {"train": 700, "development": 60, "test": 250}
-"""Clips of CREMA-D, whose speakers are fewest."""
-_AMBIENCE = {
-    # the murmur of a coffee shop is nobody who speaks to the wearer
-    "train": ("boat", "coffee-shop", "fireplace", "rain"),
-    "development": ("train", "storm"),
-    "test": ("city", "wind", "summer-night"),
-}
-_AMBIENCE_TIMES = 6
-"""How often a recording of ambience counts, which is longer than one of ESC-10."""
+SYNTHETIC = ("white", "pink", "brown", "tone", "chord", "sweep", "clicks")
+"""Kinds of sounds that are made."""
 
 
 @dataclass
@@ -43,50 +30,6 @@ class Side:
 
     speech: list[np.ndarray] = field(default_factory=list)
     noises: list[np.ndarray] = field(default_factory=list)
-
-
-def read(data: Path, seed: int) -> dict[str, Side]:
-    """Read the data; no speaker and no recording is on two sides."""
-    rng = np.random.default_rng(seed)
-    files: dict[str, list[tuple[bool, Path]]] = {name: [] for name in _CLIPS}
-    rows = {
-        name: list(_rows(data / name))
-        for name in ("crema_d", "librispeech_subset", "emodb", "esc10")
-    }
-    actors = sorted({r["speaker"] for r in rows["crema_d"] if r["split"] == "train"})
-    kept = set(rng.permutation(actors)[:10])
-    clips: dict[str, list[str]] = {name: [] for name in _CLIPS}
-    for row in rows["crema_d"]:
-        side = "development" if row["speaker"] in kept else "train"
-        clips["test" if row["split"] == "test" else side].append(row["file"])
-    for side, names in clips.items():
-        chosen = sorted(rng.permutation(len(names))[: _CLIPS[side]])
-        files[side] += [(True, data / "crema_d" / names[i]) for i in chosen]
-    speakers = sorted({row["speaker"] for row in rows["librispeech_subset"]})
-    shuffled = rng.permutation(speakers)
-    place = {speaker: i / len(speakers) for i, speaker in enumerate(shuffled)}
-    for row in rows["librispeech_subset"]:
-        share = place[row["speaker"]]
-        side = "test" if share < 0.2 else "development" if share < 0.3 else "train"
-        files[side].append((True, data / "librispeech_subset" / row["file"]))
-    for row in rows["emodb"]:
-        files[row["split"]].append((True, data / "emodb" / row["file"]))
-    for row in rows["esc10"]:
-        side = {"5": "test", "4": "development"}.get(row["fold"], "train")
-        files[side].append((False, data / "esc10" / row["file"]))
-    sides = {name: Side() for name in _CLIPS}
-    for name, side in sides.items():
-        for is_speech, path in files[name]:
-            (side.speech if is_speech else side.noises).append(audio.load(path))
-        for place_name in _AMBIENCE[name]:
-            sound = audio.load(data / "ambience" / f"{place_name}.ogg")
-            side.noises += [sound] * _AMBIENCE_TIMES
-    return sides
-
-
-def _rows(folder: Path) -> Iterator[dict[str, str]]:
-    with (folder / "metadata.csv").open(newline="") as file:
-        yield from csv.DictReader(file)
 
 
 def labels_of(signal: np.ndarray) -> np.ndarray:
@@ -207,3 +150,45 @@ class Scenes:
             return signal
         factor = self.rng.uniform(1 - most, 1 + most)
         return soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, "QQ")
+
+
+def synthetic(kind: str, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Make a sound that no one says."""
+    seconds = np.arange(samples) / SAMPLING_RATE
+    if kind in ("white", "pink", "brown"):
+        spectrum = np.fft.rfft(rng.normal(size=samples))
+        slope = {"white": 0, "pink": 0.5, "brown": 1}[kind]
+        return np.fft.irfft(
+            spectrum / np.arange(1, len(spectrum) + 1) ** slope, samples
+        )
+    if kind == "clicks":
+        train = np.zeros(samples)
+        period = int(rng.uniform(0.02, 0.6) * SAMPLING_RATE)
+        train[int(rng.integers(min(period, samples))) :: period] = 1
+        decay = np.exp(-seconds[:800] / rng.uniform(2e-4, 1e-2))
+        click = decay * rng.normal(size=800)
+        return np.convolve(train, click)[:samples]
+    if kind == "sweep":
+        low, high = np.exp(rng.uniform(np.log(50), np.log(7500), 2))
+        frequency = low * (high / low) ** (seconds / seconds[-1])
+        return np.sin(2 * np.pi * np.cumsum(frequency) / SAMPLING_RATE)
+    voices = 1 if kind == "tone" else int(rng.integers(2, 6))
+    signal = np.zeros(samples)
+    for frequency in np.exp(rng.uniform(np.log(50), np.log(6000), voices)):
+        harmonics = int(rng.integers(1, 9))
+        for k in range(1, harmonics + 1):
+            if k * frequency < SAMPLING_RATE / 2:
+                phase = rng.uniform(0, 2 * np.pi)
+                signal += np.sin(2 * np.pi * k * frequency * seconds + phase) / k
+    if rng.random() < 0.5:  # notes instead of one long sound
+        rate, depth = rng.uniform(0.5, 8), rng.uniform(0.2, 1)
+        signal *= 1 - depth * (np.sin(2 * np.pi * rate * seconds) > 0)
+    return signal
+
+
+def colour(signal: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Filter a signal by a random gain per octave, interpolated over log f."""
+    spectrum = np.fft.rfft(signal)
+    octaves = np.log2(np.linspace(1, 256, len(spectrum)))
+    gain = np.interp(octaves, np.arange(9), rng.normal(0, spread, 9))
+    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(signal))

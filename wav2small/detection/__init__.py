@@ -1,0 +1,1 @@
+"""A detector of speech that learns from scenes, for a model that streams."""
