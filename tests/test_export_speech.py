@@ -13,6 +13,7 @@ from test_export_c99 import OK, TOO_SHORT, Library, compiled, latest
 from test_export_streaming import pieces, signal
 
 from wav2small.export.base.errors import ExportError
+from wav2small.export.c99 import generate
 from wav2small.export.integer.front_end import log_mel
 from wav2small.export.integer.front_end.constants import CENTRED
 from wav2small.export.integer.graph import IntegerGraph
@@ -155,6 +156,21 @@ def test_detector_that_needs_more_is_refused():
     graph = read(with_detector("wav2small-rt", layers))
     with pytest.raises(ExportError, match="one number of the newest row"):
         Stream(graph)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_of_the_detector_have_names_of_their_own(name, tmp_path):
+    graph = GRAPHS[name]
+    assert graph.detector is not None
+    layers, others = (
+        {part.label(operator) for operator in part.operators[1:]}
+        for part in (graph, graph.detector)
+    )
+    assert layers.isdisjoint(others)
+    assert "Detector Convolution 1" in others
+    generate(graph, tmp_path)
+    code = (tmp_path / "wav2small_model.h").read_text()
+    assert "Detector Convolution 1" in code
 
 
 # -- listening to speech alone -----------------------------------------------

@@ -20,6 +20,7 @@ import bench_firmware
 import firmware_sweep
 import fuzz_c99
 import latency_of_change
+import listening_sweep
 import long_stream
 
 from wav2small.export.c99 import generate
@@ -97,6 +98,32 @@ def test_table_of_the_sweep():
     row = firmware_sweep.Row("one", "GCC", "-O3", 4, 7.6, 3)
     assert firmware_sweep.line(row) == "| one | GCC | -O3 | 4 | 8 | 3 |"
     assert firmware_sweep.HEADER.count("|") == 2 * 7
+
+
+@with_gcc
+def test_the_listening_sweep_finds_a_bit(tmp_path):
+    model = read(MINI)
+    heard = [clip[:8000] for clip in firmware_sweep.real_clips(None, 3)]
+    clips = listening_sweep.at_rates(heard)
+    assert [len(clip) for clip in clips[:2]] == [8000, 10000]
+    scripts = [
+        listening_sweep.Script(model, clip, number) for number, clip in enumerate(clips)
+    ]
+    vectors = [bytearray(script.to_bytes()) for script in scripts]
+    listening_sweep.write_package(model, tmp_path)
+    host = listening_sweep.Host("", (str(GCC),))
+    data = tmp_path / "clips"
+
+    def differing() -> tuple[int, int]:
+        data.write_bytes(b"".join(vectors))
+        return listening_sweep.on_host(tmp_path, host, data)
+
+    assert differing() == (0, 0)
+    # the last word of a script is a smoothed score, the first a call
+    place = 4 * (4 + len(scripts[1].words) - 1)
+    vectors[1][place] ^= 5
+    assert differing() == (1, 2)
+    assert any(script.latest is not None for script in scripts[1:])
 
 
 # -- long streams ------------------------------------------------------------

@@ -55,6 +55,9 @@ class IntegerGraph:
 
     Its output is the log-odds of each of its rows."""
 
+    part: str = ""
+    """What the names of its operators begin with, where it is a part of a model."""
+
     further: Mapping[str, str] = field(default_factory=dict)
     """Names of the tensors of :data:`wav2small.export.base.outputs.FURTHER`,
     as far as the model has them."""
@@ -80,4 +83,4 @@ class IntegerGraph:
         """Name an operator by its kind and its place among that kind."""
         kind = type(operator)
         same = [entry for entry in self.operators if type(entry) is kind]
-        return f"{kind.__name__} {same.index(operator) + 1}"
+        return f"{self.part}{kind.__name__} {same.index(operator) + 1}"

@@ -57,6 +57,9 @@ def read(source: ModelProto | bytes | str | Path) -> IntegerGraph:
         graph = _read_graph(expand_constants(speech.scores_alone(model)))
         heard = speech.speech_alone(model)
         detector = None if heard is None else _read_graph(expand_constants(heard))
+    if detector is not None:
+        # its layers have names apart from those of the scores
+        detector = replace(detector, part="Detector ")
     return replace(graph, digest=digest, detector=detector)
 
 
