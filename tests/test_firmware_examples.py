@@ -105,7 +105,8 @@ def test_the_listening_sweep_finds_a_bit(tmp_path):
     model = read(MINI)
     heard = [clip[:8000] for clip in firmware_sweep.real_clips(None, 3)]
     clips = listening_sweep.at_rates(heard)
-    assert [len(clip) for clip in clips[:2]] == [8000, 10000]
+    assert len(clips[0]) == len(heard[0])
+    assert len(clips[1]) == pytest.approx(len(heard[1]) * 20000 / 16000, abs=1)
     scripts = [
         listening_sweep.Script(model, clip, number) for number, clip in enumerate(clips)
     ]
