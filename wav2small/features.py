@@ -15,6 +15,9 @@ from .adv import SAMPLING_RATE
 POWER_FLOOR = 1e-7
 """Power that is added to a signal's before it is scaled to unit power."""
 
+SPREAD = 20.0
+"""Typical deviation of a log-mel cell from the level of the past, in dB."""
+
 FLOOR = 1e-10
 """Smallest power of a mel band."""
 
@@ -54,6 +57,29 @@ def normalize(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
     signal = (signal - mean) * mask
     power = signal.square().sum(dim=1, keepdim=True) / count
     return signal / torch.sqrt(power + POWER_FLOOR)
+
+
+def relative_to_past(decibel: Tensor, past_frames: int) -> Tensor:
+    """Take from each frame the mean level of it and of the frames before it.
+
+    Shape:
+        decibel: ``(batch, time, bands)``
+        output: the same
+
+    Args:
+        decibel: log-mel frames
+        past_frames: frames over which the level is averaged,
+            of the first ones as many as there are
+
+    """
+    level = decibel.mean(dim=2)[:, None]
+
+    def average(values: Tensor) -> Tensor:
+        padded = nn.functional.pad(values, (past_frames - 1, 0))
+        return nn.functional.avg_pool1d(padded, past_frames, 1)
+
+    mean = average(level) / average(level * 0 + 1)
+    return decibel - mean.transpose(1, 2)
 
 
 class _Spectrogram(nn.Module):

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adv import SAMPLING_RATE
-from ..features import LogMel, frame_mask
-
-SPREAD = 20.0
-"""Typical deviation of a log-mel cell from the level of the past, in dB."""
+from ..features import SPREAD, LogMel, frame_mask, relative_to_past
 
 
 @dataclass(frozen=True)
@@ -135,17 +132,8 @@ class Streaming(nn.Module):
 
     def relative_log_mel(self, signal: Tensor) -> Tensor:
         """Log-mel less the mean level of the past, ``(batch, 1, frames, mels)``."""
-        x = self.log_mel(signal)
-        level = x.mean(dim=2)[:, None]
-        past = self.config.past_frames
-
-        def average(values: Tensor) -> Tensor:
-            padded = nn.functional.pad(values, (past - 1, 0))
-            return nn.functional.avg_pool1d(padded, past, 1)
-
-        # the first frames have fewer frames before them
-        mean = average(level) / average(level * 0 + 1)
-        return (x[:, None] - mean.transpose(1, 2)[:, None]) / SPREAD
+        x = relative_to_past(self.log_mel(signal), self.config.past_frames)
+        return x[:, None] / SPREAD
 
     @property
     def row_seconds(self) -> float:
