@@ -103,7 +103,7 @@ def test_table_of_the_sweep():
 @with_gcc
 def test_the_listening_sweep_finds_a_bit(tmp_path):
     model = read(MINI)
-    heard = [clip[:8000] for clip in firmware_sweep.real_clips(None, 3)]
+    heard = [np.resize(clip, 20000) for clip in firmware_sweep.real_clips(None, 2)]
     clips = listening_sweep.at_rates(heard)
     assert len(clips[0]) == len(heard[0])
     assert len(clips[1]) == pytest.approx(len(heard[1]) * 20000 / 16000, abs=1)
@@ -124,7 +124,7 @@ def test_the_listening_sweep_finds_a_bit(tmp_path):
     place = 4 * (4 + len(scripts[1].words) - 1)
     vectors[1][place] ^= 5
     assert differing() == (1, 2)
-    assert any(script.latest is not None for script in scripts[1:])
+    assert scripts[0].latest is not None
 
 
 # -- long streams ------------------------------------------------------------
