@@ -69,13 +69,6 @@ STUDENTS: dict[str, Student] = {
         "the paper's model: 2 ms hop, attention head",
         max_bytes=SMALL,
     ),
-    "wav2small-stream": Student(
-        "wav2small:Wav2Small",
-        72_659,
-        "the paper's model relative to the past second: it streams",
-        {"past_frames": 500},
-        max_bytes=SMALL,
-    ),
     "wav2small-17k": Student(
         "wav2small:Wav2Small",
         15_888,

@@ -5,8 +5,6 @@ Parameters for Low-Resource Speech emotion recognition", arXiv 2408.13920.
 The paper's model has an attention head and 72,659 parameters.
 A later one, published by its first author as "Wav2Small2.0",
 has a lighter head and 15,888.
-Both hear a signal relative to the level of all of it.
-With ``past_frames`` they hear it relative to the level of the past: so they stream.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..features import SPREAD, LogMel, frame_mask, normalize, relative_to_past
+from ..features import LogMel, frame_mask, normalize
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,6 @@ class Wav2SmallConfig:
     channels: int = 13
     """Channels of every convolution.
     The covariance head needs as many as mel bands after pooling."""
-
-    past_frames: int | None = None
-    """Frames over which the level is averaged that a frame is relative to,
-    None if that is the level of the whole signal."""
 
 
 class _ConvBlock(nn.Module):
@@ -78,12 +72,7 @@ class _Trunk(nn.Module):
             n_mels=config.n_mels,
         )
         self.frames = front_end.frames
-        self.past_frames = config.past_frames
-        self.settings = front_end.settings(
-            normalized=config.past_frames is None,
-            past_frames=config.past_frames,
-            spread=SPREAD if config.past_frames else 1.0,
-        )
+        self.settings = front_end.settings(normalized=True)
         self.spectrogram_extractor = front_end.spectrogram_extractor
         self.logmel_extractor = front_end.logmel_extractor
         for index in range(1, 8):
@@ -101,14 +90,8 @@ class _Trunk(nn.Module):
         self.head = config.head
 
     def forward(self, signal: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.past_frames is None:
-            signal = normalize(signal, lengths)
-        elif lengths is not None:
-            signal = signal * frame_mask(lengths, signal.shape[1]).to(signal.dtype)
-        x = self.logmel_extractor(self.spectrogram_extractor(signal)).transpose(1, 2)
-        if self.past_frames is not None:
-            x = relative_to_past(x, self.past_frames) / SPREAD
-        x = x[:, None]
+        x = self.logmel_extractor(self.spectrogram_extractor(signal))
+        x = x.transpose(1, 2)[:, None]
         frames = mask = None
         if lengths is not None:
             frames = self.frames(lengths)
@@ -149,8 +132,8 @@ class Wav2Small(nn.Module):
         output: ``(batch, 3)``, arousal, dominance, valence
 
     With ``lengths`` a padded signal scores as it does alone.
-    Each signal is normalised to zero mean and unit power, or, with ``past_frames``,
-    each frame to the level of the past: so the level carries no information.
+    Each signal is normalised to zero mean and unit power,
+    so its level carries no information.
 
     """
 
@@ -158,8 +141,6 @@ class Wav2Small(nn.Module):
         super().__init__()
         self.config = config
         self.min_samples = config.window_length
-        if config.past_frames is not None:
-            self.normalisation = "level of the past, inside"
         self.vgg7 = _Trunk(config)
         self.log_mel_settings = self.vgg7.settings
         mels = (config.n_mels + 1) // 2
@@ -171,7 +152,7 @@ class Wav2Small(nn.Module):
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Score signals."""
-        x = self.vgg7(signal, lengths)
+        x = self.vgg7(normalize(signal, lengths), lengths)
         if self.config.head == "covariance":
             x = torch.cat([x, x @ x.transpose(1, 2)], dim=2).flatten(1)
         return self.adv(x)
