@@ -15,7 +15,7 @@ from wav2small.bundled import DEMO
 from wav2small.export.base import onnx_file
 from wav2small.export.base.errors import ExportError
 from wav2small.export.hop import write_hop
-from wav2small.export.hop.numbers import Builder, Value
+from wav2small.export.hop.numbers import Integers, Nodes
 from wav2small.export.integer.front_end.log_mel import samples as to_samples
 from wav2small.export.integer.streaming.run import Stream
 from wav2small.models import find_onnx
@@ -128,9 +128,9 @@ def test_a_model_that_does_not_stream_is_refused(run, tmp_path):
 
 def computed(make, *arrays: np.ndarray) -> np.ndarray:
     """What onnxruntime makes of a graph of integers."""
-    builder = Builder()
+    builder = Nodes()
     names = [f"x{i}" for i in range(len(arrays))]
-    result = make(*(Value(builder, name) for name in names))
+    result = make(*(Integers(builder, name) for name in names))
     graph = helper.make_graph(
         builder.nodes,
         "g",
@@ -175,8 +175,8 @@ def test_samples_are_those_of_the_norm():
     from wav2small.export.hop import front_end
 
     signal = np.float32([0, 1, -1, 1.5, -3, 0.5 / 2**15, 1.5 / 2**15, 0.3])
-    builder = Builder()
-    result = front_end.to_samples(builder, Value(builder, "x"))
+    builder = Nodes()
+    result = front_end.to_samples(builder, Integers(builder, "x"))
     graph = helper.make_graph(
         builder.nodes,
         "g",

@@ -14,17 +14,17 @@ from ..integer.front_end.constants import (
     FrontEnd,
 )
 from ..integer.front_end.log_mel import LOG_TABLE, LOUDNESS
-from .numbers import Builder, Value
+from .numbers import Integers, Nodes
 
 
-def to_samples(builder: Builder, signal: Value) -> Value:
+def to_samples(builder: Nodes, signal: Integers) -> Integers:
     """Return 16-bit samples of a signal in float32, where 1 is full scale."""
     scaled = builder.node("Round", signal * np.float32(2**15))
     low, high = np.float32(-(2**15)), np.float32(2**15 - 1)
     return builder.node("Clip", scaled, low, high).cast(TensorProto.INT64)
 
 
-def frame_logarithms(builder: Builder, front: FrontEnd, frame: Value) -> Value:
+def frame_logarithms(builder: Nodes, front: FrontEnd, frame: Integers) -> Integers:
     """Logarithms of the mel powers of a frame ``(window_length,)``: ``(mels,)``."""
     power, exponent = _spectrum(builder, front, frame)
     column = power.reshape([-1, 1])
@@ -40,13 +40,15 @@ def frame_logarithms(builder: Builder, front: FrontEnd, frame: Value) -> Value:
     return builder.where(heard, logarithm.at_least(floor), floor)
 
 
-def to_int8(front: FrontEnd, logarithms: Value) -> Value:
+def to_int8(front: FrontEnd, logarithms: Integers) -> Integers:
     """Cells of the map."""
     scaled = logarithms * front.multiplier + front.offset
     return scaled.rounded_shift(front.shift).at_least(-128).at_most(127)
 
 
-def _spectrum(builder: Builder, front: FrontEnd, frame: Value) -> tuple[Value, Value]:
+def _spectrum(
+    builder: Nodes, front: FrontEnd, frame: Integers
+) -> tuple[Integers, Integers]:
     """Power of each bin, and the exponent that it was scaled by."""
     length = front.length
     windowed = frame * 2**CENTRED * front.window
@@ -70,11 +72,13 @@ def _spectrum(builder: Builder, front: FrontEnd, frame: Value) -> tuple[Value, V
     return power + builder.concat([*ends, imaginary, *ends], 0), exponent
 
 
-def _join(builder: Builder, values: Value, length: int, stage: fourier.Stage) -> Value:
+def _join(
+    builder: Nodes, values: Integers, length: int, stage: fourier.Joining
+) -> Integers:
     """All blocks of one size, as :func:`fourier.transform` joins them."""
     size, starts, places, mirrored, factors = stage
     half, quarter, eighth = size // 2, size // 4, size // 8
-    made: list[tuple[np.ndarray, Value]] = []
+    made: list[tuple[np.ndarray, Integers]] = []
     if size == 2:
         first, second = values.take(starts), values.take(starts + 1)
         made += [(starts, first + second), (starts + 1, first - second)]
@@ -106,12 +110,12 @@ def _join(builder: Builder, values: Value, length: int, stage: fourier.Stage) ->
 
 
 def _inner(
-    values: Value,
+    values: Integers,
     size: int,
     places: np.ndarray,
     mirrored: np.ndarray,
     factors: np.ndarray,
-) -> list[tuple[np.ndarray, Value]]:
+) -> list[tuple[np.ndarray, Integers]]:
     """Bins k, half - k, quarter - k and quarter + k."""
     half, quarter = size // 2, size // 4
     real, imaginary = values.take(places), values.take(mirrored + half)
@@ -119,7 +123,7 @@ def _inner(
     a, b = values.take(places + half), values.take(mirrored + half + quarter)
     c, d = values.take(places + half + quarter), values.take(mirrored + size)
 
-    def upper(value: Value, row: int) -> Value:
+    def upper(value: Integers, row: int) -> Integers:
         return (value * factors[row]).rounded_shift(32)
 
     one_real = (upper(a, 0) + upper(b, 1)) * 2
@@ -144,11 +148,11 @@ def _inner(
 
 
 def _replaced(
-    builder: Builder,
-    values: Value,
+    builder: Nodes,
+    values: Integers,
     length: int,
-    made: list[tuple[np.ndarray, Value]],
-) -> Value:
+    made: list[tuple[np.ndarray, Integers]],
+) -> Integers:
     """Values with new ones at some places, which all are read before."""
     order, place = np.arange(length), length
     for places, _ in made:
@@ -158,7 +162,7 @@ def _replaced(
     return together.take(order)
 
 
-def _log2(builder: Builder, high: Value, low: Value) -> Value:
+def _log2(builder: Nodes, high: Integers, low: Integers) -> Integers:
     """Logarithm of ``high * 2 ** 32 + low`` in steps of ``2 ** -20``."""
     excess = (builder.bit_length(high) - 24).at_least(0)
     scale = builder.power_of_two(excess)

@@ -20,15 +20,15 @@ from ..integer.operators.table import Table
 from ..integer.operators.transpose import Transpose
 from ..integer.rescale import Rescale
 from ..integer.scales import Scales, exact_float
-from .numbers import Value
+from .numbers import Integers
 
 Shape = tuple[int, ...]
 
 
 @singledispatch
 def apply(
-    operator: Operator, scales: Scales, inputs: Sequence[Value], shape: Shape
-) -> Value:
+    operator: Operator, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     """Compute an operator, as its own ``compute`` does.
 
     Args:
@@ -48,12 +48,12 @@ def apply(
     )
 
 
-def centred(scales: Scales, value: Value, position: int = 0) -> Value:
+def centred(scales: Scales, value: Integers, position: int = 0) -> Integers:
     """Integers of an input less its zero point."""
     return value - int(scales.sources[position].zero_point)
 
 
-def rescaled(rescale: Rescale, integers: Value, shape: Sequence[int]) -> Value:
+def rescaled(rescale: Rescale, integers: Integers, shape: Sequence[int]) -> Integers:
     """Rescale integers; the factor's axis is where the shape has -1."""
 
     def spread(numbers: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def rescaled(rescale: Rescale, integers: Value, shape: Sequence[int]) -> Value:
     return (integers * spread(rescale.multiplier)).rounded_shift(spread(rescale.shift))
 
 
-def saturated(scales: Scales, integers: Value) -> Value:
+def saturated(scales: Scales, integers: Integers) -> Integers:
     """Add the output's zero point and keep to int8."""
     shifted = integers + int(scales.target.zero_point)
     return shifted.at_least(-128).at_most(127)
@@ -73,11 +73,11 @@ def saturated(scales: Scales, integers: Value) -> Value:
 
 def _finish(
     scales: Scales,
-    sums: Value,
+    sums: Integers,
     rescale: Rescale,
     bias: np.ndarray | int,
     shape: Sequence[int],
-) -> Value:
+) -> Integers:
     """Integers of the output from sums, as :meth:`Scales.finish`."""
     spread = np.reshape(bias, shape) if np.ndim(bias) else np.asarray(bias)
     if scales.target.wide:
@@ -87,8 +87,8 @@ def _finish(
 
 @apply.register
 def _(
-    operator: Convolution, scales: Scales, inputs: Sequence[Value], shape: Shape
-) -> Value:
+    operator: Convolution, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     if exact_float(operator.weight) != np.float32:
         raise ExportError(
             "sums of a convolution must fit 24 bits to be exact in float32, got "
@@ -110,8 +110,8 @@ def _(
 
 @apply.register
 def _(
-    operator: MaxPool, scales: Scales, inputs: Sequence[Value], shape: Shape
-) -> Value:
+    operator: MaxPool, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     (x,) = inputs
     _, left, _, right = operator.pads
     return x.builder.node(
@@ -124,7 +124,9 @@ def _(
 
 
 @apply.register
-def _(operator: Linear, scales: Scales, inputs: Sequence[Value], shape: Shape) -> Value:
+def _(
+    operator: Linear, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     (x,) = inputs
     weight = operator.weight.T.astype(np.int64)
     sums = x.builder.node("MatMul", centred(scales, x), weight)
@@ -132,7 +134,9 @@ def _(operator: Linear, scales: Scales, inputs: Sequence[Value], shape: Shape) -
 
 
 @apply.register
-def _(operator: Sum, scales: Scales, inputs: Sequence[Value], shape: Shape) -> Value:
+def _(
+    operator: Sum, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     first, second = (centred(scales, value, i) for i, value in enumerate(inputs))
     left, right = map(int, operator.multipliers)
     total = (first * left + second * right).rounded_shift(operator.shift)
@@ -140,24 +144,28 @@ def _(operator: Sum, scales: Scales, inputs: Sequence[Value], shape: Shape) -> V
 
 
 @apply.register
-def _(operator: Relu, scales: Scales, inputs: Sequence[Value], shape: Shape) -> Value:
+def _(
+    operator: Relu, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     return inputs[0].at_least(0)
 
 
 @apply.register
-def _(operator: Table, scales: Scales, inputs: Sequence[Value], shape: Shape) -> Value:
+def _(
+    operator: Table, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     return inputs[0].builder.look_up(operator.table, inputs[0] + 128)
 
 
 @apply.register
 def _(
-    operator: Reshape, scales: Scales, inputs: Sequence[Value], shape: Shape
-) -> Value:
+    operator: Reshape, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     return inputs[0].reshape(shape)
 
 
 @apply.register
 def _(
-    operator: Transpose, scales: Scales, inputs: Sequence[Value], shape: Shape
-) -> Value:
+    operator: Transpose, scales: Scales, inputs: Sequence[Integers], shape: Shape
+) -> Integers:
     return inputs[0].builder.node("Transpose", inputs[0], perm=list(operator.axes))

@@ -9,19 +9,19 @@ from onnx import TensorProto
 from ..integer.operators.softmax_pool import SoftmaxPool
 from ..integer.pooling import EXP_TABLE, FRACTION, FULL, LOWEST
 from .layers import rescaled
-from .numbers import Builder, Value
+from .numbers import Integers, Nodes
 
 PARTS = ("reference", "numerator", "denominator", "age")
 """What is remembered: the reference above that before any row, sums, and the age."""
 
 
 def added(
-    builder: Builder,
+    builder: Nodes,
     operator: SoftmaxPool,
-    before: Mapping[str, Value],
-    rows: Sequence[Value],
+    before: Mapping[str, Integers],
+    rows: Sequence[Integers],
     decay: int,
-) -> dict[str, Value]:
+) -> dict[str, Integers]:
     """Add a row.
 
     Args:
@@ -56,7 +56,7 @@ def added(
     }
 
 
-def result(numerator: Value, denominator: Value) -> Value:
+def result(numerator: Integers, denominator: Integers) -> Integers:
     """Weighted mean of the rows so far, 0 of none."""
     count = denominator.at_least(1)
     return (numerator + denominator // 2) // count

@@ -26,7 +26,7 @@ from ..integer.streaming.run import Stream
 from ..integer.streaming.stages import PoolStage, WindowStage
 from . import front_end, pool
 from .layers import apply
-from .numbers import Builder, Value
+from .numbers import Integers, Nodes
 
 OPSET = 17
 """Operators of the file."""
@@ -71,7 +71,7 @@ class _Hop:
         self.reference = ReferenceModel(stream.graph)
         self.front = self.plan.front.constants
         self.forget_seconds = forget_seconds
-        self.builder = Builder()
+        self.builder = Nodes()
         front = self.front
         ahead = front.padding[0] - front.window_length
         self.first = -(ahead // front.hop_length)
@@ -95,8 +95,8 @@ class _Hop:
             for part in pool.PARTS:
                 shape = (1,) if part == "age" else tuple(stage.shape)
                 self.shapes[f"{part} {stage.operator.output}"] = shape
-        self.next: dict[str, Value] = {}
-        self.hits: dict[tuple[str, int, int], Value] = {}
+        self.next: dict[str, Integers] = {}
+        self.hits: dict[tuple[str, int, int], Integers] = {}
 
     def model(self) -> ModelProto:
         """The whole file."""
@@ -146,12 +146,12 @@ class _Hop:
             ],
         )
 
-    def _nodes(self) -> Value:
+    def _nodes(self) -> Integers:
         """Enter all nodes; return the scores."""
         builder = self.builder
         sizes = np.array([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = builder.outputs(
-            "Split", len(sizes), Value(builder, "state"), sizes, axis=0
+            "Split", len(sizes), Integers(builder, "state"), sizes, axis=0
         )
         state = {
             name: part.reshape(shape)
@@ -173,10 +173,10 @@ class _Hop:
             self._keep(state, stage.output, frame, rows)
         return self._scores(pooled, frame - 1)
 
-    def _front(self, state: Mapping[str, Value], frame: Value) -> Value:
+    def _front(self, state: Mapping[str, Integers], frame: Integers) -> Integers:
         """Row of the map of a frame."""
         builder, front = self.builder, self.front
-        new = front_end.to_samples(builder, Value(builder, "signal")).reshape([-1])
+        new = front_end.to_samples(builder, Integers(builder, "signal")).reshape([-1])
         samples = builder.concat([state["samples"], new], 0)
         self.next["samples"] = samples.take(
             np.arange(front.hop_length, front.window_length + self.late)
@@ -201,7 +201,7 @@ class _Hop:
 
     # -- lines -------------------------------------------------------------------
 
-    def _hits(self, pace: Pace, frame: Value) -> Value | None:
+    def _hits(self, pace: Pace, frame: Integers) -> Integers | None:
         """Whether a row comes with a frame; None if one comes with each."""
         if pace.period == 1:
             return None
@@ -212,10 +212,10 @@ class _Hop:
 
     def _keep(
         self,
-        state: Mapping[str, Value],
+        state: Mapping[str, Integers],
         line: Line,
-        frame: Value,
-        rows: dict[str, Value],
+        frame: Integers,
+        rows: dict[str, Integers],
     ) -> None:
         """Put a new row into its line, where one comes with this frame."""
         name = line.tensor.name
@@ -229,7 +229,7 @@ class _Hop:
             later if hits is None else builder.where(hits, later, state[key])
         )
 
-    def _window(self, stage: WindowStage, frame: Value) -> list[Value]:
+    def _window(self, stage: WindowStage, frame: Integers) -> list[Integers]:
         """Rows under a window, border before the signal."""
         (line,) = stage.inputs
         window = stage.window
@@ -243,12 +243,14 @@ class _Hop:
             rows = self.builder.where(known, rows, window.border)
         return [rows]
 
-    def _rows(self, stage: PoolStage, frame: Value) -> list[Value]:
+    def _rows(self, stage: PoolStage, frame: Integers) -> list[Integers]:
         return _newest(stage.inputs, stage.pace, self.next)
 
     # -- pools and scores ----------------------------------------------------------
 
-    def _settle(self, state: Mapping[str, Value], frame: Value) -> dict[str, Value]:
+    def _settle(
+        self, state: Mapping[str, Integers], frame: Integers
+    ) -> dict[str, Integers]:
         """Add the rows that came with a frame to the pools; return their results."""
         found = {}
         for stage in self.plan.pools:
@@ -272,7 +274,7 @@ class _Hop:
             )
         return found
 
-    def _scores(self, values: dict[str, Value], frame: Value) -> Value:
+    def _scores(self, values: dict[str, Integers], frame: Integers) -> Integers:
         """Scores as float, NaN where there are none."""
         shapes = {
             stage.operator.output: np.zeros(stage.shape, np.int64)
@@ -294,8 +296,8 @@ class _Hop:
 
 
 def _newest(
-    lines: Sequence[Line], pace: Pace, rows: Mapping[str, Value]
-) -> list[Value]:
+    lines: Sequence[Line], pace: Pace, rows: Mapping[str, Integers]
+) -> list[Integers]:
     """Rows of the same place of several lines."""
     return [
         rows[f"line {line.tensor.name}"].take(

@@ -62,7 +62,7 @@ def _blocks(count: int) -> np.ndarray:
     return numbers[rest & 1 == 0]
 
 
-class Stage(NamedTuple):
+class Joining(NamedTuple):
     """What is done to all blocks of one size."""
 
     size: int
@@ -80,7 +80,7 @@ class Stage(NamedTuple):
 
 
 @cache
-def plan(length: int) -> tuple[np.ndarray, tuple[Stage, ...]]:
+def plan(length: int) -> tuple[np.ndarray, tuple[Joining, ...]]:
     """Order of the samples and the stages of a transform."""
     order = np.zeros(1, np.int64)
     while len(order) < length:
@@ -91,7 +91,7 @@ def plan(length: int) -> tuple[np.ndarray, tuple[Stage, ...]]:
         steps = np.arange(1, size // 8)
         factors = twiddles(length)[:, length // size * steps - 1]
         stages.append(
-            Stage(
+            Joining(
                 size,
                 starts,
                 (starts[:, None] + steps).reshape(-1),
