@@ -46,7 +46,7 @@ class Browser:
                 "about:blank",
             ],
             preexec_fn=lambda: (os.dup2(there, 3), os.dup2(back, 4)),
-            pass_fds=(3, 4),
+            close_fds=False,  # all others are closed by what is started
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

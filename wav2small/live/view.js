@@ -22,7 +22,8 @@ class View {
     new ResizeObserver(() => {
       this.size = [canvas.clientWidth, canvas.clientHeight];
       this.readStyle();
-      this.draw();
+      // a canvas that changes within the notice would be noticed again
+      requestAnimationFrame(() => this.draw());
     }).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       this.readStyle();
