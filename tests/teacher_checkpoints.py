@@ -106,10 +106,14 @@ def dawn(
     generator = torch.Generator().manual_seed(2)
     weights = {f"{family}.{key}": value for key, value in model.state_dict().items()}
     for name, rows in (("dense", 32), ("out_proj", len(labels))):
-        weights[f"classifier.{name}.weight"] = 0.3 * torch.randn(
-            rows, 32, generator=generator
+        # scores leave 0..1, but not by much: published ones do so too
+        size = 0.5 if name == "out_proj" else 1
+        weights[f"classifier.{name}.weight"] = (
+            size * 0.3 * torch.randn(rows, 32, generator=generator)
         )
-        weights[f"classifier.{name}.bias"] = torch.randn(rows, generator=generator)
+        weights[f"classifier.{name}.bias"] = size * torch.randn(
+            rows, generator=generator
+        )
     config = {
         "_name_or_path": "torch",
         "activation_dropout": 0.1,
@@ -168,8 +172,8 @@ def odyssey(
         "pool_model.attention": draw(32, 1) * 4,
         "pool_model.sap_linear.weight": draw(32, 32),
         "pool_model.sap_linear.bias": draw(32),
-        "ser_model.out.0.weight": draw(len(labels), 32),
-        "ser_model.out.0.bias": draw(len(labels)),
+        "ser_model.out.0.weight": 0.3 * draw(len(labels), 32),
+        "ser_model.out.0.bias": 0.3 * draw(len(labels)),
     }
     for layer in range(layers):
         weights |= {
