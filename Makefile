@@ -81,9 +81,10 @@ models: install  ## Train the bundled models again (DATA: folder of speech; hour
 checksums: install  ## Write the manifests of what is in the package, after a change of it
 	$(BIN)/python examples/write_checksums.py
 
-bench: install  ## Time int8, the input pipeline, the label store, and annotation (DATA: speech)
+bench: install  ## Time int8, the input pipeline, the label store, annotation, and scoring (DATA: speech)
 	$(BIN)/python examples/bench.py
 	$(BIN)/python examples/bench_annotate.py $(DATA)
+	$(BIN)/python examples/bench_predict.py $(DATA)
 
 interop: install  ## Run the bundled models in old onnxruntimes and in WebAssembly
 	$(BIN)/python examples/old_runtimes.py

@@ -19,7 +19,7 @@ from wav2small.export.integer.further import shares
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.gate import SpeechGate
 from wav2small.models import load_model
-from wav2small.prediction import predict, windows
+from wav2small.prediction import predict, read_ahead, windows
 
 
 @settings(deadline=None, max_examples=60)
@@ -51,14 +51,43 @@ def model():
     return load_model(DEFAULT)
 
 
+def scored(model, source, window=10.0):
+    return predict(model, SpeechGate(), source, windows(source, window, window))
+
+
+def test_sources_are_read_ahead_in_their_order(tmp_path):
+    lengths = (5, 12, 3, 20)
+    sources = []
+    for number, length in enumerate(lengths):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.full(length * 1600, 0.1 * (number + 1)), 16000)
+        sources.append(Source(path, path.name))
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    sources.insert(2, Source(broken, "broken.wav"))
+    seen = []
+    for source, pieces in read_ahead(sources, 1.0):
+        if source.path == broken:
+            # it goes wrong where its windows are asked for, and nothing else does
+            with pytest.raises(audio.AudioError):
+                list(pieces)
+            continue
+        wanted = list(windows(source, 1.0, 1.0))
+        found = list(pieces)
+        assert [start for start, _ in found] == [start for start, _ in wanted]
+        for (_, one), (_, other) in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+        seen.append(len(found))
+    assert seen == [1, 2, 1, 2]
+    assert list(read_ahead([])) == []
+
+
 def test_speech_is_scored_and_silence_is_not(model, tmp_path):
     clip = audio.load(sorted(DEMO.parent.glob("en_*.opus"))[0])
     clip = np.resize(clip, 32000)
     path = tmp_path / "mixed.wav"
     soundfile.write(path, np.concatenate([clip, np.zeros(32000)]), 16000)
-    found = list(
-        predict(model, SpeechGate(), Source(path, "mixed.wav"), window_seconds=2.0)
-    )
+    found = list(scored(model, Source(path, "mixed.wav"), 2.0))
     assert [item.kind for item in found] == ["speech", "silence"]
     assert [(item.start, item.end) for item in found] == [(0.0, 2.0), (2.0, 4.0)]
     np.testing.assert_allclose(
@@ -70,7 +99,7 @@ def test_speech_is_scored_and_silence_is_not(model, tmp_path):
 def test_a_part_of_a_file_keeps_its_times(model):
     path = sorted(DEMO.parent.glob("en_*.opus"))[0]
     source = Source(Path(path), path.name, start=0.5, end=1.5)
-    (item,) = predict(model, SpeechGate(), source)
+    (item,) = scored(model, source)
     assert (item.start, item.end) == (0.5, 1.5)
 
 
@@ -90,7 +119,7 @@ def test_noise_is_not_scored(tmp_path):
     noise = 0.1 * np.random.default_rng(0).normal(size=48000)
     path = tmp_path / "noise.wav"
     soundfile.write(path, noise, 16000)
-    found = list(predict(Never(), SpeechGate(), Source(path, "n"), window_seconds=1.0))
+    found = list(scored(Never(), Source(path, "n"), 1.0))
     assert [(item.kind, item.scores) for item in found] == [("non-speech", None)] * 3
 
 
@@ -117,7 +146,7 @@ def test_categories_and_doubts_of_a_model_that_says_them(tmp_path):
     soundfile.write(recording, np.concatenate([clip, np.zeros(16000)]), 16000)
     source = Source(recording, "mixed.wav")
     own = load_model(path)
-    found = list(predict(own, SpeechGate(), source, window_seconds=1.0))
+    found = list(scored(own, source, 1.0))
     assert [item.kind for item in found] == ["speech", "silence"]
     speech, silence = found
     reference = ReferenceModel(path)
@@ -128,6 +157,6 @@ def test_categories_and_doubts_of_a_model_that_says_them(tmp_path):
     assert len(speech.doubts) == 3
     assert all(0 < doubt < 1 for doubt in speech.doubts)
     assert (silence.categories, silence.doubts) == ({}, None)
-    plain = next(predict(load_model("wav2small-rt"), SpeechGate(), source))
+    plain = next(scored(load_model("wav2small-rt"), source))
     assert (plain.categories, plain.doubts) == (None, None)
     assert plain.scores is not None

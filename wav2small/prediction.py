@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 
@@ -43,9 +46,11 @@ class Prediction:
     and unless it is speech."""
 
 
-def windows(
-    source: audio.Source, window_seconds: float, hop_seconds: float
-) -> Iterator[tuple[float, np.ndarray]]:
+Windows: TypeAlias = Iterator[tuple[float, np.ndarray]]
+"""Start in seconds and signal, ``(time,)``, of each stretch."""
+
+
+def windows(source: audio.Source, window_seconds: float, hop_seconds: float) -> Windows:
     """Cut a source into windows while it is read.
 
     A last window that is not full is given
@@ -82,13 +87,46 @@ def windows(
         yield (first + position) / SAMPLING_RATE, held
 
 
-def predict(
-    model: Model,
-    gate: SpeechGate,
-    source: audio.Source,
-    *,
+def read_ahead(
+    sources: Sequence[audio.Source],
     window_seconds: float = 10.0,
     hop_seconds: float | None = None,
+) -> Iterator[tuple[audio.Source, Windows]]:
+    """Cut sources into windows; another thread reads where the next source begins.
+
+    Args:
+        sources: files
+        window_seconds: length of a window in seconds; a shorter file is one window
+        hop_seconds: seconds from one window to the next, those of the window if None
+
+    Yields:
+        a source and its windows, of which the first is read by then or soon;
+        what goes wrong with the source is raised where they are asked for
+
+    """
+
+    def begin(source: audio.Source) -> tuple[list[tuple[float, np.ndarray]], Windows]:
+        pieces = windows(source, window_seconds, hop_seconds or window_seconds)
+        return list(islice(pieces, 1)), pieces
+
+    def follow(
+        begun: Future[tuple[list[tuple[float, np.ndarray]], Windows]],
+    ) -> Windows:
+        first, rest = begun.result()
+        yield from first
+        yield from rest
+
+    with ThreadPoolExecutor(1) as pool:
+        begun = [pool.submit(begin, source) for source in sources[:1]]
+        for number, source in enumerate(sources):
+            begun += [
+                pool.submit(begin, one) for one in sources[number + 1 : number + 2]
+            ]
+            yield source, follow(begun.pop(0))
+
+
+def predict(
+    model: Model, gate: SpeechGate, source: audio.Source, pieces: Windows
 ) -> Iterator[Prediction]:
     """Score a file window by window.
 
@@ -96,17 +134,13 @@ def predict(
         model: what scores
         gate: what tells speech from other sounds
         source: the file
-        window_seconds: length of a window in seconds;
-            a shorter file is one window
-        hop_seconds: seconds from one window to the next,
-            those of the window if None
+        pieces: its windows, of :func:`read_ahead` or :func:`windows`
 
     Raises:
         AudioError: as of :func:`wav2small.audio.stream`
 
     """
-    hop_seconds = hop_seconds or window_seconds
-    for start, signal in windows(source, window_seconds, hop_seconds):
+    for start, signal in pieces:
         kind = gate.classify(signal)
         scores = None
         says = isinstance(model, OnnxModel) and bool(model.categories)

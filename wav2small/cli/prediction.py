@@ -134,11 +134,12 @@ def _predictions(
     from .. import audio
     from ..gate import SpeechGate
     from ..prediction import predict as run
+    from ..prediction import read_ahead
 
     gate = SpeechGate()
-    for source in sources:
+    for source, pieces in read_ahead(sources, window, hop):
         try:
-            yield from run(model, gate, source, window_seconds=window, hop_seconds=hop)
+            yield from run(model, gate, source, pieces)
         except audio.AudioError as error:
             failed.append(source)
             say(f"error: {error}")
