@@ -9,7 +9,7 @@ Shape:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +48,17 @@ class DetectorNetwork(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in self.layers)
         self.last = nn.Conv1d(channels, 1, 1)
 
+    def pairs(self) -> Iterator[tuple[nn.Conv1d, nn.BatchNorm1d]]:
+        """Layers before the last, each with its norm."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            assert isinstance(layer, nn.Conv1d)
+            assert isinstance(norm, nn.BatchNorm1d)
+            yield layer, norm
+
     def hidden(self, rows: Tensor) -> list[Tensor]:
         """Outputs of the layers before the last."""
         made = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
+        for layer, norm in self.pairs():
             past = (layer.kernel_size[0] - 1) * layer.dilation[0]
             rows = functional.relu(norm(layer(functional.pad(rows, (past, 0)))))
             made.append(rows)
@@ -136,7 +143,9 @@ def train(
             progress("detector", step + 1, config.steps, {"loss": loss.item()})
     for kept, last in zip(averaged.module.buffers(), network.buffers(), strict=True):
         kept.copy_(last)
-    return _folded(averaged.module.eval(), numbers(rows[:200, ::PERIOD]))
+    mean = averaged.module.eval()
+    assert isinstance(mean, DetectorNetwork)
+    return _folded(mean, numbers(rows[:200, ::PERIOD]))
 
 
 @torch.no_grad()
@@ -144,15 +153,22 @@ def _folded(network: DetectorNetwork, heard: Tensor) -> list[Folded]:
     """Layers with the norms folded in, and the largest numbers that they make."""
     made: list[Folded] = []
     outputs = network.hidden(heard)
-    for layer, norm, output in zip(network.layers, network.norms, outputs, strict=True):
-        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    for (layer, norm), output in zip(network.pairs(), outputs, strict=True):
+        mean, power = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert power is not None
+        gain = norm.weight / torch.sqrt(power + norm.eps)
         weight = (layer.weight * gain[:, None, None]).numpy()
-        bias = (norm.bias - norm.running_mean * gain).numpy()
+        bias = (norm.bias - mean * gain).numpy()
         largest = float(np.quantile(output.numpy(), 0.9999))
         first = not made
         # the first layer goes over the bands, the others over the past
         weight = weight.transpose(0, 2, 1)[:, None] if first else weight[..., None]
         step = PERIOD if first else 1
         made.append(Folded(weight, bias, step, layer.dilation[0], largest))
-    weight, bias = network.last.weight.numpy(), network.last.bias.numpy()
-    return [*made, Folded(weight[..., None], bias, 1, 1, None)]
+    last = network.last
+    assert last.bias is not None
+    return [
+        *made,
+        Folded(last.weight.numpy()[..., None], last.bias.numpy(), 1, 1, None),
+    ]
