@@ -88,9 +88,9 @@ class _Hop:
         if front.past_frames is not None:
             self.shapes["levels"] = (max(1, front.past_frames - 1),)
         for name, line in self.plan.lines.items():
-            shape = list(line.shape)
-            shape[line.axis] = line.keep + 1
-            self.shapes[f"line {name}"] = tuple(shape)
+            rows = list(line.shape)
+            rows[line.axis] = line.keep + 1
+            self.shapes[f"line {name}"] = tuple(rows)
         for stage in self.plan.pools:
             for part in pool.PARTS:
                 shape = (1,) if part == "age" else tuple(stage.shape)
@@ -130,6 +130,7 @@ class _Hop:
     def _ends(self) -> tuple[list, list]:
         """Inputs and outputs of the graph."""
         count = self.graph.tensors[self.graph.output].shape[-1]
+        assert isinstance(count, int)
 
         def described(name: str, kind: int, *shape: int) -> object:
             return helper.make_tensor_value_info(name, kind, shape)
@@ -254,14 +255,16 @@ class _Hop:
         """Add the rows that came with a frame to the pools; return their results."""
         found = {}
         for stage in self.plan.pools:
-            name = stage.operator.output
+            operator = stage.operator
+            assert isinstance(operator, SoftmaxPool)
+            name = operator.output
             before = {part: state[f"{part} {name}"] for part in pool.PARTS}
             rows = _newest(stage.inputs, stage.pace, state)
-            decay = stage.operator.decay  # type: ignore[attr-defined]
+            decay = operator.decay
             if self.forget_seconds is not None:
                 rate = self.graph.sampling_rate
                 decay = decay_of(self.forget_seconds, stage.row_samples, rate)
-            after = pool.added(self.builder, stage.operator, before, rows, decay)
+            after = pool.added(self.builder, operator, before, rows, decay)
             there = frame >= stage.pace.delay
             hits = self._hits(stage.pace, frame)
             if hits is not None:
