@@ -125,15 +125,16 @@ def program_tables(
     report: dict[str, Any],
 ) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """Titles, columns and rows of what a summary does not show at once."""
-    sections = [
+    sections: list[tuple[str, ...]] = [
         (part["name"], f"{part['address']:#010x}", f"{part['bytes']:,}", part["memory"])
         for part in report["program"]["sections"]
     ]
+    tables: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]
     tables = [("Sections", ("section", "address", "bytes", "memory"), sections)]
     for core in report["cores"]:
         for call in core["calls"]:
             total = call["instructions"] or 1
-            rows = [
+            rows: list[tuple[str, ...]] = [
                 (name, f"{count:,}", f"{count / total:.1%}")
                 for name, count in call["functions"].items()
             ]
