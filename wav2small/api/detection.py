@@ -36,7 +36,7 @@ LEAST = 5
 """Fewest clips of speech, and recordings of noise: a fifth of them tests."""
 
 
-class LogMelMap:
+class RowsOfModel:
     """The int8 log-mel map of a model, in onnxruntime.
 
     Args:
@@ -155,7 +155,7 @@ def fit_detector(
         InputError: if the model does not stream
 
     """
-    front = LogMelMap(model)
+    front = RowsOfModel(model)
     rows, labels = [], []
     for number in range(config.scenes):
         samples, label = taught.any()
@@ -220,7 +220,7 @@ def measure_detector(
         and the share of noise alone that is taken for speech
 
     """
-    heard = DetectorTest(model, LogMelMap(model).hop_length)
+    heard = DetectorTest(model, RowsOfModel(model).hop_length)
     made = [(*scenes.speech(), scenes.noise()) for _ in range(speech)]
     mixed = {
         snr: [scenes.mixed(signal, sound, snr) for signal, _, sound in made]
