@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in $(BIN)/python $(PYTHONS); do \
 BIN := .venv/bin
 DATA ?= $(WAV2SMALL_DATA)
 
-.PHONY: help install demo page test test-quick coverage lint dist docs pictures models checksums bench interop bench-firmware clean
+.PHONY: help install demo page test test-quick coverage test-lowest wheels lint dist docs pictures models checksums bench interop bench-firmware clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,19 @@ test: install  ## Run the tests (WAV2SMALL_DATA: folder of real speech, optional
 
 coverage: install  ## Run the tests and hold branch coverage against 90 %
 	$(PYTEST) --cov --cov-report=term --cov-report=xml --cov-fail-under=90
+
+# uv can take the lowest versions that pyproject.toml allows, which pip cannot.
+LOWEST := .venv-lowest/bin
+test-lowest:  ## Run the tests on the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python \
+	  --resolution lowest-direct -e '.[train,report,logs,dev]'
+	$(LOWEST)/python -m pytest -n 2 --dist loadfile tests
+
+wheels: install  ## Ask the index for which Pythons and systems there are wheels
+	$(BIN)/python -m pip install --quiet uv
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python examples/wheels.py
 
 test-quick: install  ## Run the tests but the slow ones and those in emulators and browsers
 	$(PYTEST) -m 'not slow and not emulator and not browser'
@@ -93,4 +106,4 @@ bench-firmware: install  ## Compare the C with other tools for small cores (DATA
 	$(BIN)/python examples/bench_firmware.py $(DATA)
 
 clean:  ## Remove the environment and what runs made
-	rm -rf .venv runs
+	rm -rf .venv .venv-lowest runs

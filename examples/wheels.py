@@ -8,6 +8,7 @@ does not run on, downloads nothing and allows no package that would have to be c
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def missing(python: str, system: str, extra: str) -> str | None:
     done = subprocess.run(
         [*command, "pyproject.toml"],
         cwd=Path(__file__).parent.parent,
+        # a Mac of the year 2023
+        env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
         capture_output=True,
         text=True,
     )
