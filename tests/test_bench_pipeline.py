@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wav2small.firmware_bench.cores import CORES
-from wav2small.firmware_bench.run.pipeline import Line, block_cycles
+from wav2small.firmware_bench.run.pipeline import ListedInstruction, block_cycles
 from wav2small.firmware_bench.run.timing import classify
 
 
@@ -16,7 +16,7 @@ def lines(core, text, start=0):
         name, _, operands = line.partition(" ")
         known = classify(core, name, operands)
         size = 4 if ".w" in name or name.startswith(("sml", "ldrd", "strd")) else 2
-        made.append(Line(known, name, operands, start, size))
+        made.append(ListedInstruction(known, name, operands, start, size))
         start += size
     return made
 

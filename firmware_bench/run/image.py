@@ -13,7 +13,7 @@ from wav2small.export.base.errors import BenchError, BenchToolError
 
 from ..cores import CORES
 from .elf import Symbol, read_elf
-from .pipeline import Cycles, Line, block_cycles
+from .pipeline import Cycles, ListedInstruction, block_cycles
 from .timing import Instruction, classify
 from .toolchain import RAM_ORIGIN, Firmware
 
@@ -118,7 +118,7 @@ class Disassembly:
             self._cycles[block] = block_cycles(CORES[self.core].timing, lines)
         return self._blocks[block]
 
-    def _disassemble(self, block: Block) -> Iterator[Line]:
+    def _disassemble(self, block: Block) -> Iterator[ListedInstruction]:
         address, size, _ = block
         code = self._code(address, size)
         start = 0
@@ -128,7 +128,7 @@ class Disassembly:
             decoded = self.disassembler.disasm_lite(one, address + start, 1)
             _, _, mnemonic, operands = next(decoded, (0, 0, "", ""))
             known = classify(self.core, mnemonic, operands)
-            yield Line(known, mnemonic, operands, address + start, length)
+            yield ListedInstruction(known, mnemonic, operands, address + start, length)
             start += length
 
     def _is_long(self, half: bytes) -> bool:

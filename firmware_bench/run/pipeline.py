@@ -35,7 +35,7 @@ _SLOW_RUN = 3
 """Long instructions in a row, each across two words, that wait for their words."""
 
 
-class Line(NamedTuple):
+class ListedInstruction(NamedTuple):
     """An instruction where it stands."""
 
     instruction: Instruction
@@ -96,7 +96,7 @@ class Cycles(NamedTuple):
     """What a jump to it adds, the one that leads here."""
 
 
-def block_cycles(timing: Timing, lines: Sequence[Line]) -> Cycles:
+def block_cycles(timing: Timing, lines: Sequence[ListedInstruction]) -> Cycles:
     """Cycles of a block of instructions that always run one after the other."""
     if timing.pipeline is None or not lines:
         low = sum(line.instruction.low for line in lines)
@@ -113,7 +113,9 @@ def block_cycles(timing: Timing, lines: Sequence[Line]) -> Cycles:
     return Cycles(low, high + _slow_runs(lines), _JUMP + lines[0].across)
 
 
-def _one(line: Line, before: Line | None) -> tuple[float, float]:
+def _one(
+    line: ListedInstruction, before: ListedInstruction | None
+) -> tuple[float, float]:
     """Cycles on a core that starts one instruction at a time."""
     name = line.name.partition(".")[0]
     load, store = _ONE_LOAD.match(name), _ONE_STORE.match(name)
@@ -131,7 +133,9 @@ def _one(line: Line, before: Line | None) -> tuple[float, float]:
     return low + waits, high + ("[pc" in line.operands and not behind) + waits
 
 
-def _paired(line: Line, after: Line | None) -> tuple[float, float]:
+def _paired(
+    line: ListedInstruction, after: ListedInstruction | None
+) -> tuple[float, float]:
     """Cycles on a core that starts two short instructions at once where it can."""
     name = line.name.partition(".")[0]
     if line.leaves or not _ONE_LOAD.match(name):
@@ -143,7 +147,7 @@ def _paired(line: Line, after: Line | None) -> tuple[float, float]:
     return 1, 2 if used else 1
 
 
-def _alone(line: Line, waits: int = 0) -> tuple[float, float]:
+def _alone(line: ListedInstruction, waits: int = 0) -> tuple[float, float]:
     """Cycles of what does not depend on its neighbours."""
     low, high = line.instruction.low, line.instruction.high
     if line.instruction.kind == "branch":
@@ -158,20 +162,20 @@ def _alone(line: Line, waits: int = 0) -> tuple[float, float]:
     return low, high
 
 
-def _waits(line: Line, before: Line | None) -> int:
+def _waits(line: ListedInstruction, before: ListedInstruction | None) -> int:
     """Cycles that an address waits for, which was computed just before."""
     if before is None or before.instruction.kind not in ("other", "multiply"):
         return 0
     return int(bool(_written(before) & line.address_registers))
 
 
-def _may_be_followed(line: Line) -> bool:
+def _may_be_followed(line: ListedInstruction) -> bool:
     """Whether a load or store behind it takes a cycle less."""
     plain = _ONE_LOAD.match(line.name.partition(".")[0])
     return bool(plain) and not line.updates_base and not line.leaves
 
 
-def _pairs(lines: Sequence[Line]) -> int:
+def _pairs(lines: Sequence[ListedInstruction]) -> int:
     """Most pairs of short instructions that can start at once."""
     found = i = 0
     while i + 1 < len(lines):
@@ -188,7 +192,7 @@ def _registers(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\b(?:r\d+|sb|sl|fp|ip|sp|lr|pc)\b", text))
 
 
-def _written(line: Line) -> frozenset[str]:
+def _written(line: ListedInstruction) -> frozenset[str]:
     """Registers of the core that an instruction writes to."""
     if line.name.startswith(_SILENT) or line.instruction.kind == "branch":
         return frozenset()
@@ -198,7 +202,7 @@ def _written(line: Line) -> frozenset[str]:
     return _registers(",".join(parts[: 2 if line.name.startswith(_TWICE) else 1]))
 
 
-def _read(line: Line) -> frozenset[str]:
+def _read(line: ListedInstruction) -> frozenset[str]:
     """Registers that an instruction may read."""
     if line.name.startswith(("mov", "ldr", "sxt", "uxt", "mvn", "rbit", "rev")):
         return _registers(line.operands.partition(",")[2])
@@ -209,7 +213,7 @@ def _read(line: Line) -> frozenset[str]:
     return _registers(line.operands)
 
 
-def _slow_runs(lines: Sequence[Line]) -> int:
+def _slow_runs(lines: Sequence[ListedInstruction]) -> int:
     """How many runs of long instructions lie across words."""
     found = run = 0
     for line in lines:
