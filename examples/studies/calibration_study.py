@@ -6,7 +6,8 @@ DATA holds ``crema_d`` and ``emodb``.
 Wearers are every second training actor of CREMA-D
 (the others chose the constants of :mod:`wav2small.personal`,
 no test actor is looked at) and the four test speakers of EMO-DB;
-neither teacher nor student has heard any of them.
+students from the teacher ``bundled`` have heard none of them. The present bundled ones,
+from ``hearing``, have heard CREMA-D's training actors.
 Of each wearer so many clips are drawn, twenty times, and the others are scored.
 What is right is derived: of CREMA-D from listeners' votes
 (``felt by word`` of ``vote_targets.py``), of EMO-DB from the norm of the category.
