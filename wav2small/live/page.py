@@ -37,7 +37,7 @@ VOICES = {
 }
 """Bundled synthetic speech that a page plays, by what it is called there."""
 
-_SCRIPTS = ("sound.js", "view.js", "page.js")
+_SCRIPTS: tuple[str, ...] = ("sound.js", "view.js", "page.js")
 
 
 def make_page(
