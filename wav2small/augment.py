@@ -10,7 +10,7 @@ import soxr
 from .acoustics.signals import add_at_snr, crop_or_repeat
 from .acoustics.way import to_the_ear
 from .adv import SAMPLING_RATE
-from .config import AugmentConfig
+from .config import AugmentConfig, VariationConfig
 
 
 def vary(
@@ -61,6 +61,35 @@ def vary(
         spectrum = np.fft.rfft(signal, length) * 10 ** (level / 20)
         signal = np.fft.irfft(spectrum, length)[:samples]
     return signal.astype(np.float32)
+
+
+def variation(
+    clips: Sequence[np.ndarray],
+    item: int,
+    turn: int,
+    config: VariationConfig,
+    noises: Sequence[np.ndarray] = (),
+    chapter: int = 0,
+) -> np.ndarray:
+    """Make one of the seeded variations of a clip: the same one whenever it is asked.
+
+    Args:
+        clips: all clips of the chapter
+        item: which of them
+        turn: number of the variation
+        config: seed, length and what is varied how much
+        noises: recordings of noise, float32 at 16 kHz
+        chapter: number of the chapter
+
+    Returns:
+        array of shape ``(samples,)``, float32
+
+    """
+    # the first chapter has the crops of a corpus that needs no chapters
+    words = [config.seed, item, turn, *([chapter] if chapter else [])]
+    samples = round(config.crop_seconds * SAMPLING_RATE)
+    rng = np.random.default_rng(words)
+    return vary(clips, item, samples, rng, config.augment, noises)
 
 
 def octaves(length: int) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wav2small.export.base.errors import one_line
-from wav2small.export.base.files import atomic_write, sha256
+from wav2small.export.base.files import atomic_write, remove_temporary, sha256
 from wav2small.export.base.progress import Progress
 from wav2small.export.base.reading import MOST_IN_MEMORY, open_file, read_json
 
@@ -87,6 +89,7 @@ class Clips(Sequence[np.ndarray]):
         sources: Sequence[tuple[Path, float, float | None]],
         folder: Path,
         *,
+        writes: bool = True,
         progress: Progress | None = None,
     ) -> tuple[Clips, list[tuple[int, str]]]:
         """Decode clips into a folder, or find them there from an earlier call.
@@ -96,6 +99,7 @@ class Clips(Sequence[np.ndarray]):
         Args:
             sources: path, start and end (seconds) of each clip
             folder: where ``clips.int16`` and ``clips.json`` go
+            writes: whether this process decodes; else it waits for one that does
             progress: called after each clip
 
         Returns:
@@ -107,11 +111,16 @@ class Clips(Sequence[np.ndarray]):
         folder.mkdir(parents=True, exist_ok=True)
         digests = hash_files({path for path, _, _ in sources})
         named = [[str(path), start, end, digests[path]] for path, start, end in sources]
-        with suppress(InputError):  # damaged, or not there yet
-            clips = cls(folder)
-            if _are_same(named, clips.sources):
-                broken = [i for i, (_, n) in enumerate(clips.places) if not n]
-                return clips, [(i, "could not be read") for i in broken]
+        while True:
+            with suppress(InputError):  # damaged, or not there yet
+                clips = cls(folder)
+                if _are_same(named, clips.sources):
+                    broken = [i for i, (_, n) in enumerate(clips.places) if not n]
+                    return clips, [(i, "could not be read") for i in broken]
+            if writes:
+                break
+            time.sleep(0.05)
+        remove_temporary(folder)
         errors, index, offset = [], [], 0
         # an index must never stand beside the samples of other sources
         (folder / "clips.json").unlink(missing_ok=True)
@@ -120,8 +129,7 @@ class Clips(Sequence[np.ndarray]):
                 length = 0
                 try:
                     for block in audio.stream(path, start=start, end=end):
-                        scaled = np.clip(np.round(block * 32768), -32768, 32767)
-                        file.write(scaled.astype("<i2").tobytes())
+                        file.write(_to_int16(block).tobytes())
                         length += len(block)
                 except audio.AudioError as error:
                     errors.append((number, str(error)))
@@ -138,11 +146,85 @@ class Clips(Sequence[np.ndarray]):
         return cls(folder), errors
 
 
+def _to_int16(block: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(block * 32768), -32768, 32767).astype("<i2")
+
+
+class LateClips(Sequence[np.ndarray]):
+    """The same clips as :class:`Clips`, each decoded when it is asked for.
+
+    Those that were asked for last are kept in memory.
+    A clip that cannot be read has no samples, as there.
+
+    Args:
+        sources: path, start and end (seconds) of each clip
+        most_bytes: memory for decoded clips
+
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Path, float, float | None]],
+        *,
+        most_bytes: int = 128 << 20,
+    ) -> None:
+        self._sources, self._room = sources, most_bytes
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __getitem__(self, item: int) -> np.ndarray:  # type: ignore[override]
+        if item in self._kept:
+            self._kept.move_to_end(item)
+            return self._kept[item]
+        try:
+            clip = self.decode(item)
+        except audio.AudioError:
+            clip = np.zeros(0, np.float32)
+        self._kept[item] = clip
+        self._room -= clip.nbytes
+        while self._room < 0 and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._room += oldest.nbytes
+        return clip
+
+    def decode(self, item: int) -> np.ndarray:
+        """Decode a clip.
+
+        Raises:
+            AudioError: if it cannot be read
+
+        """
+        path, start, end = self._sources[item]
+        blocks = [
+            _to_int16(block) for block in audio.stream(path, start=start, end=end)
+        ]
+        blocks.insert(0, np.zeros(0, "<i2"))
+        return np.concatenate(blocks).astype(np.float32) / 32768
+
+
+def places(labels: Labels, root: Path) -> list[tuple[Path, float, float | None]]:
+    """Return path, start and end (seconds) of each labelled row.
+
+    Args:
+        labels: file, start and end of each
+        root: folder that the files are below
+
+    """
+    rows = zip(labels.names, labels.starts, labels.ends, strict=True)
+    return [
+        (root / name, float(start), None if np.isinf(end) else float(end))
+        for name, start, end in rows
+    ]
+
+
 def decode_labels(
     labels: Labels,
     root: Path,
     folder: Path,
     *,
+    writes: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Clips, set[int]]:
     """Decode the audio of labelled rows, or find it decoded by an earlier call.
@@ -151,6 +233,7 @@ def decode_labels(
         labels: file, start, end and checksum of each row
         root: folder that the files are below
         folder: where the decoded clips go
+        writes: whether this process decodes; else it waits for one that does
         progress: called after each clip
 
     Returns:
@@ -161,12 +244,9 @@ def decode_labels(
             or audio is not what it was when it was labelled
 
     """
-    rows = zip(labels.names, labels.starts, labels.ends, strict=True)
-    sources = [
-        (root / name, float(start), None if np.isinf(end) else float(end))
-        for name, start, end in rows
-    ]
-    clips, errors = Clips.decode(sources, folder, progress=progress)
+    clips, errors = Clips.decode(
+        places(labels, root), folder, writes=writes, progress=progress
+    )
     if len(errors) == len(clips):
         raise InputError(
             f"audio of the labels cannot be read below {root}: {errors[0][1]}: "

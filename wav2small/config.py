@@ -95,6 +95,28 @@ class AnnotateConfig:
 
 
 @dataclass(frozen=True)
+class VariationConfig:
+    """Which crops a teacher scores; the same ones in annotation and distillation."""
+
+    count: int = 64
+    """Variations of each clip."""
+
+    seed: int = 0
+    """Seed of every crop."""
+
+    crop_seconds: float = 2.0
+    """Length of a crop in seconds."""
+
+    chapter_hours: float = 24.0
+    """Audio in hours in which the second voice of a crop is looked for:
+    the clip's chapter, see :meth:`wav2small.annotation.store.LabelStore.chapters`."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How crops are varied; all but speed, what is heard beside and colour is of
+    no account, since it comes after the teacher."""
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """What a distillation run does; with the labels it determines the weights."""
 
@@ -103,7 +125,8 @@ class DistillConfig:
 
     teaching: Teaching = "online"
     """``online``: the teacher of the labels scores each crop
-    after its speed and colour were changed and noise or a second speaker was added.
+    after its speed and colour were changed and noise or a second speaker was added;
+    where ``annotate --variations`` has stored these scores, they are read instead.
     ``cached``: the crop keeps the score of its clip."""
 
     variations: int = 64
@@ -158,6 +181,10 @@ class DistillConfig:
     """Share of crops that a student which streams hears as one that forgets:
     with a time constant of 2 to 30 seconds, see ``docs/listening.md``, in 0..1."""
 
+    chapter_hours: float = 24.0
+    """Audio in hours that is decoded at a time, 115 MB each;
+    a larger corpus is learned chapter by chapter."""
+
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""
 
@@ -189,3 +216,14 @@ class DetectorConfig:
 
     seed: int = 0
     """Of scenes, weights and batches."""
+
+    @property
+    def varied(self) -> VariationConfig:
+        """Which crops the teacher scores."""
+        return VariationConfig(
+            count=self.variations,
+            seed=self.seed,
+            crop_seconds=self.crop_seconds,
+            chapter_hours=self.chapter_hours,
+            augment=self.augment,
+        )

@@ -10,23 +10,26 @@ import torch
 from torch import Tensor
 
 from .adv import NEUTRAL, SAMPLING_RATE
-from .augment import degrade, vary, without_speech
+from .augment import degrade, variation, without_speech
 from .clips import Clips
 from .config import DistillConfig
+from .finetune.parallel import Group
 from .teachers.base import ClipMetadata, Teacher, predict_with_metadata
-from .training_schedule import epoch_batch
+from .training_schedule import batch_at, steps_in
 
 FORGET_SECONDS = 2.0, 30.0
 """Shortest and longest time constant of forgetting."""
 
 
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one training step.
+def step_rng(seed: int, step: int, group: Group | None = None) -> np.random.Generator:
+    """Return the generator of one training step in one of the processes.
 
     Each step has its own,
     so a resumed run needs no generator state.
     """
-    return np.random.default_rng([seed, step])
+    # words above those of the streams of one process
+    own = [2 + group.rank] if group and group.size > 1 else []
+    return np.random.default_rng([seed, step, *own])
 
 
 class Crops:
@@ -34,6 +37,22 @@ class Crops:
 
     The teacher scores a crop before noise and rooms are added to it,
     so that the student learns to ignore them.
+
+    Args:
+        clips: clips of a chapter
+        scores: of each clip, ``(clips, 3)``
+        items: the clips to learn from
+        noises: recordings of noise
+        config: what a run does
+        teacher: scores crops; None if there is none, or none is needed
+        metadata: what is known of each clip
+        known: scores of crops ``(clips, variations, 3)`` where the teacher gave them
+            before
+        chapter: number of the chapter
+        group: the processes that train together, each of which makes its share
+        alone: whether the teacher scores one crop at a time, as annotation does on a
+            CPU: in the company of others the last bits of its scores differ
+
     """
 
     def __init__(
@@ -45,42 +64,55 @@ class Crops:
         config: DistillConfig,
         teacher: Teacher | None,
         metadata: Sequence[ClipMetadata] | None = None,
+        *,
+        known: np.ndarray | None = None,
+        chapter: int = 0,
+        group: Group | None = None,
+        alone: bool = True,
     ) -> None:
         self.metadata = metadata or [{}] * len(clips)
         self.clips, self.scores, self.items = clips, scores, items
         self.noises, self.config, self.teacher = noises, config, teacher
         self.samples = round(config.crop_seconds * SAMPLING_RATE)
-        self.steps_per_epoch = max(1, len(items) // config.batch_size)
+        self.steps_per_epoch = steps_in(len(items), config.batch_size)
+        self.chapter, self.group, self.alone = chapter, group or Group(), alone
+        self.online = teacher is not None or known is not None
         # scores of crops (clips, variations, 3), NaN where none was given yet
-        self.crop_scores = np.empty((0, 0, 0), np.float32)
-        self.content = config.augment
-        if teacher is None:  # a score holds only for the clip as it was scored
-            self.content = replace(config.augment, speed=0.0, mix_probability=0.0)
+        self.crop_scores = np.empty((0, 0, 0), np.float32) if known is None else known
+        self.varied = config.varied
+        if not self.online:  # a score holds only for the clip as it was scored
+            content = replace(config.augment, speed=0.0, mix_probability=0.0)
+            self.varied = replace(self.varied, augment=content)
 
     def make_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return signals ``(batch, time)`` and scores ``(batch, 3)`` of a step."""
+        return self.make(*divmod(step, self.steps_per_epoch), step)
+
+    def make(self, epoch: int, position: int, step: int) -> tuple[Tensor, Tensor]:
+        """Return this process's signals and scores of a step.
+
+        Args:
+            epoch: number of the pass over the clips
+            position: number of the batch in the chapter
+            step: number of the step, on which noise and rooms depend
+
+        """
         config = self.config
-        items = epoch_batch(self.items, config.batch_size, config.seed, step)
-        turn = step // self.steps_per_epoch
-        if self.teacher:
-            turn %= config.variations
+        items = batch_at(self.items, config.batch_size, config.seed, epoch, position)
+        items = items[self.group.share(len(items))]
+        turn = epoch % config.variations if self.online else epoch
         signals = [
             # each crop has its own generator, so that it can be made again
-            vary(
-                self.clips,
-                int(item),
-                self.samples,
-                np.random.default_rng([config.seed, int(item), turn]),
-                self.content,
-                self.noises,
+            variation(
+                self.clips, int(item), turn, self.varied, self.noises, self.chapter
             )
             for item in items
         ]
-        if self.teacher:
-            scores = self._scores_of(self.teacher, signals, items, turn)
+        if self.online:
+            scores = self._scores_of(signals, items, turn)
         else:
             scores = self.scores[items].astype(np.float32)
-        rng = step_rng(config.seed, step)
+        rng = step_rng(config.seed, step, self.group)
         silent = rng.random(len(items)) < config.non_speech
         scores[silent] = NEUTRAL
         signals = [
@@ -102,19 +134,27 @@ class Crops:
         count = self.config.batch_size
         rates = (longest / shortest) ** rng.random(count) / longest
         rates[rng.random(count) >= self.config.forget_probability] = 0
-        return torch.from_numpy(rates.astype(np.float32))
+        own = rates[self.group.share(count)]
+        return torch.from_numpy(own.astype(np.float32))
 
     def _scores_of(
-        self, teacher: Teacher, signals: list[np.ndarray], items: np.ndarray, turn: int
+        self, signals: list[np.ndarray], items: np.ndarray, turn: int
     ) -> np.ndarray:
         missing = np.arange(len(items))
         if self.crop_scores.size:
             missing = np.flatnonzero(np.isnan(self.crop_scores[items, turn, 0]))
         if len(missing):
-            scores = predict_with_metadata(
-                teacher,
-                [signals[row] for row in missing],
-                [self.metadata[items[row]] for row in missing],
+            assert self.teacher
+            calls = [[row] for row in missing] if self.alone else [list(missing)]
+            scores = np.concatenate(
+                [
+                    predict_with_metadata(
+                        self.teacher,
+                        [signals[row] for row in rows],
+                        [self.metadata[items[row]] for row in rows],
+                    )
+                    for rows in calls
+                ]
             )
             if not self.crop_scores.size:
                 shape = (len(self.clips), self.config.variations, scores.shape[1])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,41 +11,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wav2small.export.base.files import claim, remove_folder
+from wav2small.export.base.files import remove_folder
 from wav2small.export.base.progress import Progress
 
 from . import __version__, checkpoint
 from .adv import DIMENSIONS, SAMPLING_RATE
-from .annotation.labels import Labels
 from .annotation.store import LabelStore
-from .clips import Clips, decode_labels, identity, read_noises
+from .annotation.varied import VariationStore
+from .clips import identity, read_noises
 from .config import DistillConfig
-from .crops import Crops
+from .course import Corpus, Course, open_course
 from .errors import InputError
+from .finetune.parallel import share_statistics
 from .losses import check_finite, score_losses
-from .splits import split_dev
 from .students import student
 from .students.streaming import Streaming
 from .teachers import licence
 from .teachers.base import Teacher, move
 from .teachers.loading import load_teacher
-from .training import BEST, Batch, Recipe, begin, train
+from .training import BEST, Batch, Recipe, joined, train
 from .training_schedule import TrainingSchedule, concordance_row
 from .weights import to_arrays
 
 
-def predict_clips(module: nn.Module, clips: Clips, items: np.ndarray) -> np.ndarray:
+def predict_clips(
+    module: nn.Module, clips: Sequence[np.ndarray], items: np.ndarray
+) -> np.ndarray:
     """Score whole clips one by one, ``(len(items), 3)``."""
     device = next(module.parameters()).device
     was_training = module.training
     module.eval()
+    scores = np.empty((len(items), 3), np.float32)
     with torch.inference_mode():
-        scores = [
-            module(torch.from_numpy(clips[int(i)])[None].to(device))[0].float().cpu()
-            for i in items
-        ]
+        for row, item in enumerate(items):
+            signal = torch.from_numpy(clips[int(item)])[None]
+            scores[row] = module(signal.to(device))[0].float().cpu().numpy()
     module.train(was_training)
-    return torch.stack(scores).numpy()
+    return scores
 
 
 def distill(
@@ -69,6 +69,8 @@ def distill(
 
     A run directory holds the checkpoints ``best`` and ``last``.
     A killed run that is resumed ends with the weights of an unbroken one.
+    Several processes of ``torchrun`` train as one.
+    Scores that ``annotate --variations`` has stored make the teacher needless.
 
     Args:
         labels_folder: label store
@@ -91,42 +93,31 @@ def distill(
         InputError: if labels, run or configuration do not fit
 
     """
-    with claim(run, "clips"):
-        begin(run, resume=resume, overwrite=overwrite, parts=("logs",))
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError("device must be cpu, got cuda: no CUDA device is here")
+    options = {"resume": resume, "overwrite": overwrite}
+    with joined(run, device, parts=("logs",), **options) as group:
+        group.share(config.batch_size)
+        progress = None if group.rank else progress
         store = LabelStore.open(labels_folder)
-        labels = store.read()
-        teacher = _teacher(store, config, teacher)
-        if teacher:
-            move(teacher, device)  # a teacher that cannot be moved stays where it is
-        crops, dev, unreadable = _read_crops(
-            labels, audio_root or store.root, run, config, teacher, noise, progress
-        )
-        logs = run / "logs" if tensorboard else None
-        recipe = _Distillation(crops, labels, dev, losses, device, logs)
-        described = _describe(store, labels, crops)
+        noises = read_noises(noise)
+        variations = _variations(store, config, noises)
+        teacher = None if variations else _teacher(store, config, teacher)
+        # a teacher that cannot be moved stays where it is
+        moved = teacher is not None and move(teacher, device) and device != "cpu"
+        corpus = Corpus(
+            store, audio_root or store.root, run / "clips", config, noises, teacher,
+            variations, not moved, group,
+        )  # fmt: skip
+        course = open_course(corpus, progress)
+        logs = run / "logs" if tensorboard and not group.rank else None
+        recipe = _Distillation(course, corpus, losses, device, logs)
+        described = _describe(store, course, noises)
         _train(run, recipe, described, device, progress, resume=resume)
         recipe.close()
-        remove_folder(run / "clips")
-        return checkpoint.load(run / BEST)[1] | {"unreadable": unreadable}
-
-
-def _read_crops(
-    labels: Labels,
-    root: Path,
-    run: Path,
-    config: DistillConfig,
-    teacher: Teacher | None,
-    noise: Path | None,
-    progress: Progress | None,
-) -> tuple[Crops, np.ndarray, int]:
-    """Return crops to train on, rows of development, and how many rows are unread."""
-    clips, unreadable = decode_labels(labels, root, run / "clips", progress=progress)
-    train, dev = _rows(labels, unreadable, root, config)
-    noises, metadata = read_noises(noise), labels.metadata_rows
-    crops = Crops(clips, labels.scores, train, noises, config, teacher, metadata)
-    return crops, dev, len(unreadable)
+        group.wait()
+        if group.rank == 0:
+            remove_folder(run / "clips")
+        group.leave()
+        return checkpoint.load(run / BEST)[1] | {"unreadable": course.unreadable}
 
 
 def _train(
@@ -138,13 +129,13 @@ def _train(
     *,
     resume: bool,
 ) -> None:
-    """Train as the configuration of the crops says."""
-    config = recipe.crops.config
+    """Train as the configuration says."""
+    config = recipe.course.config
     train(
         run,
         recipe,
         TrainingSchedule(
-            steps=config.epochs * recipe.crops.steps_per_epoch,
+            steps=config.epochs * recipe.course.steps_per_epoch,
             rise=config.warmup,
             average=config.average,
             evaluations=config.evaluations,
@@ -159,9 +150,27 @@ def _train(
         weight_decay=config.weight_decay,
         bfloat16=config.bfloat16,
         device=device,
+        group=recipe.group,
         resume=resume,
         progress=progress,
     )
+
+
+def _variations(
+    store: LabelStore, config: DistillConfig, noises: Sequence[np.ndarray]
+) -> VariationStore | None:
+    """Return the stored scores of crops; None if there are none, or none are used."""
+    stored = VariationStore.of(store) if config.teaching == "online" else None
+    if stored is None:
+        return None
+    stored.check(config.varied, identity(noises))
+    wanted = min(config.variations, config.epochs)
+    if stored.count < wanted:
+        raise InputError(
+            f"variations must be at most the {stored.count} of the labels, got "
+            f"{wanted}: pass --variations {stored.count}"
+        )
+    return stored
 
 
 def _teacher(
@@ -182,26 +191,11 @@ def _teacher(
     return teacher
 
 
-def _rows(
-    labels: Labels, unreadable: set[int], root: Path, config: DistillConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of training and development that can be read."""
-    train, dev = (
-        np.array([item for item in part if item not in unreadable])
-        for part in split_dev(labels, config.dev_share, config.seed)
-    )
-    if not len(train) or len(dev) < 2:
-        raise InputError(
-            "labels must have audio for training and for 2 development rows, got "
-            f"{len(train)} and {len(dev)} that can be read below {root}: "
-            "pass --audio-root"
-        )
-    return train, dev
-
-
-def _describe(store: LabelStore, labels: Labels, crops: Crops) -> dict[str, Any]:
+def _describe(
+    store: LabelStore, course: Course, noises: Sequence[np.ndarray]
+) -> dict[str, Any]:
     """Return what a checkpoint says of itself before it is trained."""
-    config, clips = crops.config, crops.clips
+    config = course.config
     return {
         "format": 1,
         "student": config.student,
@@ -212,13 +206,9 @@ def _describe(store: LabelStore, labels: Labels, crops: Crops) -> dict[str, Any]
         "teacher": store.teacher,
         "licence": store.teacher["licence"],
         "use": licence.mark(store.teacher),
-        "labels": {
-            "clips": len(clips),
-            "hours": round(clips.seconds / 3600, 3),
-            "sha256": _identity(labels),
-        },
+        "labels": course.described,
         "versions": {"wav2small": __version__, "torch": torch.__version__},
-        "noise": identity(crops.noises),
+        "noise": identity(noises),
     }
 
 
@@ -227,15 +217,16 @@ class _Distillation(Recipe):
 
     def __init__(
         self,
-        crops: Crops,
-        labels: Labels,
-        dev: np.ndarray,
+        course: Course,
+        corpus: Corpus,
         losses: Callable[[Tensor, Tensor], dict[str, Tensor]],
         device: str,
         logs: Path | None,
     ) -> None:
-        config = crops.config
-        self.crops, self.labels, self.dev = crops, labels, dev
+        config = course.config
+        self.course, self.group = course, corpus.group
+        # what the teacher has said is kept where it is not stored and not too much
+        self.keeps = corpus.variations is None and course.is_one_chapter
         self.losses_of, self.logs = losses, logs
         self.weights = {"l1": config.l1_weight}
         self.writer: Any = None
@@ -248,6 +239,8 @@ class _Distillation(Recipe):
                 "forget_probability must be 0 for a student that does not stream, got "
                 f"{config.forget_probability} for {config.student}"
             )
+        if self.group.size > 1:
+            share_statistics(self.module)
         trained = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         self.groups = [
             {
@@ -258,10 +251,10 @@ class _Distillation(Recipe):
         ]
 
     def make_batch(self, step: int) -> Batch:
-        signal, truth = self.crops.make_batch(step)
+        signal, truth = self.course.make_batch(step)
         batch = {"signal": signal, "truth": truth}
-        if self.crops.config.forget_probability:
-            batch["forgetting"] = self.crops.forgetting(step)
+        if self.course.config.forget_probability:
+            batch["forgetting"] = self.course.forgetting(step)
         return batch
 
     def forward(self, batch: Batch, step: int) -> Tensor:
@@ -269,21 +262,29 @@ class _Distillation(Recipe):
         return self.module(**inputs)
 
     def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.losses_of(outputs.float(), batch["truth"])
+        whole = self.group.gather({"scores": outputs.float(), "truth": batch["truth"]})
+        return self.losses_of(whole["scores"], whole["truth"])
 
     def evaluate(self, average: nn.Module, step: int) -> dict[str, float]:
-        scores = predict_clips(average, self.crops.clips, self.dev)
-        check_finite(scores.sum(), step)
-        return concordance_row(self.labels.scores[self.dev], scores)
+        dev = self.course.dev
+        own = np.array(self.group.mine(range(len(dev.items))), np.int64)
+        scores = predict_clips(average, dev.clips, dev.items[own])
+        found = self.group.collect(dict(zip(own.tolist(), scores, strict=True)))
+        whole = np.stack([np.asarray(found[row]) for row in range(len(dev.items))])
+        check_finite(float(whole.sum()), step)
+        return concordance_row(dev.truth, whole)
 
     def save(self, folder: Path, average: nn.Module, described: dict[str, Any]) -> None:
         checkpoint.save(folder, to_arrays(average), described)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {"heard": self.crops.crop_scores.copy()}
+        return (
+            {"heard": self.course.chapter(0).crop_scores.copy()} if self.keeps else {}
+        )
 
     def restore(self, state: Mapping[str, np.ndarray], saved: dict[str, Any]) -> None:
-        self.crops.crop_scores = state["heard"]
+        if self.keeps:
+            self.course.chapter(0).crop_scores = state["heard"]
 
     def stepped(
         self, step: int, share: float, loss: float, figures: Mapping[str, float]
@@ -295,7 +296,7 @@ class _Distillation(Recipe):
         if self.writer:
             for name, value in figures.items():
                 self.writer.add_scalar(f"loss/{name}", value, step)
-            rate = self.crops.config.learning_rate * share
+            rate = self.course.config.learning_rate * share
             self.writer.add_scalar("learning_rate", rate, step)
 
     def evaluated(self, step: int, row: Mapping[str, float]) -> None:
@@ -304,16 +305,7 @@ class _Distillation(Recipe):
                 self.writer.add_scalar(f"dev/ccc_{name}", row[name], step)
 
     def close(self) -> None:
-        """Write what is left of the event files."""
+        """Decode no more, and write what is left of the event files."""
+        self.course.close()
         if self.writer:
             self.writer.close()
-
-
-def _identity(labels: Labels) -> str:
-    """Return the SHA-256 of what a run takes from its labels."""
-    split, speaker = labels.metadata["split"], labels.metadata["speaker"]
-    rows = [labels.names, labels.sha256, split, speaker]
-    digest = hashlib.sha256(json.dumps(rows).encode())
-    for table in (labels.starts, labels.ends, labels.scores):
-        digest.update(np.ascontiguousarray(table).tobytes())
-    return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from .annotation.labels import Labels
@@ -51,3 +53,38 @@ def split_dev(labels: Labels, share: float, seed: int) -> tuple[np.ndarray, np.n
             "annotate more audio"
         )
     return np.flatnonzero(train), np.flatnonzero(dev)
+
+
+def chance_split(
+    labels: Labels, share: float, seed: int, *, stated: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split the rows of a chapter, looking at no other.
+
+    As :func:`split_dev`, but whether a speaker is for development is drawn for each
+    from a hash of its name, so that no list of all speakers is needed.
+
+    Args:
+        labels: rows of the chapter
+        share: share of the speakers or files that goes to development, in 0..1
+        seed: seed of the choice
+        stated: whether the rows whose split is ``dev`` are the development rows
+
+    Returns:
+        which rows are for training and which for development, ``(rows,)`` each
+
+    """
+    names = labels.metadata["split"]
+    split = np.array([split_name(name) if name else "" for name in names])
+    dev = split == "dev"
+    if not stated:
+        speakers = labels.metadata["speaker"]
+        groups = [who or name for who, name in zip(speakers, labels.names, strict=True)]
+        drawn = {group: _chance(group, seed) < share for group in set(groups)}
+        dev = np.array([drawn[group] for group in groups]) & (split != "test")
+    return (split != "test") & ~dev, dev
+
+
+def _chance(group: str, seed: int) -> float:
+    """Return a number in 0..1 that follows from a name and a seed."""
+    digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wav2small.export.base.files import recover_folder, remove_folder
+from wav2small.export.base.files import claim, recover_folder, remove_folder
 from wav2small.export.base.progress import Progress
 
 from . import checkpoint
@@ -113,6 +114,38 @@ def begin(
             remove_folder(run / name)
     elif (run / LAST).exists() and not resume:
         raise InputError(f"run exists: {run}: pass --resume or --overwrite")
+
+
+@contextmanager
+def joined(
+    run: Path,
+    device: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    parts: Sequence[str] = (),
+) -> Iterator[Group]:
+    """Join the processes that train, of which the first alone writes the run.
+
+    Args:
+        run: folder of the run
+        device: torch device of this process
+        resume: go on with the run that is there
+        overwrite: delete the run that is there
+        parts: further folders that a run makes
+
+    Raises:
+        InputError: if there is no such device, or :func:`begin` refuses
+
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device must be cpu, got cuda: no CUDA device is here")
+    group = Group.join(device)
+    with claim(run, "clips") if group.rank == 0 else nullcontext():
+        if group.rank == 0:
+            begin(run, resume=resume, overwrite=overwrite, parts=parts)
+        group.wait()
+        yield group
 
 
 def train(

@@ -90,8 +90,29 @@ def move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
 
 def epoch_batch(items: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
     """Return the clips of one step: each clip once per epoch, in random order."""
-    steps = max(1, len(items) // batch_size)
-    epoch, position = divmod(step, steps)
+    epoch, position = divmod(step, steps_in(len(items), batch_size))
+    return batch_at(items, batch_size, seed, epoch, position)
+
+
+def batch_at(
+    items: np.ndarray, batch_size: int, seed: int, epoch: int, position: int
+) -> np.ndarray:
+    """Return the clips at a position in an epoch's order, which begins anew at its end.
+
+    Args:
+        items: the clips
+        batch_size: how many are taken
+        seed: seed of the order
+        epoch: number of the pass over the clips
+        position: number of the batch in it
+
+    """
     # a stream of its own: step generators have non-negative second words below 2**62
     order = np.random.default_rng([seed, 2**62 + epoch]).permutation(items)
-    return np.resize(order[position * batch_size :], batch_size)
+    places = np.arange(position * batch_size, (position + 1) * batch_size)
+    return np.take(order, places, mode="wrap")
+
+
+def steps_in(clips: int, batch_size: int) -> int:
+    """Return how many steps an epoch has."""
+    return max(1, clips // batch_size)

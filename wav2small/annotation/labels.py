@@ -70,6 +70,34 @@ class Labels:
             },
         )
 
+    def take(self, rows: np.ndarray) -> Labels:
+        """Return some of the rows, by their numbers ``(rows,)``."""
+        return Labels(
+            [self.names[row] for row in rows],
+            self.starts[rows],
+            self.ends[rows],
+            self.scores[rows],
+            self.human[rows],
+            [self.sha256[row] for row in rows],
+            {key: [col[row] for row in rows] for key, col in self.metadata.items()},
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Labels]) -> Labels:
+        """Return the rows of at least one part, one after the other."""
+        return cls(
+            [name for part in parts for name in part.names],
+            np.concatenate([part.starts for part in parts]),
+            np.concatenate([part.ends for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.human for part in parts]),
+            [digest for part in parts for digest in part.sha256],
+            {
+                key: [value for part in parts for value in part.metadata[key]]
+                for key in parts[0].metadata
+            },
+        )
+
     @property
     def metadata_rows(self) -> list[dict[str, str | None]]:
         """The metadata of each row, by column."""

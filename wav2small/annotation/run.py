@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from wav2small.export.base.files import claim
+from wav2small.export.base.files import claim, remove_folder
 from wav2small.export.base.progress import Progress
 
 from .. import __version__, audio
-from ..config import AnnotateConfig
+from ..config import AnnotateConfig, VariationConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo
+from .collecting import Tally, append
 from .engines import Engine, ThisProcess
-from .shard import Labelled, Shard
+from .shard import Shard
 from .store import LabelStore
+from .varied import FOLDER, add_variations
 from .worker import Load
 
 __all__ = ["AnnotateConfig", "AnnotateReport", "annotate"]
@@ -62,6 +64,9 @@ class AnnotateReport:
     changed: int = 0
     """Files that have changed since they were labelled, and were labelled again."""
 
+    variations: int = 0
+    """Rows of variations."""
+
 
 def annotate(
     paths: Sequence[Path],
@@ -70,6 +75,8 @@ def annotate(
     *,
     config: AnnotateConfig | None = None,
     engine: Engine | None = None,
+    variations: VariationConfig | None = None,
+    noise: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -91,6 +98,8 @@ def annotate(
         config: how audio is cut and batched
         engine: where the work is done, in this process if None;
             others need a function as teacher
+        variations: which variations of each clip are scored as well, if any
+        noise: folder, file or manifest of noise recordings for them
         resume: go on with the store that is there
         overwrite: delete the store that is there
         progress: called with the files done, and as figures ``audio_seconds``
@@ -105,23 +114,36 @@ def annotate(
     root, sources = audio.find(paths)
     files = [list(parts) for _, parts in groupby(sources, lambda s: s.name)]
     resume = resume and not overwrite and (out / "manifest.json").exists()
-    with claim(out, "shards"):
+    with claim(out, "shards", FOLDER, f"{FOLDER}/shards"):
         earlier = LabelStore.open(out).manifest.get("config", {}) if resume else {}
         config = _settled(config or AnnotateConfig(), earlier, len(files))
+        if overwrite:
+            remove_folder(out / FOLDER)
         with (engine or ThisProcess()).start(teacher, config) as (info, label):
             store = _open(out, root, info, config, resume, overwrite)
             paths_by_name = {source.name: source.path for source in sources}
             changed = store.forget_changed(paths_by_name) if resume else []
             todo = _unlabelled(store, files)
-            tally = _Tally(progress, len(files), todo, store.errors())
+            finished = len(files) - len(todo)
+            tally = Tally(progress, "annotate", len(files), finished, store.errors())
             assert config.shard_files is not None  # it is settled
             plan = _plan(store, todo, config.shard_files)
             for labelled in label(plan, tally.scored):
-                _append(store, labelled, info)
+                append(store, labelled, info)
                 tally.add(labelled)
             store.finish()
+            varied = None
+            if variations:
+                varied, seconds = add_variations(
+                    store, variations, noise, label, info, progress=progress
+                )
+                tally.seconds += seconds
         averaged = sum(source.ratings > 1 for source in sources)
-        return _report(store, len(files), tally.seconds, averaged, len(changed))
+        report = _report(store, len(files), tally.seconds, averaged, len(changed))
+        if varied:
+            errors = sorted({**dict(varied.errors()), **dict(report.errors)}.items())
+            report = replace(report, variations=len(varied), errors=errors)
+        return report
 
 
 def _report(
@@ -148,23 +170,6 @@ def _unlabelled(
     done = store.done()
     left = ([s for s in parts if not {s.key, s.name} & done] for parts in files)
     return [parts for parts in left if parts]
-
-
-def _append(store: LabelStore, labelled: Labelled, teacher: TeacherInfo) -> None:
-    """Write a shard, if it is by the teacher of the others."""
-    if labelled.teacher != teacher:
-        raise InputError(
-            f"teacher must be the same everywhere, got {labelled.teacher} and "
-            f"{teacher}: install the same weights on each machine"
-        )
-    store.append(
-        labelled.rows,
-        labelled.errors,
-        number=labelled.number,
-        sources=labelled.sources,
-        skipped=labelled.skipped,
-        unlabelled=labelled.unlabelled,
-    )
 
 
 def _settled(
@@ -228,40 +233,3 @@ def _plan(
     for first in range(0, len(todo), size):
         files = todo[first : first + size]
         yield Shard(next(free), tuple(itertools.chain.from_iterable(files)))
-
-
-class _Tally:
-    """Adds up what engines report, from whatever thread, and passes it on."""
-
-    def __init__(
-        self,
-        progress: Progress | None,
-        files: int,
-        todo: Sequence[object],
-        errors: Sequence[object],
-    ) -> None:
-        self._progress = progress
-        self._files = files
-        self._finished = files - len(todo)
-        self._unfinished: dict[int, float] = {}
-        self.seconds = 0.0
-        self.errors = len(errors)
-
-    def scored(self, number: int, seconds: float) -> None:
-        """Note how much of a shard is scored, in seconds."""
-        self._unfinished[number] = seconds
-        self._report()
-
-    def add(self, labelled: Labelled) -> None:
-        """Note that a shard is in the store."""
-        self._unfinished.pop(labelled.number, None)
-        self.seconds += labelled.seconds
-        self.errors += len(labelled.errors)
-        self._finished += len({name for name, _, _ in labelled.sources})
-        self._report()
-
-    def _report(self) -> None:
-        if self._progress:
-            seconds = self.seconds + sum(list(self._unfinished.values()))
-            figures = {"audio_seconds": seconds, "errors": self.errors}
-            self._progress("annotate", self._finished, self._files, figures)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,6 +62,13 @@ class Shard:
 
     care: Care = Care.none
     """How much is done at the same time."""
+
+    gated: ClassVar[bool] = True
+    """Whether what is no speech is left out, if it is asked for."""
+
+    def clips(self, source: audio.Source, config: AnnotateConfig) -> Iterator[Clip]:
+        """Return the clips of a source that get a score each, while it is read."""
+        return _clips(source, config)
 
 
 @dataclass(frozen=True)
@@ -178,8 +185,9 @@ class OpenShard:
         name = parts[0].name
         digest = self.digests.get(name) or sha256(parts[0].path)
         for part in parts:
-            for row, signal in _clips(part, config):
-                kind = gate.classify(signal) if gate else "speech"
+            for row, signal in self.shard.clips(part, config):
+                gated = gate if self.shard.gated else None
+                kind = gated.classify(signal) if gated else "speech"
                 if kind == "speech":
                     yield {"file": name, "sha256": digest, **row}, signal
                 else:
@@ -223,7 +231,7 @@ class OpenShard:
         rows = [row for row in self.rows if row["file"] not in errors]
         for row in rows:
             row |= {"teacher": teacher.name, "licence": teacher.licence}
-        rows.sort(key=lambda row: (row["file"], row["start"], row["end"]))
+        rows.sort(key=_order)
         labelled = {row["file"] for row in rows}
         return Labelled(
             self.shard.number,
@@ -235,6 +243,10 @@ class OpenShard:
             teacher,
             [entry for entry in self.digests.items() if entry[0] not in labelled],
         )
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["file"], row["start"], row["end"], row.get("variation", 0)
 
 
 def _pop_longest(held: list[Clip], limit: float) -> list[Clip]:

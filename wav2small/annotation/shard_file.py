@@ -45,6 +45,17 @@ SCHEMA = pa.schema(
 """Columns of a shard: file below the root, start and end in seconds,
 scores in about 0..1, SHA-256 of the file's bytes, what a manifest said."""
 
+VARIED = pa.schema(
+    [
+        *(SCHEMA.field(name) for name in ("file", "start", "end")),
+        pa.field("variation", pa.int32(), nullable=False),
+        *(SCHEMA.field(name) for name in DIMENSIONS),
+        pa.field("recipe", pa.string(), nullable=False),
+    ]
+)
+"""Columns of a shard of variations: the labelled clip, the number of its variation,
+the teacher's scores of that, and the SHA-256 of everything that determines it."""
+
 SourceKey = tuple[str, float | None, float | None]
 """File, start and end of a source, as :attr:`wav2small.audio.Source.key`."""
 
@@ -69,15 +80,17 @@ def encode_shard(
     sources: Sequence[SourceKey] | None,
     skipped: Sequence[Stretch],
     unlabelled: Sequence[tuple[str, str]],
+    schema: pa.Schema = SCHEMA,
 ) -> bytes:
     """Return the bytes of a shard's file; they follow from the arguments alone.
 
     Args:
-        rows: values by column of :data:`SCHEMA`, missing ones are null
+        rows: values by column of the schema, missing ones are null
         errors: file and error line of each file that gave no row
         sources: what the shard is about, None for all of its files
         skipped: what was read and not labelled
         unlabelled: file and SHA-256 of files that gave no row
+        schema: :data:`SCHEMA` or :data:`VARIED`
 
     """
     notes = {"errors": json.dumps(list(errors)), "skipped": json.dumps(skipped)}
@@ -87,7 +100,7 @@ def encode_shard(
         notes["unlabelled"] = json.dumps(list(unlabelled))
     notes["sha256"] = _notes_sha256(notes)
     notes["seal"] = checksums.SEAL
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata(notes))
+    table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(notes))
     buffer = io.BytesIO()
     pa.parquet.write_table(table, buffer, use_dictionary=False, write_statistics=False)
     return checksums.seal(buffer.getvalue())
@@ -121,12 +134,15 @@ def read_notes(path: Path) -> dict[str, list[Any]]:
         return notes
 
 
-def read_rows(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_rows(
+    path: Path, columns: list[str] | None = None, schema: pa.Schema = SCHEMA
+) -> pa.Table:
     """Return the rows of a shard.
 
     Args:
         path: its file
         columns: names of the columns, all if None
+        schema: what columns it must have
 
     Raises:
         InputError: if it is damaged
@@ -135,7 +151,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pa.Table:
     with _reading(path):
         table = read_parquet(path, columns, checksums=True)
         _checked_notes(table.schema)
-        wanted = [SCHEMA.field(name) for name in columns or SCHEMA.names]
+        wanted = [schema.field(name) for name in columns or schema.names]
         if not table.schema.equals(pa.schema(wanted)):
             raise ValueError("not the columns of labels")
     return table.replace_schema_metadata(None)

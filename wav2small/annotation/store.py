@@ -45,6 +45,9 @@ class LabelStore:
     Shards may be written in any order.
     """
 
+    schema = SCHEMA
+    """Columns of its shards."""
+
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -78,7 +81,7 @@ class LabelStore:
             # the manifest is replaced last,
             # so that an interruption leaves a store that counts as unfinished
             old = cls.open(folder)
-            old._write_manifest({**old.manifest, "shards": 0})
+            old.unfinish()
             for path in reversed(old.shards()):
                 path.unlink()
             for name in ("errors.csv", "skipped.csv"):
@@ -111,11 +114,17 @@ class LabelStore:
 
     def shards(self) -> list[Path]:
         """Return the shard files in their order."""
-        return sorted(
-            path
-            for path in (self.folder / "shards").glob("part-*.parquet")
-            if re.fullmatch(r"part-\d{5,}\.parquet", path.name)
-        )
+        found = (self.folder / "shards").glob("part-*.parquet")
+        whole = [p for p in found if re.fullmatch(r"part-\d{5,}\.parquet", p.name)]
+        return sorted(whole, key=lambda path: int(path.stem[5:]))
+
+    def shard(self, number: int) -> Path:
+        """Return the file of a shard, whether it is there or not."""
+        return self.folder / "shards" / f"part-{number:05d}.parquet"
+
+    def unfinish(self, **changes: Any) -> None:
+        """State that shards are missing, and what else has changed."""
+        self._write_manifest({**self.manifest, "shards": 0, **changes})
 
     def numbers(self) -> list[int]:
         """Return the numbers of the shards that are there."""
@@ -149,9 +158,14 @@ class LabelStore:
         """
         if number is None:
             number = max(self.numbers(), default=-1) + 1
-        path = self.folder / "shards" / f"part-{number:05d}.parquet"
+        path = self.shard(number)
         content = encode_shard(
-            rows, errors, sources=sources, skipped=skipped, unlabelled=unlabelled
+            rows,
+            errors,
+            sources=sources,
+            skipped=skipped,
+            unlabelled=unlabelled,
+            schema=self.schema,
         )
         with _writing(self.folder):
             path.parent.mkdir(exist_ok=True)
@@ -191,10 +205,9 @@ class LabelStore:
         return forgotten
 
     def _forget(self, names: set[str]) -> None:
-        # the store counts as unfinished until its files are labelled again
-        self._write_manifest({**self.manifest, "shards": 0})
+        self.unfinish()  # until its files are labelled again
         for path in self._whole_shards():
-            table, notes = read_rows(path), read_notes(path)
+            table, notes = read_rows(path, None, self.schema), read_notes(path)
             left = {
                 name: [tuple(entry) for entry in entries if entry[0] not in names]
                 for name, entries in notes.items()
@@ -286,24 +299,48 @@ class LabelStore:
                 done.update(read_rows(path, ["file"])["file"].to_pylist())
         return done
 
-    def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        return (read_rows(path, columns) for path in self._whole_shards())
+    def _tables(
+        self, columns: list[str] | None = None, shards: Sequence[Path] | None = None
+    ) -> Iterator[pa.Table]:
+        paths = self._whole_shards() if shards is None else shards
+        return (read_rows(path, columns, self.schema) for path in paths)
 
-    def table(self) -> pa.Table:
-        """Return all rows, sorted by file and start."""
-        tables = list(self._tables())
-        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    def table(self, shards: Sequence[Path] | None = None) -> pa.Table:
+        """Return the rows of some shards, of all if None, sorted by file and start."""
+        tables = list(self._tables(shards=shards))
+        table = pa.concat_tables(tables) if tables else self.schema.empty_table()
         return table.sort_by([("file", "ascending"), ("start", "ascending")])
 
-    def read(self) -> Labels:
-        """Return all rows as arrays.
+    def chapters(self, hours: float) -> list[list[Path]]:
+        """Divide the shards into chapters, what is held of a corpus at a time.
+
+        Args:
+            hours: audio of each chapter at least, but for the last one
+
+        """
+        chapters: list[list[Path]] = []
+        paths, room = self._whole_shards(), 0.0
+        for path, table in zip(paths, self._tables(["start", "end"]), strict=True):
+            if room <= 0:
+                chapters.append([])
+                room = hours * 3600
+            chapters[-1].append(path)
+            seconds = table["end"].to_numpy() - table["start"].to_numpy()
+            room -= float(np.sum(seconds, where=np.isfinite(seconds)))
+        return chapters
+
+    def read(self, shards: Sequence[Path] | None = None) -> Labels:
+        """Return the rows of some shards as arrays.
+
+        Args:
+            shards: files of the shards, all if None
 
         Raises:
             InputError: if there is no row, a shard is damaged,
                 or a split or gender is not understood
 
         """
-        table = self.table()
+        table = self.table(shards)
         if not len(table):
             raise InputError(
                 f"labels have no rows: {self.folder}: annotate audio first"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wav2small.export.base.progress import Progress
 
     from ..annotation.store import LabelStore
-    from ..config import AnnotateConfig, DistillConfig
+    from ..config import AnnotateConfig, DistillConfig, VariationConfig
     from ..prediction import Prediction
 
 
@@ -30,6 +30,8 @@ def annotate(
     *,
     teacher: str = "bundled",
     config: AnnotateConfig | None = None,
+    variations: VariationConfig | None = None,
+    noise: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -41,6 +43,9 @@ def annotate(
         labels: folder to write
         teacher: see :func:`wav2small.teachers.loading.load_teacher`
         config: how audio is cut and batched
+        variations: which variations of each clip are scored as well, so that
+            :func:`distill` needs no teacher
+        noise: folder of recordings of noise for them
         resume: go on where a run stopped
         overwrite: replace what is there
         progress: called as it goes on, for instance a :class:`wav2small.ProgressBar`,
@@ -63,6 +68,8 @@ def annotate(
         Path(labels),
         load_teacher(teacher),
         config=config,
+        variations=variations,
+        noise=Path(noise) if noise else None,
         resume=resume,
         overwrite=overwrite,
         progress=progress,

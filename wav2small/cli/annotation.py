@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..config import AnnotateConfig, Gate
+from ..config import AnnotateConfig, Gate, VariationConfig
 from ..errors import InputError
 from ..progress import ProgressBar
 from ..teachers.licence import Policy
 from .options import (
     AudioAndLabels,
+    Crop,
     Device,
+    Noise,
     Overwrite,
     Resume,
+    Seed,
     TeacherLabels,
     sources_and_output,
     split_order,
@@ -93,6 +96,14 @@ EngineName = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option(help="Of the cluster, e.g. tcp://login:8786.")
 ]
+Variations = Annotated[
+    int,
+    typer.Option(
+        help="Variations of each clip that are scored as well, so that distill needs "
+        "no teacher; --crop, --seed and --noise are then those of distill.",
+        min=0,
+    ),
+]
 Csv = Annotated[Path | None, typer.Option(help="Write the labels as CSV as well.")]
 Audformat = Annotated[
     Path | None, typer.Option(help="Write an audformat database as well.")
@@ -119,6 +130,10 @@ def annotate(
     scheduler: Scheduler = None,
     csv: Csv = None,
     audformat: Audformat = None,
+    variations: Variations = 0,
+    crop: Crop = VariationConfig.crop_seconds,
+    seed: Seed = VariationConfig.seed,
+    noise: Noise = None,
 ) -> None:
     """Score audio with a teacher, into a folder of labels."""
     check_outputs(csv, folders=[audformat])
@@ -143,6 +158,8 @@ def annotate(
                 bfloat16=bfloat16,
             ),
             engine=_engine(workers, scheduler, timeout, memory),
+            variations=VariationConfig(variations, seed, crop) if variations else None,
+            noise=noise,
             resume=resume,
             overwrite=overwrite,
             progress=progress,
@@ -189,6 +206,8 @@ def _say_report(report: AnnotateReport, store: LabelStore) -> None:
     """Say what the labels are, what was left out and what failed."""
     made_by = f"{store.teacher['name']} ({store.teacher['licence']})"
     say(f"{report.labelled} labels by {made_by}")
+    if report.variations:
+        say(f"{report.variations} scores of variations, which distill reads")
     if report.changed:
         say(f"{report.changed} files had changed and were labelled again")
     say_averaged(report.averaged)

@@ -19,6 +19,8 @@ from .options import (
     Overwrite,
     Resume,
     Seed,
+    is_first_process,
+    own_device,
     split_order,
 )
 from .terminal import (
@@ -47,6 +49,9 @@ TeacherName = Annotated[
     typer.Option(help="The teacher of the labels, if it is a file or a folder."),
 ]
 Epochs = Annotated[int, typer.Option(help="Crops of each clip.", min=1)]
+Variations = Annotated[
+    int, typer.Option(help="Crops of each clip that the teacher scores.", min=1)
+]
 LearningRate = Annotated[float, typer.Option(help="Peak rate.", min=0)]
 NonSpeech = Annotated[
     float, typer.Option(help="Share of noise or silence alone.", min=0, max=1)
@@ -65,6 +70,7 @@ def distill(
     student: StudentName = DistillConfig.student,
     teaching: TeachingName = DistillConfig.teaching,
     teacher: TeacherName = None,
+    variations: Variations = DistillConfig.variations,
     epochs: Epochs = DistillConfig.epochs,
     batch_size: BatchSize = DistillConfig.batch_size,
     crop: Crop = DistillConfig.crop_seconds,
@@ -86,6 +92,7 @@ def distill(
     config = DistillConfig(
         student=student,
         teaching=teaching,
+        variations=variations,
         epochs=epochs,
         batch_size=batch_size,
         crop_seconds=crop,
@@ -101,13 +108,15 @@ def distill(
             config,
             noise=noise,
             audio_root=audio_root,
-            device=device,
+            device=own_device(device),
             resume=resume,
             overwrite=overwrite,
             tensorboard=tensorboard,
             teacher=_load(teacher, labels) if teacher else None,
             progress=progress,
         )
+    if not is_first_process():
+        return
     say_unreadable(best["unreadable"])
     say(
         f"best at step {best['metrics']['step']}: "

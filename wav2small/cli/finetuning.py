@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import StrEnum
@@ -34,6 +33,8 @@ from .options import (
     Overwrite,
     Resume,
     Seed,
+    is_first_process,
+    own_device,
 )
 from .terminal import (
     check_outputs,
@@ -163,17 +164,15 @@ def finetune(
     from ..finetune.train import finetune as train
 
     table = read_table(labels, audio_root)
-    # of several processes only the first one prints
-    speaks = os.environ.get("RANK", "0") == "0"
-    if speaks:
+    if is_first_process():
         _say_of(table)
     with ProgressBar() as progress:
         text = SentenceEncoder(text_encoder) if text_encoder else None
         best = train(
-            table, run, config, text=text, device=_own_device(device),
+            table, run, config, text=text, device=own_device(device),
             progress=progress, **rest,
         )  # fmt: skip
-    if speaks:
+    if is_first_process():
         _report(best)
         show(run)
 
@@ -183,12 +182,6 @@ def _say_of(table: Ratings) -> None:
     if table.origin == "norms":
         say("labels have no scores by humans: the norms of their categories are used")
     say_averaged(table.averaged)
-
-
-def _own_device(device: str) -> str:
-    """Return the device of this process, if torchrun has started several."""
-    number = os.environ.get("LOCAL_RANK")
-    return f"cuda:{number}" if device == "cuda" and number is not None else device
 
 
 def _configuration(options: Mapping[str, Any]) -> FinetuneConfig:

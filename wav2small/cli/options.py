@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,17 @@ LabelsFolder = Annotated[Path, typer.Argument(help="Folder of labels.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures as JSON.")
 ]
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the one of several processes of torchrun that prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def own_device(device: str) -> str:
+    """Return the device of this process, if torchrun has started several."""
+    number = os.environ.get("LOCAL_RANK")
+    return f"cuda:{number}" if device == "cuda" and number is not None else device
 
 
 def split_order(labels: str | None) -> list[str] | None:

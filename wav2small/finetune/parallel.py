@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from ..errors import InputError
 
@@ -114,3 +114,43 @@ class Group:
         """Wait for the others."""
         if self.size > 1:
             distributed.barrier()
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the mean and variance of the batches of all processes."""
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Normalise ``(batch, channels, height, width)``."""
+        if not self.training:
+            return super().forward(signal)
+        axes, size = (0, 2, 3), distributed.get_world_size()
+        signal = signal.float()
+        mean = _sum(signal.mean(axes)) / size
+        centred = signal - mean[:, None, None]
+        variance = _sum(centred.square().mean(axes)) / size
+        count = size * signal.numel() / signal.shape[1]
+        with torch.no_grad():
+            assert self.num_batches_tracked is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            self.num_batches_tracked += 1
+            share = self.momentum or 0.0
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * count / (count - 1), share)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def share_statistics(module: nn.Module) -> None:
+    """Let a module's batch normalisation look at the batches of all processes."""
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = SharedBatchNorm2d
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Add up a tensor of all processes; gradients come from all of them, too."""
+    # its module is loaded late: it makes groups of processes known to the compiler
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(values)

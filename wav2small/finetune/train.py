@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wav2small.export.base.files import claim, remove_folder
+from wav2small.export.base.files import remove_folder
 from wav2small.export.base.progress import Progress
 
 from .. import __version__, checkpoint
 from ..adv import DIMENSIONS, SAMPLING_RATE
-from ..errors import InputError
 from ..teachers import licence as licences
-from ..training import BEST, begin, train
+from ..training import BEST, joined, train
 from ..training_schedule import TrainingSchedule
 from .backbones import Origin, load_backbone
 from .batches import Batches
 from .config import FinetuneConfig
 from .material import Text, read_material
-from .parallel import Group
 from .parts.text import SentenceEncoder
 from .recipe import FinetuneRecipe
 from .table import Ratings
@@ -75,7 +71,10 @@ def finetune(
         InputError: if table, run or configuration do not fit
 
     """
-    with _joined(run, device, resume=resume, overwrite=overwrite) as group:
+    options = {"resume": resume, "overwrite": overwrite}
+    with joined(run, device, parts=("warm",), **options) as group:
+        if group.rank == 0 and not resume:
+            remove_folder(run / "warm")
         group.share(config.batch_size)
         progress = None if group.rank else progress
         material = read_material(
@@ -89,23 +88,6 @@ def finetune(
         group.wait()
         group.leave()
         return checkpoint.load(run / BEST)[1] | {"unreadable": material.unreadable}
-
-
-@contextmanager
-def _joined(
-    run: Path, device: str, *, resume: bool, overwrite: bool
-) -> Iterator[Group]:
-    """Join the processes that train, of which the first alone writes the run."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device must be cpu, got cuda: no CUDA device is here")
-    group = Group.join(device)
-    with claim(run, "clips") if group.rank == 0 else nullcontext():
-        if group.rank == 0:
-            begin(run, resume=resume, overwrite=overwrite, parts=("warm",))
-            if not resume:
-                remove_folder(run / "warm")
-        group.wait()
-        yield group
 
 
 def _recipe(
