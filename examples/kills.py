@@ -41,7 +41,8 @@ FILES = 10
 """Recordings of the corpus."""
 
 SHARES = {
-    "annotate": 200,
+    "annotate": 180,
+    "annotate variations": 20,
     "ask": 150,
     "distill": 200,
     "finetune": 150,
@@ -233,15 +234,27 @@ def make_backbone(folder: Path) -> None:
     save_backbone(folder, build_backbone(settings), Origin("mel", "", ""))
 
 
-def annotate(audio: Path, engine: Callable[[], Any], folder: Path) -> None:
+def annotate(
+    audio: Path, engine: Callable[[], Any], folder: Path, variations: int = 0
+) -> None:
     from wav2small.annotation.run import AnnotateConfig
     from wav2small.annotation.run import annotate as run
+    from wav2small.config import VariationConfig
     from wav2small.models import bundled
     from wav2small.teachers.loading import load_teacher
 
     load = partial(load_teacher, str(bundled()["wav2small-rt-mini"]))
     config = AnnotateConfig(shard_files=2, batch_seconds=2.0)
-    run([audio], folder, load, config=config, engine=engine(), resume=True)
+    varied = VariationConfig(variations, crop_seconds=0.4) if variations else None
+    run(
+        [audio],
+        folder,
+        load,
+        config=config,
+        engine=engine(),
+        variations=varied,
+        resume=True,
+    )
 
 
 def ask(audio: Path, folder: Path) -> None:
@@ -370,6 +383,9 @@ def runs(folder: Path) -> dict[str, Work]:
         undisturbed(partial(annotate, audio, partial(local, 0)), labels, log)
     return {
         "annotate": partial(annotate, audio, partial(local, 0)),
+        "annotate variations": partial(
+            annotate, audio, partial(local, 0), variations=3
+        ),
         "annotate by 1 worker": partial(annotate, audio, partial(local, 1)),
         "annotate by 2 workers": partial(annotate, audio, partial(local, 2)),
         "ask": partial(ask, audio),

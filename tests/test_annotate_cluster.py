@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+import test_annotate_varied
 from ears import Ear
 
 import wav2small
@@ -146,6 +147,16 @@ def test_a_worker_is_killed_and_one_added(tmp_path, machines):
     again = annotate([audio], out, load, config=CONFIG, engine=engine, resume=True)
     assert again.seconds == 0
     assert content(out) == mine
+
+
+@pytest.mark.slow
+def test_variations_are_those_of_this_process(tmp_path, machines):
+    table = test_annotate_varied.corpus(tmp_path / "audio", 12)
+    test_annotate_varied.label(table, tmp_path / "here")
+    machines.add()
+    engine = Cluster(machines.address, WorkerLimits(seconds=60))
+    test_annotate_varied.label(table, tmp_path / "there", Ear, engine=engine)
+    assert content(tmp_path / "here") == content(tmp_path / "there")
 
 
 def test_no_teacher_on_the_machines(tmp_path, machines):

@@ -10,7 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import ears
 import numpy as np
+import psutil
 import pyarrow.parquet
 import pytest
 import soundfile
@@ -273,6 +275,28 @@ assert SPEC
 assert SPEC.loader
 kills = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(kills)
+
+
+def test_ten_workers_are_killed_and_the_rows_are_the_same(tmp_path):
+    table, log = corpus(tmp_path / "audio", 20), tmp_path / "log"
+    options = {"config": AnnotateConfig(shard_files=1), "variations": VARIED}
+    label(table, tmp_path / "whole", **options)
+    killed: list[int] = []
+
+    def progress(stage: str, done: int, total: int, figures: object) -> None:
+        heard = set(map(int, log.read_text().split()))
+        workers = [p for p in psutil.Process().children() if p.pid in heard]
+        fresh = [p for p in workers if p.pid not in killed]
+        if stage == "variations" and len(killed) < 10 and fresh:
+            fresh[len(killed) % len(fresh)].kill()
+            killed.append(fresh[len(killed) % len(fresh)].pid)
+
+    label(
+        table, tmp_path / "labels", ears.slow(log, 0.005), **options,
+        engine=Processes(2, LIMITS), progress=progress,
+    )  # fmt: skip
+    assert len(killed) == 10
+    assert content(tmp_path / "labels") == content(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -125,9 +126,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(signal)
         axes, size = (0, 2, 3), distributed.get_world_size()
         signal = signal.float()
-        mean = _sum(signal.mean(axes)) / size
+        mean = _Sum.apply(signal.mean(axes)) / size
         centred = signal - mean[:, None, None]
-        variance = _sum(centred.square().mean(axes)) / size
+        variance = _Sum.apply(centred.square().mean(axes)) / size
         count = size * signal.numel() / signal.shape[1]
         with torch.no_grad():
             assert self.num_batches_tracked is not None
@@ -148,9 +149,17 @@ def share_statistics(module: nn.Module) -> None:
             part.__class__ = SharedBatchNorm2d
 
 
-def _sum(values: Tensor) -> Tensor:
-    """Add up a tensor of all processes; gradients come from all of them, too."""
-    # its module is loaded late: it makes groups of processes known to the compiler
-    from torch.distributed.nn.functional import all_reduce
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; so are its gradients."""
 
-    return all_reduce(values)
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        distributed.all_reduce(total)
+        return total
