@@ -242,7 +242,7 @@ def _several(
     corpus: Corpus, chapters: list[list[Path]], progress: Progress | None
 ) -> Course:
     config = corpus.config
-    seen = _look(corpus, chapters, progress)
+    seen = look(corpus, chapters, progress)
     if corpus.group.rank == 0:
         remove_folder(corpus.folder)  # of a run that was killed
     corpus.group.wait()
@@ -277,7 +277,7 @@ def _several(
     )
 
 
-def _look(
+def look(
     corpus: Corpus, chapters: list[list[Path]], progress: Progress | None
 ) -> _Seen:
     """Count rows, and choose those for development, holding one chapter at a time."""
