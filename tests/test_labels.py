@@ -176,6 +176,14 @@ def test_csv_is_a_manifest(tmp_path):
     np.testing.assert_array_equal(source.human, [0.125, np.nan, 1])
 
 
+def test_shards_beyond_five_digits_keep_their_order(tmp_path):
+    manifest = {"root": str(tmp_path), "teacher": TEACHER, "config": {}}
+    store = LabelStore.create(tmp_path / "labels", manifest)
+    for number in (100_000, 99_999, 7):
+        store.append([], [(f"{number}.wav", "no audio")], number=number)
+    assert store.numbers() == [7, 99_999, 100_000]
+
+
 def test_audformat(tmp_path):
     teacher = {"name": 'ear "ü" \\', "licence": "CC-BY-4.0: #1"}
     store = create(tmp_path / "labels", **teacher)

@@ -32,7 +32,7 @@ COLUMNS = (
 """All columns that are read; a table may have others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row of a manifest; ``file`` is relative to its folder."""
 

@@ -16,7 +16,7 @@ from .folders import absolute, walk
 from .manifests import Row, merge_rows, read_manifest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A recording or a segment of it."""
 

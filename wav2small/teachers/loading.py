@@ -221,14 +221,22 @@ def _finetuned(wish: Wish) -> Teacher | None:
 
 
 def _of_transformers(wish: Wish) -> Teacher | None:
-    from .source import CheckpointFiles
+    from .source import CheckpointFiles, read_json
 
     with from_extra():
         source = CheckpointFiles.open(wish.name)
         if source is None:
             return None
-        from .transformers import TransformersTeacher
+        from .transformers import FAMILIES, TransformersTeacher
 
+        config = source.look_for("config.json")
+        kind = read_json(config).get("model_type") if config else None
+        if kind not in (*FAMILIES, "ser"):
+            from .published import PublishedTeacher
+
+            found = PublishedTeacher.load(source, policy=wish.policy)
+            if found is not None:
+                return found
         return TransformersTeacher.load(source, labels=wish.labels, policy=wish.policy)
 
 
