@@ -22,7 +22,7 @@ from .clips import identity, read_noises
 from .config import DistillConfig
 from .course import Corpus, Course, open_course
 from .errors import InputError
-from .finetune.parallel import share_statistics
+from .finetune.parallel import Group, share_statistics
 from .losses import check_finite, score_losses
 from .students import student
 from .students.streaming import Streaming
@@ -69,8 +69,8 @@ def distill(
 
     A run directory holds the checkpoints ``best`` and ``last``.
     A killed run that is resumed ends with the weights of an unbroken one.
-    Several processes of ``torchrun`` train as one.
-    Scores that ``annotate --variations`` has stored make the teacher needless.
+    Several processes of ``torchrun`` train as one. Stored scores of variations make
+    the teacher needless.
 
     Args:
         labels_folder: label store
@@ -98,32 +98,19 @@ def distill(
         group.share(config.batch_size)
         progress = None if group.rank else progress
         store = LabelStore.open(labels_folder)
-        noises = read_noises(noise)
-        variations = _variations(store, config, noises)
-        teacher = None if variations else _teacher(store, config, teacher)
-        # a teacher that cannot be moved stays where it is
-        moved = teacher is not None and move(teacher, device) and device != "cpu"
-        corpus = Corpus(
-            store, audio_root or store.root, run / "clips", config, noises, teacher,
-            variations, not moved, group,
-        )  # fmt: skip
+        corpus = _corpus(store, audio_root, run, config, noise, teacher, device, group)
         course = open_course(corpus, progress)
         logs = run / "logs" if tensorboard and not group.rank else None
         recipe = _Distillation(course, corpus, losses, device, logs)
-        described = _describe(store, course, noises)
-        _train(run, recipe, described, device, progress, resume=resume)
+        _train(run, recipe, device, progress, resume=resume)
         recipe.close()
-        group.wait()
-        if group.rank == 0:
-            remove_folder(run / "clips")
-        group.leave()
+        _leave(run, group)
         return checkpoint.load(run / BEST)[1] | {"unreadable": course.unreadable}
 
 
 def _train(
     run: Path,
     recipe: _Distillation,
-    described: dict[str, Any],
     device: str,
     progress: Progress | None,
     *,
@@ -140,7 +127,7 @@ def _train(
             average=config.average,
             evaluations=config.evaluations,
         ),
-        described,
+        _describe(recipe.corpus.store, recipe.course, recipe.corpus.noises),
         same={
             "distill": "configuration",
             "teacher": "labels",
@@ -154,6 +141,36 @@ def _train(
         resume=resume,
         progress=progress,
     )
+
+
+def _leave(run: Path, group: Group) -> None:
+    """Remove what is decoded as soon as nobody needs it."""
+    group.wait()
+    if group.rank == 0:
+        remove_folder(run / "clips")
+    group.leave()
+
+
+def _corpus(
+    store: LabelStore,
+    audio_root: Path | None,
+    run: Path,
+    config: DistillConfig,
+    noise: Path | None,
+    teacher: Teacher | None,
+    device: str,
+    group: Group,
+) -> Corpus:
+    """Gather what is learned from: labels, audio, noises, and what scores crops."""
+    root, noises = audio_root or store.root, read_noises(noise)
+    variations = _variations(store, config, noises)
+    teacher = None if variations else _teacher(store, config, teacher)
+    # a teacher that cannot be moved stays where it is
+    moved = teacher is not None and move(teacher, device) and device != "cpu"
+    return Corpus(
+        store, root, run / "clips", config, noises, teacher, variations, not moved,
+        group,
+    )  # fmt: skip
 
 
 def _variations(
@@ -224,7 +241,7 @@ class _Distillation(Recipe):
         logs: Path | None,
     ) -> None:
         config = course.config
-        self.course, self.group = course, corpus.group
+        self.course, self.corpus, self.group = course, corpus, corpus.group
         # what the teacher has said is kept where it is not stored and not too much
         self.keeps = corpus.variations is None and course.is_one_chapter
         self.losses_of, self.logs = losses, logs

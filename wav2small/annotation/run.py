@@ -21,7 +21,7 @@ from ..config import AnnotateConfig, VariationConfig
 from ..errors import InputError
 from ..teachers.base import Teacher, TeacherInfo
 from .collecting import Tally, append
-from .engines import Engine, ThisProcess
+from .engines import Engine, LabelShards, ThisProcess
 from .shard import Shard
 from .store import LabelStore
 from .varied import FOLDER, add_variations
@@ -84,9 +84,8 @@ def annotate(
     """Score all audio below some paths and write a label store.
 
     A file that cannot be used becomes an error in the report, and the run goes on.
-    A killed run that is resumed
-    writes the bytes that an unbroken one would have written,
-    whichever engine does the work.
+    A killed run that is resumed writes the bytes that an unbroken one would have
+    written, whichever engine does the work.
     If the corpus has grown, the new files are added.
     Files that have changed since they were labelled are labelled again;
     to find them, every labelled file is read once and its SHA-256 compared.
@@ -102,8 +101,8 @@ def annotate(
         noise: folder, file or manifest of noise recordings for them
         resume: go on with the store that is there
         overwrite: delete the store that is there
-        progress: called with the files done, and as figures ``audio_seconds``
-            and ``errors`` so far; by threads of an engine as well
+        progress: called with the files done, ``audio_seconds`` and ``errors``;
+            by threads of an engine as well
 
     Raises:
         InputError: if there is no audio, another run is writing,
@@ -117,49 +116,60 @@ def annotate(
     with claim(out, "shards", FOLDER, f"{FOLDER}/shards"):
         earlier = LabelStore.open(out).manifest.get("config", {}) if resume else {}
         config = _settled(config or AnnotateConfig(), earlier, len(files))
-        if overwrite:
-            remove_folder(out / FOLDER)
         with (engine or ThisProcess()).start(teacher, config) as (info, label):
             store = _open(out, root, info, config, resume, overwrite)
             paths_by_name = {source.name: source.path for source in sources}
-            changed = store.forget_changed(paths_by_name) if resume else []
-            todo = _unlabelled(store, files)
-            finished = len(files) - len(todo)
-            tally = Tally(progress, "annotate", len(files), finished, store.errors())
-            assert config.shard_files is not None  # it is settled
-            plan = _plan(store, todo, config.shard_files)
-            for labelled in label(plan, tally.scored):
-                append(store, labelled, info)
-                tally.add(labelled)
-            store.finish()
-            varied = None
+            changed = len(store.forget_changed(paths_by_name)) if resume else 0
+            seconds, varied = _label(store, files, label, info, progress), None
             if variations:
-                varied, seconds = add_variations(
-                    store, variations, noise, label, info, progress=progress
+                varied, more = add_variations(
+                    store, variations, noise, label, info, progress
                 )
-                tally.seconds += seconds
+                seconds += more
         averaged = sum(source.ratings > 1 for source in sources)
-        report = _report(store, len(files), tally.seconds, averaged, len(changed))
-        if varied:
-            errors = sorted({**dict(varied.errors()), **dict(report.errors)}.items())
-            report = replace(report, variations=len(varied), errors=errors)
-        return report
+        return _report(store, varied, len(files), seconds, averaged, changed)
+
+
+def _label(
+    store: LabelStore,
+    files: list[list[audio.Source]],
+    label: LabelShards,
+    teacher: TeacherInfo,
+    progress: Progress | None,
+) -> float:
+    """Label the files that a store lacks; returns the audio scored in seconds."""
+    todo = _unlabelled(store, files)
+    finished = len(files) - len(todo)
+    tally = Tally(progress, "annotate", len(files), finished, store.errors())
+    plan = _plan(store, todo, store.manifest["config"]["shard_files"])
+    for labelled in label(plan, tally.scored):
+        append(store, labelled, teacher)
+        tally.add(labelled)
+    store.finish()
+    return tally.seconds
 
 
 def _report(
-    store: LabelStore, files: int, seconds: float, averaged: int, changed: int
+    store: LabelStore,
+    varied: LabelStore | None,
+    files: int,
+    seconds: float,
+    averaged: int,
+    changed: int,
 ) -> AnnotateReport:
     skipped = store.skipped()
     left_out = sum(skipped.values())
+    errors = dict(varied.errors()) if varied else {}
     return AnnotateReport(
         files=files,
         labelled=len(store),
         seconds=seconds,
-        errors=store.errors(),
+        errors=sorted({**errors, **dict(store.errors())}.items()),
         skipped=skipped,
         skipped_share=left_out / (left_out + store.seconds()) if left_out else 0.0,
         averaged=averaged,
         changed=changed,
+        variations=len(varied) if varied else 0,
     )
 
 
@@ -193,6 +203,8 @@ def _open(
     overwrite: bool,
 ) -> LabelStore:
     """Open the store to resume, or make one."""
+    if overwrite:
+        remove_folder(out / FOLDER)
     wanted: dict[str, Any] = {"root": str(root), "teacher": teacher.to_dict()}
     if resume:
         store = LabelStore.open(out)

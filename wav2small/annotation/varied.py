@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -290,7 +290,6 @@ def add_variations(
     noise: Path | None,
     label: LabelShards,
     teacher: TeacherInfo,
-    *,
     progress: Progress | None = None,
 ) -> tuple[VariationStore, float]:
     """Score variations of labelled clips, or go on with that.
@@ -320,20 +319,7 @@ def add_variations(
         labels, config, noise, about, labels.chapters(config.chapter_hours), size
     )
     store = _open(labels, config, about, size)
-    chapters, left, files, done = [], list[tuple[int, int]](), 0, 0
-    first = 0
-    for number in range(len(plan.chapters)):
-        last, digest = first, ""
-        for shard in plan.chapter(number, first):
-            count = len({source.name for source in shard.sources})
-            files, last, digest = files + count, last + 1, shard.recipe
-            if _is_done(store, shard):
-                done += count
-            elif not left or left[-1][0] != number:
-                left.append((number, first))
-        chapters.append({"recipe": digest, "shards": [first, last]})
-        first = last
-    _settle(store, chapters, first)
+    left, files, done = _settle(store, plan)
     tally = Tally(progress, FOLDER, files, done, store.errors())
     todo = (
         shard
@@ -384,11 +370,30 @@ def _is_done(store: VariationStore, shard: VariedShard) -> bool:
 
 
 def _settle(
-    store: VariationStore, chapters: Sequence[Mapping[str, Any]], shards: int
-) -> None:
-    """State what is planned, and remove what is of an earlier plan."""
-    if store.manifest["chapters"] != list(chapters):
-        store.unfinish(chapters=list(chapters))
+    store: VariationStore, plan: _Plan
+) -> tuple[list[tuple[int, int]], int, int]:
+    """State what is planned, and remove what is of an earlier plan.
+
+    Returns:
+        number and first shard of each chapter that is not done,
+        the files in all and those that are done
+
+    """
+    chapters, left, files, done, first = [], list[tuple[int, int]](), 0, 0, 0
+    for number in range(len(plan.chapters)):
+        last, digest = first, ""
+        for shard in plan.chapter(number, first):
+            count = len({source.name for source in shard.sources})
+            files, last, digest = files + count, last + 1, shard.recipe
+            if _is_done(store, shard):
+                done += count
+            elif not left or left[-1][0] != number:
+                left.append((number, first))
+        chapters.append({"recipe": digest, "shards": [first, last]})
+        first = last
+    if store.manifest["chapters"] != chapters:
+        store.unfinish(chapters=chapters)
     for path in store.shards()[::-1]:
-        if int(path.stem[5:]) >= shards:
+        if int(path.stem[5:]) >= first:
             path.unlink()
+    return left, files, done

@@ -138,6 +138,7 @@ def annotate(
     """Score audio with a teacher, into a folder of labels."""
     check_outputs(csv, folders=[audformat])
     sources, out = sources_and_output(paths, "LABELS folder")
+    varied = VariationConfig(variations, seed, crop) if variations else None
     if (engine == "dask") != bool(scheduler):
         raise typer.BadParameter("--engine dask and --scheduler need each other")
     from ..annotation.run import annotate as run
@@ -158,19 +159,24 @@ def annotate(
                 bfloat16=bfloat16,
             ),
             engine=_engine(workers, scheduler, timeout, memory),
-            variations=VariationConfig(variations, seed, crop) if variations else None,
+            variations=varied,
             noise=noise,
             resume=resume,
             overwrite=overwrite,
             progress=progress,
         )
-    store = LabelStore.open(out)
+    store = _convert(LabelStore.open(out), csv, audformat)
+    _say_report(report, store)
+    _check(report, strict=strict)
+
+
+def _convert(store: LabelStore, csv: Path | None, audformat: Path | None) -> LabelStore:
+    """Write labels in the further formats that are asked for."""
     if csv:
         store.to_csv(csv)
     if audformat:
         store.to_audformat(audformat)
-    _say_report(report, store)
-    _check(report, strict=strict)
+    return store
 
 
 def _loader(

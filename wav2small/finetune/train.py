@@ -20,6 +20,7 @@ from .backbones import Origin, load_backbone
 from .batches import Batches
 from .config import FinetuneConfig
 from .material import Text, read_material
+from .parallel import Group
 from .parts.text import SentenceEncoder
 from .recipe import FinetuneRecipe
 from .table import Ratings
@@ -56,8 +57,7 @@ def finetune(
         text: embeddings of what is said, or what makes them
         noise: folder, file or manifest of noise recordings
         name: name that labels carry; that of the run if None
-        licence: SPDX identifier of the weights' licence;
-            that of the backbone if None
+        licence: SPDX identifier of the weights', that of the backbone if None
         training_data: what it was trained on, with licences
         device: torch device
         resume: go on with the run that is there
@@ -71,10 +71,9 @@ def finetune(
         InputError: if table, run or configuration do not fit
 
     """
-    options = {"resume": resume, "overwrite": overwrite}
-    with joined(run, device, parts=("warm",), **options) as group:
-        if group.rank == 0 and not resume:
-            remove_folder(run / "warm")
+    again = {"resume": resume, "overwrite": overwrite}
+    with joined(run, device, parts=("warm",), **again) as group:
+        _forget_warm_up(run, group, resume=resume)
         group.share(config.batch_size)
         progress = None if group.rank else progress
         material = read_material(
@@ -88,6 +87,12 @@ def finetune(
         group.wait()
         group.leave()
         return checkpoint.load(run / BEST)[1] | {"unreadable": material.unreadable}
+
+
+def _forget_warm_up(run: Path, group: Group, *, resume: bool) -> None:
+    """Remove the warm-up of another run; the others wait before they look for one."""
+    if group.rank == 0 and not resume:
+        remove_folder(run / "warm")
 
 
 def _recipe(
