@@ -23,6 +23,9 @@ SMALL = {
     "num_conv_pos_embedding_groups": 4,
 }
 LARGE_FORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+DAWN_FORM = {**LARGE_FORM, "conv_bias": True}
+"""As config.json of audeering's published model has it."""
+
 BASE_FORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 
 FAMILIES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}

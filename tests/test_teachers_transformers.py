@@ -30,7 +30,7 @@ def alone(teacher: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("old_names", [True, False])
-@pytest.mark.parametrize(("family", "form"), KINDS)
+@pytest.mark.parametrize(("family", "form"), [*KINDS, ("wav2vec2", made.DAWN_FORM)])
 def test_dawn_is_its_formula(
     family: str, form: dict[str, Any], old_names: bool, tmp_path: Path
 ) -> None:

@@ -48,6 +48,30 @@ def test_shards_give_the_scores_of_the_whole(tmp_path):
     assert load_teacher(str(folder)).info.revision != parts.info.revision
 
 
+def test_shards_of_half_precision_are_the_rounded_weights(tmp_path):
+    """As large checkpoints are copied: two files, an index, 16-bit floats."""
+    form = made.DAWN_FORM
+    folder = made.write_dawn(tmp_path / "x", form=form)
+    _, weights, model = made.dawn(form=form)
+    rounded = {key: value.half().float() for key, value in weights.items()}
+    for name in set(shard(folder).values()):
+        path = folder / name
+        halves = {k: v.half() for k, v in safetensors.torch.load_file(path).items()}
+        safetensors.torch.save_file(halves, path)
+    teacher = load_teacher(str(folder))
+    prefix = "wav2vec2."
+    model.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in rounded.items() if k.startswith(prefix)}
+    )
+    wanted = [made.dawn_scores(rounded, model, signal) for signal in made.SIGNALS]
+    np.testing.assert_allclose(teacher.predict(made.SIGNALS), wanted, rtol=0, atol=1e-5)
+    whole = [made.dawn_scores(weights, model, signal) for signal in made.SIGNALS]
+    assert np.abs(np.array(whole) - wanted).max() > 1e-5
+    assert {value.dtype for value in teacher.network.state_dict().values()} == {
+        torch.float32
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["../x.safetensors", "/etc/passwd", "a/b.safetensors", "x.bin", 3, "\n"]
 )

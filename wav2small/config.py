@@ -188,6 +188,17 @@ class DistillConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""
 
+    @property
+    def varied(self) -> VariationConfig:
+        """Which crops the teacher scores."""
+        return VariationConfig(
+            count=self.variations,
+            seed=self.seed,
+            crop_seconds=self.crop_seconds,
+            chapter_hours=self.chapter_hours,
+            augment=self.augment,
+        )
+
 
 @dataclass(frozen=True)
 class DetectorConfig:
@@ -216,14 +227,3 @@ class DetectorConfig:
 
     seed: int = 0
     """Of scenes, weights and batches."""
-
-    @property
-    def varied(self) -> VariationConfig:
-        """Which crops the teacher scores."""
-        return VariationConfig(
-            count=self.variations,
-            seed=self.seed,
-            crop_seconds=self.crop_seconds,
-            chapter_hours=self.chapter_hours,
-            augment=self.augment,
-        )
