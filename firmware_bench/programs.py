@@ -98,20 +98,27 @@ def bench_program(
         _check(cores[name], sizes, target, limits, calls, baseline)
         for name, target in zip(names, chosen, strict=True)
     ]
-    found = ReportedProgram(
+    found = _describe(path, data, elf, sizes)
+    fits = combine(budget.fits for budget in budgets)
+    return to_json(
+        ProgramReport(1, found, list(cores.values()), budgets, fits, NOT_MEASURED)
+    )
+
+
+def _describe(
+    path: str | Path, data: bytes, elf: reading.Elf, sizes: Sizes
+) -> ReportedProgram:
+    """What a program is, whatever it is checked against."""
+    return ReportedProgram(
         file=Path(path).name,
         sha256=hashlib.sha256(data).hexdigest(),
         file_bytes=len(data),
-        built_for=native,
+        built_for=native_core(elf),
         sections=[
             ReportedSection(part.name, part.address, part.bytes, _memory(part))
             for part in elf.sections
         ],
         sizes=sizes,
-    )
-    fits = combine(budget.fits for budget in budgets)
-    return to_json(
-        ProgramReport(1, found, list(cores.values()), budgets, fits, NOT_MEASURED)
     )
 
 

@@ -109,7 +109,7 @@ def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
     code, output, error = run(
         "export", chain / "run", out, "--max-bytes", "17.5KiB", "--opset", 21,
         "--calibration", corpus, "--picture", chain / "bytes.png", "--tflite", "--c99",
-        "--tune", 30,
+        "--tune", 90,
     )  # fmt: skip
     assert code == 0, error
     assert output.splitlines() == [
@@ -119,7 +119,7 @@ def test_export_within_a_limit(chain: Path, corpus: Path, run: Run) -> None:
     report = json.loads((out / "export.json").read_text())
     assert (out / "c99" / "wav2small.c").is_file()
     assert report["bytes"] == (out / "model.onnx").stat().st_size <= 17.5 * 1024
-    assert report["four_bit_layers"] > 0 and report["tuned_steps"] == 30
+    assert report["four_bit_layers"] > 0 and report["tuned_steps"] == 90
     assert report["agreement"]["passed"] and report["failures"] == []
     assert sum(part["bytes"] for part in report["parts"]) == report["bytes"]
     assert "onnxruntime against the integer graph" in (out / "export.md").read_text()

@@ -91,22 +91,27 @@ def make_page(
     )
     page = Template(_read("page.html").replace("$compare", compare).replace("\n<", "<"))
     return page.substitute(
-        policy="; ".join(
-            (
-                "default-src 'none'",
-                f"script-src '{digest(script)}' 'wasm-unsafe-eval' data:",
-                f"style-src '{digest(style)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-                # no text ever becomes markup or code
-                "require-trusted-types-for 'script'",
-                "trusted-types 'none'",
-            )
-        ),
+        policy=_policy(script, style),
         style=style,
         # within a script, only this sign could end it
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
+    )
+
+
+def _policy(script: str, style: str) -> str:
+    """What the page may load and run: itself alone."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src '{digest(script)}' 'wasm-unsafe-eval' data:",
+            f"style-src '{digest(style)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            # no text ever becomes markup or code
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
     )
 
 

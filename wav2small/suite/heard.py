@@ -39,7 +39,7 @@ def add_said(rows: SuiteRows, tested: Tested) -> None:
         rows.skip(CATEGORIES, "recall and precision", reason)
         return
     said = []
-    for item in known:
+    for item in known.tolist():
         shares = model.further(tested.speech.signals[item])[0]
         said.append(category_name(max(shares, key=lambda name: shares[name])))
     codes = [np.searchsorted(names, truth[known])]
