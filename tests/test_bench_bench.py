@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from wav2small.export.base.errors import BenchError, ExportError
+from wav2small.export.base import isolated, onnx_file
+from wav2small.export.base.errors import BenchError, ExportError, ToolError
 from wav2small.firmware_bench.bench import bench
 from wav2small.firmware_bench.limits import Limits
 from wav2small.firmware_bench.target import DEFAULT_TARGETS, Figure, Target
+from wav2small.models import find_onnx
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1, time] signal) => (float[1, 3] logits) {
@@ -32,6 +34,14 @@ def model(tmp_path):
     path = tmp_path / "small.onnx"
     path.write_bytes(onnx.parser.parse_model(TEXT).SerializeToString())
     return path
+
+
+def test_a_machine_too_busy_for_an_answer_gives_no_verdict(monkeypatch):
+    monkeypatch.setattr(isolated, "_CODE", "import time; time.sleep(60)")
+    monkeypatch.setattr(isolated, "_TRIAL_SECONDS", 0.02)
+    monkeypatch.setattr(onnx_file, "_TRIED", set())
+    with pytest.raises(ToolError, match="the machine is too busy"):
+        bench(find_onnx("wav2small-rt"), targets=DEFAULT_TARGETS)
 
 
 def test_report_by_hand(model):

@@ -14,11 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, one_line
+from .errors import InputError, ToolError, one_line
 from .escape import line
 
 _SECONDS = 120
-"""A model that takes longer than this is given up."""
+"""A model that takes more processor time than this is given up."""
+
+_PATIENCE = 10
+"""How many times as long, by the clock, its answer is waited for."""
+
+_TOO_LONG = "too much processor time"
+"""What stands for the answer of a process whose processor time was up."""
 
 _TRIAL_SECONDS = 6
 """Processor time in which a model has to be opened and hear one second of audio."""
@@ -66,7 +72,9 @@ def run(
 
     Raises:
         InputError: of the type given,
-            if onnxruntime refuses the model, crashes or hangs
+            if onnxruntime refuses the model, crashes or takes too long
+        ToolError: if the process had no chance to, on a machine that is too busy:
+            that says nothing of the model
 
     """
     trial = shape is None
@@ -79,14 +87,20 @@ def run(
         "seconds": seconds,
         "space": space + 4 * len(model),
     }
+    # a busy machine gives a process less than its time
+    patience = _PATIENCE * seconds
     try:
-        # a busy machine gives a process less than its time
-        result = _ask(job, model, 10 * seconds if trial else seconds)
+        result = _ask(job, model, patience)
     except subprocess.TimeoutExpired as cause:
+        raise ToolError(
+            f"the run of {where} must end within {patience:g} s, got no answer: "
+            "the machine is too busy, or the file never ends; try again"
+        ) from cause
+    if result.get("error") == _TOO_LONG:
         raise error(
             f"{where} must run within {seconds} s, got no answer: "
             + ("it is no model of speech" if trial else "take a shorter window")
-        ) from cause
+        )
     if "error" in result:
         raise error(
             f"{where} must run in onnxruntime, got {line(result['error'])}: "
@@ -99,7 +113,7 @@ def _ask(job: dict[str, Any], model: bytes, timeout: float) -> dict[str, Any]:
     """Do a job in another process, and return its answer or its ``error``.
 
     Raises:
-        subprocess.TimeoutExpired: if its time or its processor time is up
+        subprocess.TimeoutExpired: if there is no answer in time
 
     """
     done = subprocess.run(
@@ -110,7 +124,7 @@ def _ask(job: dict[str, Any], model: bytes, timeout: float) -> dict[str, Any]:
         timeout=timeout,
     )
     if done.returncode == -_CPU_TIME_IS_UP:
-        raise subprocess.TimeoutExpired(done.args, timeout)
+        return {"error": _TOO_LONG}
     try:
         return dict(json.loads(done.stdout))
     except ValueError:
