@@ -188,8 +188,6 @@ def export_model(
         InputError: if the student, the audio or the folder cannot be used
 
     """
-    from wav2small.export import package
-    from wav2small.export.c99 import generate
     from wav2small.export.pipeline import export
 
     out = Path(out)
@@ -207,20 +205,38 @@ def export_model(
         )  # fmt: skip
         if noise and not result.failures:
             result = _detecting(result, calibration, noise, detector, config, progress)
-        metadata = result.metadata
-        reports = _write_report(result, out, config, len(signals), metadata)
+        reports = _write_report(result, out, config, len(signals), result.metadata)
         if result.failures:
-            return Exported(result, metadata, None, (out / "export.md",))
-        beside, state = [], generate(result.data, out / "c99").state if c99 else None
-        if tflite:
-            beside.append(_write_tflite(result, out, config.window, metadata))
-        card = _write_card(out, result, described, overwrite)
-        reports += [*card, *(path.name for path in beside)]
-        # the model comes last: where it is, all that belongs to it is there
-        model = package.write(
-            result.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
-        )
-    return Exported(result, metadata, state, (model, *beside, *[out / "c99"] * c99))
+            return Exported(result, result.metadata, None, (out / "export.md",))
+        reports += _write_card(out, result, described, overwrite)
+        wanted = {"tflite": tflite, "c99": c99, "overwrite": overwrite}
+        return _write_model(result, out, config, reports, **wanted)
+
+
+def _write_model(
+    result: Export,
+    out: Path,
+    config: ExportConfig,
+    reports: list[str],
+    *,
+    tflite: bool,
+    c99: bool,
+    overwrite: bool,
+) -> Exported:
+    """Write a model that passed its checks, and what was asked for beside it."""
+    from wav2small.export import package
+    from wav2small.export.c99 import generate
+
+    beside, state = [], generate(result.data, out / "c99").state if c99 else None
+    if tflite:
+        beside.append(_write_tflite(result, out, config.window, result.metadata))
+    reports = [*reports, *(path.name for path in beside)]
+    # the model comes last: where it is, all that belongs to it is there
+    model = package.write(
+        result.data, out, labels=DIMENSIONS, overwrite=overwrite, beside=reports
+    )
+    paths = (model, *beside, *[out / "c99"] * c99)
+    return Exported(result, result.metadata, state, paths)
 
 
 def default_config(name: str) -> ExportConfig:
