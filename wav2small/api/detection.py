@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -26,6 +27,9 @@ from ..detection.network import PERIOD, train
 from ..detection.scenes import LABEL, NONE, SAMPLES, SPEECH, Scenes, Side
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from wav2small.export.pipeline import ExportConfig
+
 ROOM = 6800
 """Most bytes that a detector adds to a file."""
 
@@ -34,6 +38,29 @@ TESTED = (20, 10, 5, 0)
 
 LEAST = 5
 """Fewest clips of speech, and recordings of noise: a fifth of them tests."""
+
+
+def check_detector(config: ExportConfig, *, heard: bool) -> None:
+    """Check that a model can have a detector.
+
+    Args:
+        config: how it is exported
+        heard: whether there is real speech to learn from
+
+    Raises:
+        InputError: if it cannot
+
+    """
+    if not config.int8 or config.window:
+        raise InputError(
+            "a model with a detector of speech must be int8 and of any length, got "
+            f"{'a window' if config.int8 else 'float'}: leave out --noise"
+        )
+    if not heard:
+        raise InputError(
+            "a detector of speech must hear real speech, got no calibration: "
+            "name recordings of many speakers with --calibration"
+        )
 
 
 class RowsOfModel:

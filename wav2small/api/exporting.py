@@ -195,7 +195,9 @@ def export_model(
     config = config or default_config(described["student"])
     _check_window(module, config.window)
     if noise:
-        _check_detector(config, calibration)
+        from .detection import check_detector
+
+        check_detector(config, heard=calibration is not None)
     with claim(out, "c99"):
         _check_free(out, overwrite)
         signals = read_calibration(calibration, config.window, progress)
@@ -246,19 +248,6 @@ def default_config(name: str) -> ExportConfig:
     from ..students import student
 
     return ExportConfig(max_bytes=student(name).max_bytes)
-
-
-def _check_detector(config: ExportConfig, calibration: Paths | None) -> None:
-    if not config.int8 or config.window:
-        raise InputError(
-            "a model with a detector of speech must be int8 and of any length, got "
-            f"{'a window' if config.int8 else 'float'}: leave out --noise"
-        )
-    if calibration is None:
-        raise InputError(
-            "a detector of speech must hear real speech, got no calibration: "
-            "name recordings of many speakers with --calibration"
-        )
 
 
 def _with_room(config: ExportConfig) -> ExportConfig:
