@@ -122,6 +122,25 @@ def test_the_same_seed_gives_the_same_weights(labels, tmp_path):
     assert not (tmp_path / "a" / "clips").exists()
 
 
+def test_a_share_of_the_crops_is_moved_where_the_student_errs(
+    labels, tmp_path, monkeypatch
+):
+    given = []
+
+    def moved(module, signal, truth):
+        given.append(len(signal))
+        return signal
+
+    run(labels, tmp_path / "plain")
+    run(labels, tmp_path / "moved", adversarial=0.5)
+    assert weights(tmp_path / "plain") != weights(tmp_path / "moved")
+    # half of each batch is given away, and all of it comes back in its place
+    monkeypatch.setattr("wav2small.distillation.attacked", moved)
+    run(labels, tmp_path / "given", adversarial=0.5)
+    assert set(given) == {FAST["batch_size"] // 2}
+    assert weights(tmp_path / "given") == weights(tmp_path / "plain")
+
+
 # with seed 1 the best checkpoint is from before the stop, and must stay the best
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_interrupted_run_ends_as_an_unbroken_one(labels, tmp_path, seed):

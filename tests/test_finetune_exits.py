@@ -9,7 +9,7 @@ from finetune_corpus import SMALL_MEL, SMALL_SSL, clip
 
 from wav2small.errors import InputError
 from wav2small.finetune.backbones import build_backbone
-from wav2small.finetune.config import NetworkConfig
+from wav2small.finetune.config import ExitHead, NetworkConfig
 from wav2small.finetune.network import FinetuneNetwork
 from wav2small.finetune.parts.exits import exit_costs, exit_curve, predict_early
 from wav2small.finetune.teacher import score
@@ -19,7 +19,7 @@ SIGNALS = [
 ]
 
 
-def network(kind: str = "mel") -> FinetuneNetwork:
+def network(kind: str = "mel", head: ExitHead = "recurrent") -> FinetuneNetwork:
     settings = {
         "mel": {**SMALL_MEL, "num_hidden_layers": 4},
         "wavlm": {"model_type": "wavlm", **SMALL_SSL, "num_hidden_layers": 4},
@@ -27,7 +27,8 @@ def network(kind: str = "mel") -> FinetuneNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         built = FinetuneNetwork(
-            NetworkConfig(exits=(1, 3), hidden=16), build_backbone(settings)
+            NetworkConfig(exits=(1, 3), hidden=16, exit_head=head),
+            build_backbone(settings),
         )
         for leave in built.exits:
             torch.nn.init.normal_(leave.scores.weight, std=0.5)
@@ -117,3 +118,38 @@ def test_a_failure_leaves_the_network_as_it_was() -> None:
         predict_early(built, SIGNALS[:1], -1.0)
     assert built.backbone.watch is None
     assert built.training
+
+
+def test_a_light_exit_costs_two_dense_layers_whatever_the_length() -> None:
+    built = network(head="light")
+    width = built.backbone.width
+    heads = []
+    for samples in (8000, 32000):
+        costs = exit_costs(built, samples)
+        backbone = exit_costs(network(), samples)
+        frames = built.backbone(torch.zeros(1, samples)).layers[0].shape[1]
+        # both kinds leave the same backbone: what lies between is a head
+        recurrent = 6 * frames * width * width + (width + 3) * 16
+        light = 2 * width * width + (width + 3) * 16
+        share = (costs[4] - 1) / (backbone[4] - 1)
+        assert share == pytest.approx(light / recurrent)
+        heads.append(costs[4] - 1)
+    assert heads[1] < heads[0] < 0.02
+
+
+def test_a_light_exit_is_its_formula_on_what_is_of_the_signal() -> None:
+    leave = network(head="light").exits[0].eval()
+    hidden = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
+    valid = torch.arange(9)[None] < torch.tensor([[9], [5]])
+    scores, feature = leave(hidden, valid)
+    for row, frames in enumerate((9, 5)):
+        own = hidden[row, :frames].double()
+        both = torch.cat([own.mean(0), (own.var(0, correction=0) + 1e-6).sqrt()])
+        joined = leave.join.double()(both)
+        centred = joined - joined.mean()
+        normed = centred / (centred.square().mean() + 1e-5).sqrt()
+        expected = torch.selu(normed * leave.norm.weight + leave.norm.bias)
+        leave.float()
+        torch.testing.assert_close(feature[row], expected.float(), atol=1e-5, rtol=1e-4)
+        dense = torch.relu(leave.dense(feature[row]))
+        torch.testing.assert_close(scores[row], leave.scores(dense) + 0.5)

@@ -31,7 +31,7 @@ from wav2small.finetune.recipe import parameter_groups
 from wav2small.finetune.table import Ratings
 from wav2small.finetune.teacher import FinetunedTeacher, score
 from wav2small.finetune.train import finetune
-from wav2small.teachers.loading import load_teacher
+from wav2small.teachers.loading import load_any, load_teacher
 
 SIGNALS = [
     clip(np.random.default_rng(i), 1, 3)[:n] for i, n in enumerate([8000, 5000, 700])
@@ -325,8 +325,16 @@ def test_annotate_leaves_early(tmp_path, table, mel) -> None:
     run = tmp_path / "run"
     finetune(table, run, config, licence="CC0-1.0")
     whole = FinetunedTeacher.load(run)
+    asked = load_any(str(run), tolerance=1.0)
     (run / "teacher.json").write_text('{"tolerance": 1}')
     early = load_teacher(str(run))
+    np.testing.assert_array_equal(asked.predict(SIGNALS), early.predict(SIGNALS))
+    assert asked.info == early.info
+    # what is asked for goes before what is stated
+    never = load_teacher(str(run), tolerance=0.0)
+    np.testing.assert_allclose(
+        never.predict(SIGNALS), whole.predict(SIGNALS), atol=1e-5
+    )
     assert isinstance(early, FinetunedTeacher)
     exits = score(early.network, SIGNALS, output="exit_scores")
     np.testing.assert_allclose(early.predict(SIGNALS), exits[:, 1], atol=1e-5)

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav2small.finetune.backbones import build_backbone, pad
-from wav2small.finetune.labelling.prosody import FEATURES, prosody, speaking_rate, words
+from wav2small.finetune.labelling.prosody import (
+    FEATURES,
+    pauses,
+    prosody,
+    speaking_rate,
+    words,
+)
 from wav2small.finetune.warm_up.contrast import Views, learn_views, view_loss
 from wav2small.finetune.warm_up.taught import (
+    adapt,
     energy_mask,
     likeness_loss,
     matching_layers,
@@ -146,6 +153,22 @@ def named(signal: np.ndarray) -> dict[str, float]:
     return dict(zip(FEATURES, prosody(signal).tolist(), strict=True))
 
 
+def test_a_backbone_gets_used_to_clips_and_its_former_self_stays_its_measure() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build_backbone(SMALL_MEL)
+    before = copy.deepcopy(backbone)
+    losses = adapt(backbone, draw, steps=40, seed=0)
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+    # the same as being taught by a copy of itself, layer by layer
+    again = copy.deepcopy(before)
+    numbers = range(before.depth)
+    expected = teach_layers(before, again, numbers, draw, steps=40, seed=0)
+    assert losses == expected
+    for ours, theirs in zip(backbone.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_prosody_hears_what_was_made() -> None:
     low, high = named(tone(100)), named(tone(200))
     assert high["pitch"] - low["pitch"] == pytest.approx(1, abs=0.05)
@@ -171,5 +194,15 @@ def test_words_say_it() -> None:
     assert "low pitch (120 Hz)" in told
     assert "fast (6." in told or "fast (5." in told
     assert "2.0 s long" in told
+    assert "monotonous (a range of 0." in told
+    assert "0% of it pause" in told
+    glide = np.sin(2 * np.pi * np.cumsum(np.linspace(100, 300, 32000)) / 16000)
+    # from the tenth to the ninetieth percent of what lies between: 120 to 280 Hz
+    span = float(words(0.2 * glide).partition("a range of ")[2].split()[0])
+    assert span == pytest.approx(12 * np.log2(280 / 120), abs=0.5)
+    half = np.concatenate([tone(120), np.zeros(32000)])
+    assert pauses(half) == pytest.approx(0.5, abs=0.02)
+    bright = words(0.1 * np.random.default_rng(0).normal(size=16000))
+    assert "bright (spectral centroid" in bright
     quiet = words(1e-3 * np.random.default_rng(0).normal(size=16000))
     assert quiet.startswith("quiet (-60 dB of full scale), without a pitch")

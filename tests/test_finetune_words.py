@@ -18,14 +18,19 @@ from hypothesis import strategies as st
 from wav2small.errors import InputError
 from wav2small.export.base.files import sha256
 from wav2small.finetune.labelling.words import (
+    Asking,
+    AskingCost,
     Example,
-    ExternalProgram,
     annotate_by_words,
+    cost,
     describe,
     parse,
+    parse_several,
     prompt,
+    read_examples,
 )
 from wav2small.finetune.parts.text import SentenceEncoder
+from wav2small.programs import ExternalProgram
 from wav2small.teachers.base import TeacherInfo
 
 INFO = TeacherInfo("reader", "reader-1", "Apache-2.0", "unknown")
@@ -39,7 +44,7 @@ def test_a_prompt_says_what_is_known() -> None:
     assert "Speaker: female" in told
     assert "Voice: of usual level (-20 dB" in told or "Voice: loud (-20 dB" in told
     assert "unknown" in describe(noise, None, None)
-    asked = prompt(told, [Example("Words: x\n", (0.1, 0.2, 0.3))])
+    asked = prompt(told, examples=[Example("Words: x\n", (0.1, 0.2, 0.3))])
     assert asked.endswith(told)
     assert 'Words: x\n{"arousal": 0.1, "dominance": 0.2, "valence": 0.3}' in asked
     assert asked.startswith("Rate the emotion")
@@ -186,8 +191,73 @@ def test_labels_by_words(tmp_path: Path) -> None:
 
 def test_nobody_is_asked_no_times(tmp_path: Path) -> None:
     path = write_corpus(tmp_path / "speech", rows=2)
-    store = annotate_by_words([path], tmp_path / "l", str, INFO, attempts=0)
+    nobody = Asking(str, attempts=0)
+    store = annotate_by_words([path], tmp_path / "l", nobody, INFO)
     assert "attempts must be at least 1, got 0" in store.errors()[0][1]
+
+
+def test_several_are_asked_about_at_once_and_alone_where_that_fails(tmp_path) -> None:
+    path = write_corpus(tmp_path / "speech", rows=7)
+    asked: list[str] = []
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        count = max(1, text.count("\nUtterance "))
+        scores = [
+            {"arousal": 0.1 * n, "dominance": 0.5, "valence": 0.5} for n in range(count)
+        ]
+        if count == 1:
+            return json.dumps(scores[0])
+        # of the second batch one is forgotten, twice
+        return "Here: " + json.dumps(scores[:-1] if len(asked) > 1 else scores)
+
+    model = Asking(answer, batch=3)
+    store = annotate_by_words([path], tmp_path / "labels", model, INFO)
+    assert "There are 3 utterances" in asked[0]
+    numbers = [f"Utterance {n}\n" in asked[0] for n in (1, 2, 3, 4)]
+    assert numbers == [True, True, True, False]
+    # three at once, three twice in vain, then those alone, and the seventh
+    assert len(asked) == 1 + 2 + 3 + 1
+    np.testing.assert_allclose(
+        store.read().scores[:, 0], [0, 0.1, 0.2, 0, 0, 0, 0], atol=1e-6
+    )
+    assert store.manifest["config"]["batch"] == 3
+
+
+@pytest.mark.parametrize(
+    "reply", ["[]", "[1, 2]", f"[{REPLY}]", f"[{REPLY}, {{}}]", "[" * 60_000, REPLY]
+)
+def test_replies_about_others_than_were_asked_are_refused(reply) -> None:
+    with pytest.raises(InputError, match="reply must hold a JSON array of 2 objects"):
+        parse_several(reply, 2)
+    assert parse_several(f"[1] [{REPLY}, {REPLY}]", 2) == [(0.25, 0.5, 1.0)] * 2
+
+
+def test_the_cost_is_about_what_is_asked(tmp_path) -> None:
+    path = write_corpus(tmp_path / "speech", rows=9)
+    shown = read_examples(path, most=2)
+    assert len(shown) == 2
+    assert 'Words: "sentence 0"' in shown[0].description
+    letters = [0, 0]
+
+    def answer(text: str) -> str:
+        count = max(1, text.count("\nUtterance "))
+        reply = f"[{', '.join([REPLY] * count)}]" if count > 1 else REPLY
+        letters[0] += len(text)
+        letters[1] += len(reply)
+        return reply
+
+    said = cost([path], shown, 4)
+    model = Asking(answer, shown, batch=4)
+    annotate_by_words([path], tmp_path / "labels", model, INFO)
+    assert said.prompts == 3
+    for tokens, found in zip((said.read, said.written), letters, strict=True):
+        assert tokens == pytest.approx(found / 4, rel=0.25)
+    assert cost([path]) == AskingCost(9, cost([path]).read, 9 * 60 // 4)
+    table = path.parent / "none.csv"
+    table.write_text("file,emotion\n00.wav,anger\n")
+    with pytest.raises(InputError, match="examples must have arousal, dominance"):
+        read_examples(table)
 
 
 # Encoders of sentences -------------------------------------------------------

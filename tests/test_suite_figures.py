@@ -99,6 +99,8 @@ def test_means_are_of_groups_that_are_known():
 def test_small_groups_are_left_out():
     groups = np.array(["a"] * 60 + ["b"] * 51 + ["c"] * 9)
     assert count_groups(groups) == 2
+    assert count_groups(groups[:-9][10:]) == 2
+    assert count_groups(np.array(["a"] * 10 + ["b"] * 9)) == 1
     without = gap(ccc_of, TRUTH[:111], PREDICTION[:111], groups[:111])
     assert gap(ccc_of, TRUTH, PREDICTION, groups) == without
 

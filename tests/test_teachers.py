@@ -14,7 +14,7 @@ from wav2small.teachers.bundled import (
     TeacherConfig,
     TeacherNetwork,
 )
-from wav2small.teachers.loading import TEACHERS, load_teacher
+from wav2small.teachers.loading import TEACHERS, load_any, load_teacher
 
 RNG = np.random.default_rng(0)
 LENGTHS = (64, 65, 500, 8191, 16000, 40001)
@@ -139,3 +139,9 @@ def test_an_exported_student_can_teach(tmp_path):
     np.testing.assert_array_equal(teacher.predict(SIGNALS), wanted)
     same = load_teacher(str(folder / "model.onnx"))
     assert same.info == teacher.info
+
+
+@pytest.mark.parametrize("name", ["bundled", "wav2small-rt"])
+def test_a_tolerance_is_for_what_has_exits(name):
+    with pytest.raises(InputError, match="tolerance must be of a run of 'wav2small"):
+        load_any(name, tolerance=0.1)

@@ -15,6 +15,10 @@ Teaching = Literal["online", "cached"]
 """Where a crop's target comes from."""
 
 
+ATTACK_RATIO = 40.0
+"""Power of speech to that of a change which is made to move scores, in dB."""
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """How crops are varied; probabilities in 0..1.
@@ -92,6 +96,10 @@ class AnnotateConfig:
 
     bfloat16: bool = False
     """Whether a torch teacher multiplies in bfloat16, where it can."""
+
+    transcriber: str = ""
+    """Program that says what is said in windows of which no table has the text,
+    see :class:`wav2small.programs.Transcriber`; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,10 @@ class DistillConfig:
     chapter_hours: float = 24.0
     """Audio in hours that is decoded at a time, 115 MB each;
     a larger corpus is learned chapter by chapter."""
+
+    adversarial: float = 0.0
+    """Share of the crops of a batch that are moved, 40 dB below their speech, where
+    the student errs more (:mod:`wav2small.attacks`), in 0..1."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How crops are varied."""

@@ -18,6 +18,7 @@ from . import __version__, checkpoint
 from .adv import DIMENSIONS, SAMPLING_RATE
 from .annotation.store import LabelStore
 from .annotation.varied import VariationStore
+from .attacks import attacked
 from .clips import identity, read_noises
 from .config import DistillConfig
 from .course import Corpus, Course, open_course
@@ -276,6 +277,11 @@ class _Distillation(Recipe):
 
     def forward(self, batch: Batch, step: int) -> Tensor:
         inputs = {name: value for name, value in batch.items() if name != "truth"}
+        signal = inputs["signal"]
+        count = round(self.course.config.adversarial * len(signal))
+        if count:
+            moved = attacked(self.module, signal[:count], batch["truth"][:count])
+            inputs["signal"] = torch.cat([moved, signal[count:]])
         return self.module(**inputs)
 
     def losses(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from ..adv import DIMENSIONS
 from ..config import AnnotateConfig
 from ..gate import load_gate
+from ..programs import Transcriber
 from ..teachers.base import Teacher, TeacherError, predict_with_metadata
 from .shard import Announce, Care, Clip, Labelled, OnScored, OpenShard, Shard
 
@@ -35,6 +36,10 @@ class Labeller:
         self.teacher = teacher
         self.config = config
         self.gate = load_gate(config.gate)
+        # a teacher of one's own may bring a function of a signal that does it
+        self.transcribe: Callable[[np.ndarray], str | None] | None = getattr(
+            teacher, "transcribe", None
+        ) or (Transcriber(config.transcriber) if config.transcriber else None)
         self._failed: tuple[str, set[str]] = "", set()
 
     def label(
@@ -127,6 +132,9 @@ class Labeller:
         ]
 
     def _predict(self, clips: Sequence[Clip]) -> np.ndarray:
+        if self.transcribe:
+            for row, signal in clips:
+                row["text"] = row.get("text") or self.transcribe(signal) or None
         signals = [signal for _, signal in clips]
         with _bfloat16() if self.config.bfloat16 else nullcontext():
             found = predict_with_metadata(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav2small.export.base.escape import line, to_json
+from wav2small.export.base.escape import line
 from wav2small.export.base.files import check_output, replace_file, sha256
-from wav2small.export.base.reading import read_json
 from wav2small.export.integer.personal import Personal
 
 from ..adv import DIMENSIONS
 from ..bundled import DEFAULT
 from ..errors import InputError
+from ..sealed import read_sealed, write_sealed
 from .paths import Paths, to_paths
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ FORMAT = "wav2small calibration 1"
 
 TABLE_SUFFIX = ".bin"
 """Ending of the file beside it that holds the table for the C."""
-
-_MOST_BYTES = 1 << 16
 
 
 def calibrate(
@@ -87,10 +83,8 @@ def calibrate(
         "offsets": dict(zip(DIMENSIONS, offsets.round(4).tolist(), strict=True)),
         "table": table.to_bytes().hex(),
     }
-    content["sha256"] = _digest(content)
     replace_file(out.with_suffix(TABLE_SUFFIX), table.to_bytes())
-    replace_file(out, f"{to_json(content)}\n".encode())
-    return content
+    return write_sealed(out, content)
 
 
 def _check_outputs(out: Path) -> None:
@@ -118,22 +112,13 @@ def load_calibration(
     """
     from ..models import find_onnx
 
-    try:
-        content = read_json(path, most=_MOST_BYTES)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"calibration must be a file of 'wav2small calibrate', got {line(path)}: "
-            f"{getattr(error, 'strerror', None) or error}"
-        ) from error
-    if (
-        not isinstance(content, dict)
-        or content.get("format") != FORMAT
-        or content.get("sha256") != _digest(content)
-    ):
-        raise InputError(
-            f"calibration must be a file of 'wav2small calibrate', got {line(path)}, "
-            "which is another or damaged: calibrate again"
-        )
+    content = read_sealed(
+        path,
+        FORMAT,
+        "calibration",
+        "calibrate again",
+        "a file of 'wav2small calibrate'",
+    )
     made_for = content.get("model_sha256")
     if model is not None and made_for != sha256(find_onnx(model)):
         raise InputError(
@@ -154,8 +139,3 @@ def personal(prediction: Prediction, table: Personal | None) -> Prediction:
         return prediction
     arousal, dominance, valence = table.scores(prediction.scores)
     return replace(prediction, scores=(arousal, dominance, valence))
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in content.items() if name != "sha256"}
-    return hashlib.sha256(to_json(rest).encode()).hexdigest()

@@ -20,6 +20,8 @@ from .options import (
     Resume,
     Seed,
     TeacherLabels,
+    Tolerance,
+    TranscriberName,
     sources_and_output,
     split_order,
 )
@@ -114,6 +116,7 @@ def annotate(
     paths: AudioAndLabels,
     teacher: TeacherName = "bundled",
     teacher_labels: TeacherLabels = None,
+    tolerance: Tolerance = None,
     licence_policy: LicencePolicy = "permissive",
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -121,6 +124,7 @@ def annotate(
     batch_seconds: BatchSeconds = None,
     window: Window = AnnotateConfig.window_seconds,
     gate: GateName = AnnotateConfig.gate,
+    transcriber: TranscriberName = AnnotateConfig.transcriber,
     bfloat16: Bfloat16 = False,
     device: Device = "cpu",
     workers: Workers = 1,
@@ -151,12 +155,13 @@ def annotate(
         report = run(
             sources,
             out,
-            _loader(teacher, teacher_labels, licence_policy, device),
+            _loader(teacher, teacher_labels, tolerance, licence_policy, device),
             config=AnnotateConfig(
                 window_seconds=window,
                 batch_seconds=batch_seconds or (None if device == "cpu" else 60.0),
                 gate=gate,
                 bfloat16=bfloat16,
+                transcriber=transcriber,
             ),
             engine=_engine(workers, scheduler, timeout, memory),
             variations=varied,
@@ -180,7 +185,11 @@ def _convert(store: LabelStore, csv: Path | None, audformat: Path | None) -> Lab
 
 
 def _loader(
-    teacher: str, teacher_labels: str | None, policy: Policy, device: str
+    teacher: str,
+    teacher_labels: str | None,
+    tolerance: float | None,
+    policy: Policy,
+    device: str,
 ) -> Load:
     """Return what loads the teacher, in this process or in another one."""
     from functools import partial
@@ -189,7 +198,9 @@ def _loader(
     from ..teachers.loading import load_teacher
 
     order = split_order(teacher_labels)
-    load = partial(load_teacher, teacher, labels=order, policy=policy)
+    load = partial(
+        load_teacher, teacher, labels=order, policy=policy, tolerance=tolerance
+    )
     return partial(load_on, device, load)
 
 

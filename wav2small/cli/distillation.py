@@ -19,6 +19,7 @@ from .options import (
     Overwrite,
     Resume,
     Seed,
+    Tolerance,
     is_first_process,
     own_device,
     split_order,
@@ -56,6 +57,12 @@ LearningRate = Annotated[float, typer.Option(help="Peak rate.", min=0)]
 NonSpeech = Annotated[
     float, typer.Option(help="Share of noise or silence alone.", min=0, max=1)
 ]
+Adversarial = Annotated[
+    float,
+    typer.Option(
+        help="Share of crops that are moved where the student errs more.", min=0, max=1
+    ),
+]
 Bfloat16 = Annotated[
     bool, typer.Option("--bfloat16", help="Convolve in bfloat16: faster on GPUs.")
 ]
@@ -71,6 +78,7 @@ def distill(
     teaching: TeachingName = DistillConfig.teaching,
     teacher: TeacherName = None,
     variations: Variations = DistillConfig.variations,
+    tolerance: Tolerance = None,
     epochs: Epochs = DistillConfig.epochs,
     batch_size: BatchSize = DistillConfig.batch_size,
     crop: Crop = DistillConfig.crop_seconds,
@@ -78,6 +86,7 @@ def distill(
     seed: Seed = DistillConfig.seed,
     noise: Noise = None,
     non_speech: NonSpeech = DistillConfig.non_speech,
+    adversarial: Adversarial = DistillConfig.adversarial,
     audio_root: AudioRoot = None,
     device: Device = "cpu",
     bfloat16: Bfloat16 = False,
@@ -99,6 +108,7 @@ def distill(
         learning_rate=learning_rate,
         seed=seed,
         non_speech=non_speech,
+        adversarial=adversarial,
         bfloat16=bfloat16,
     )
     with ProgressBar() as progress:
@@ -112,7 +122,7 @@ def distill(
             resume=resume,
             overwrite=overwrite,
             tensorboard=tensorboard,
-            teacher=_load(teacher, labels) if teacher else None,
+            teacher=_load(teacher, labels, tolerance),
             progress=progress,
         )
     if not is_first_process():
@@ -126,10 +136,14 @@ def distill(
     show(run)
 
 
-def _load(teacher: str, labels: Path) -> Teacher:
-    """Load the teacher of labels, whose store knows the order of its outputs."""
+def _load(teacher: str | None, labels: Path, tolerance: float | None) -> Teacher | None:
+    """Load the teacher of labels, if named; the store knows its outputs' order."""
+    if not teacher:
+        if tolerance is not None:
+            raise typer.BadParameter("--tolerance needs --teacher")
+        return None
     from ..annotation.store import LabelStore
     from ..teachers.loading import load_teacher
 
     order = split_order(LabelStore.open(labels).teacher.get("order"))
-    return load_teacher(teacher, labels=order, policy="research")
+    return load_teacher(teacher, labels=order, policy="research", tolerance=tolerance)

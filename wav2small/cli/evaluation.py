@@ -14,7 +14,15 @@ from wav2small.export.base.escape import to_json
 from ..adv import DIMENSIONS
 from ..errors import InputError
 from ..progress import ProgressBar
-from .options import AudioRoot, JsonFile, LabelsFolder, TeacherLabels, split_order
+from .options import (
+    AudioRoot,
+    JsonFile,
+    LabelsFolder,
+    TeacherLabels,
+    Tolerance,
+    TranscriberName,
+    split_order,
+)
 from .terminal import (
     check_outputs,
     show,
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..annotation.labels import Labels
-    from ..suite.adversarial import Gradient
+    from ..suite.adversarial import Attack
     from ..teachers.base import Model
 
 
@@ -62,7 +70,7 @@ Adversarial = Annotated[
     bool,
     typer.Option(
         "--adversarial",
-        help="Let the suite make changes by the gradient of a student's scores.",
+        help="Let the suite make changes by one who knows a student's weights.",
     ),
 ]
 Html = Annotated[
@@ -99,6 +107,8 @@ def evaluate(
     clips: MostClips = None,
     adversarial: Adversarial = False,
     about: About = None,
+    tolerance: Tolerance = None,
+    transcriber: TranscriberName = "",
 ) -> None:
     """Compare a model with the teacher, and with humans where known."""
     check_outputs(json_file, picture, html)
@@ -115,42 +125,56 @@ def evaluate(
     store = LabelStore.open(labels)
     rows = store.read()
     references = _references(rows, against, labels)
-    loaded = load_any(model, labels=split_order(teacher_labels))
+    loaded = load_any(model, labels=split_order(teacher_labels), tolerance=tolerance)
     chosen = _rows_of_split(rows, split, labels)
     with ProgressBar() as progress:
         root = audio_root or store.root
         signals, readable = load_clips(rows, chosen, root, progress=progress)
+        known = _known(rows, readable, signals, transcriber)
     references = {name: truth[readable] for name, truth in references.items()}
     if suite:
-        told = {
-            "model": model,
-            "teacher of the labels": f"{store.teacher['name']} "
-            f"{store.teacher['revision']}",
-            "split": str(rows.metadata["split"][chosen[0]]) if split else "all",
-        }
-        metadata = {
-            name: [column[item] for item in readable]
-            for name, column in rows.metadata.items()
-        }
-        if about:
-            from ..suite.about import read_about
-
-            files = [root / rows.names[item] for item in readable]
-            metadata |= read_about(about, files)
+        teacher = f"{store.teacher['name']} {store.teacher['revision']}"
+        part = str(rows.metadata["split"][chosen[0]]) if split else "all"
+        told = {"model": model, "teacher of the labels": teacher, "split": part}
+        files = [root / rows.names[item] for item in readable]
+        metadata = _metadata(known, about, files)
         _run_suite(
             loaded, signals, references, metadata, told,
             noise, speech, clips or 100, json_file, html,
-            _gradients(model) if adversarial else {},
+            _attacks(model, signals) if adversarial else {},
         )  # fmt: skip
         return
-    metadata_rows = rows.metadata_rows
-    known = [metadata_rows[row] for row in readable]
     scores = _compare(model, loaded, signals, references, known, json_file)
     if picture:
         from ..pictures import draw_agreement
 
         draw_agreement(rows.scores[readable], scores, picture)
         show(picture)
+
+
+def _metadata(
+    known: list[dict[str, str | None]], about: Path | None, files: list[Path]
+) -> dict[str, list[str | None]]:
+    """Return what labels and a table know of clips, by column."""
+    from ..suite.about import read_about
+
+    metadata = {name: [row[name] for row in known] for name in known[0]}
+    return metadata | (read_about(about, files) if about else {})
+
+
+def _known(
+    rows: Labels, readable: list[int], signals: list[np.ndarray], transcriber: str
+) -> list[dict[str, str | None]]:
+    """Return what is known of each clip; a transcriber says what no table does."""
+    from ..programs import Transcriber
+
+    every = rows.metadata_rows
+    known = [every[row] for row in readable]
+    if transcriber:
+        transcribe = Transcriber(transcriber)
+        for row, signal in zip(known, signals, strict=True):
+            row["text"] = row["text"] or transcribe(signal) or None
+    return known
 
 
 def _references(
@@ -229,7 +253,7 @@ def _run_suite(
     clips: int,
     json_file: Path | None,
     html: Path | None,
-    gradients: dict[str, Gradient],
+    attacks: dict[str, Attack],
 ) -> None:
     """Run the suite of tests and write what was asked for."""
     from ..suite import Speech, read_sounds, run_suite
@@ -242,7 +266,7 @@ def _run_suite(
             Speech(signals, references, metadata),
             sounds,
             clips=clips,
-            gradients=gradients,
+            attacks=attacks,
             about=about,
             progress=progress,
         )
@@ -255,16 +279,16 @@ def _run_suite(
         show(html)
 
 
-def _gradients(model: str) -> dict[str, Gradient]:
-    """Return the gradients of a student and of a bundled one, which tells transfer.
+def _attacks(model: str, signals: list[np.ndarray]) -> dict[str, Attack]:
+    """Return attacks that know a student, and a bundled one, which tells transfer.
 
     What is no student has none of its own.
     """
     from ..bundled import DEFAULT
-    from ..suite.adversarial import gradient_of
+    from ..suite.adversarial import attacks_of
 
     other = DEFAULT if model != DEFAULT else f"{DEFAULT}-mini"
-    found = {other: gradient_of(other)}
+    found = attacks_of(other, signals)
     with suppress(InputError):
-        found = {model: gradient_of(model)} | found
+        found = attacks_of(model, signals) | found
     return found

@@ -15,6 +15,7 @@ from wav2small.export.base.escape import to_json
 from ..adv import DIMENSIONS
 from ..finetune.config import (
     Choose,
+    ExitHead,
     FinetuneConfig,
     Fusion,
     HiddenStates,
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from ..finetune.table import Ratings
 
 # typer takes no list of a Literal
-FurtherTask = StrEnum("FurtherTask", ["category", "gender"])
+FurtherTask = StrEnum("FurtherTask", ["category", "gender", "alike"])
+EvidenceName = StrEnum("EvidenceName", ["prosody", "text"])
 
 PeoplesLabels = Annotated[
     Path, typer.Argument(help="Table (csv, parquet) of what people say, or labels.")
@@ -73,11 +75,23 @@ PoolingOption = Annotated[Pooling, typer.Option(help="Over time.")]
 Exits = Annotated[
     str | None, typer.Option(help="Layers with a head of their own, e.g. 4,8.")
 ]
+ExitHeads = Annotated[
+    ExitHead,
+    typer.Option(help="recurrent reads each frame; light their mean and deviation."),
+]
+TaughtBy = Annotated[
+    list[EvidenceName] | None,
+    typer.Option(
+        help="Teachers of one kind of evidence, which a network of audio alone learns "
+        "from: prosody, text (which needs --text-encoder)."
+    ),
+]
 Gender = Annotated[
     bool, typer.Option("--gender", help="Use the speaker's gender where it is known.")
 ]
 TextEncoder = Annotated[
-    str | None, typer.Option(help="Use the text, through this encoder of transformers.")
+    str | None,
+    typer.Option(help="Use the text, through words or an encoder of transformers."),
 ]
 FusionOption = Annotated[Fusion, typer.Option(help="How gender and text join.")]
 Tasks = Annotated[list[FurtherTask] | None, typer.Option(help="What else is learned.")]
@@ -90,7 +104,7 @@ WarmUpOption = Annotated[
     WarmUp,
     typer.Option(
         help="taught: all layers teach those that are kept; "
-        "contrast: views of a clip find each other."
+        "contrast: views of a clip find each other; adapt: what is hidden is guessed."
     ),
 ]
 WarmUpSteps = Annotated[int, typer.Option(help="Of the warm-up.", min=1)]
@@ -127,9 +141,11 @@ def finetune(
     states: States = NetworkConfig.states,
     pooling: PoolingOption = NetworkConfig.pooling,
     exits: Exits = None,
+    exit_head: ExitHeads = NetworkConfig.exit_head,
     gender: Gender = NetworkConfig.gender,
     text_encoder: TextEncoder = None,
     fusion: FusionOption = NetworkConfig.fusion,
+    taught_by: TaughtBy = None,
     task: Tasks = None,
     adapters: Adapters = NetworkConfig.adapters,
     lora: Lora = FinetuneConfig.lora,
@@ -159,7 +175,7 @@ def finetune(
     config = _configuration(locals())
     rest: dict[str, Any] = {"name": name, "licence": licence, "noise": noise}
     rest |= {"resume": resume, "overwrite": overwrite, "training_data": training_data}
-    from ..finetune.parts.text import SentenceEncoder
+    from ..finetune.parts.text import load_encoder
     from ..finetune.table import read_table
     from ..finetune.train import finetune as train
 
@@ -167,7 +183,7 @@ def finetune(
     if is_first_process():
         _say_of(table)
     with ProgressBar() as progress:
-        text = SentenceEncoder(text_encoder) if text_encoder else None
+        text = load_encoder(text_encoder) if text_encoder else None
         best = train(
             table, run, config, text=text, device=own_device(device),
             progress=progress, **rest,
@@ -199,7 +215,9 @@ def _configuration(options: Mapping[str, Any]) -> FinetuneConfig:
             f"--exits must be numbers of layers, got {places}"
         ) from error
     tasks = tuple(dict.fromkeys(map(str, options["task"] or ())))
-    network = NetworkConfig(**named(NetworkConfig) | {"tasks": tasks, "exits": exits})
+    taught_by = tuple(dict.fromkeys(map(str, options["taught_by"] or ())))
+    lists = {"tasks": tasks, "exits": exits, "taught_by": taught_by}
+    network = NetworkConfig(**named(NetworkConfig) | lists)
     others = {"network": network, "crop_seconds": options["crop"]}
     return FinetuneConfig(**named(FinetuneConfig) | others)
 

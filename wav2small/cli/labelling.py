@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..audio import Source
+    from ..finetune.backbones import Backbone
+    from ..finetune.labelling.words import Asking
 
 _AT_ONCE = 256
 """Clips of a pool that are held in memory."""
@@ -56,13 +58,23 @@ def select(
     passes: Annotated[
         int, typer.Option(help="Answers of the teacher for each clip.", min=2)
     ] = 8,
+    adapt: Annotated[
+        int,
+        typer.Option(
+            help="Steps in which the backbone first gets used to the clips, without "
+            "labels.",
+            min=0,
+        ),
+    ] = 0,
     seed: Seed = 0,
 ) -> None:
     """Choose what people shall label: diverse clips, then uncertain ones."""
     places, out = sources_and_output(paths, "TABLE")
     check_outputs(out)
     with claim(out, file=True):
-        chosen = _chosen(places, count, backbone, teacher, labelled, passes, seed)
+        chosen = _chosen(
+            places, count, backbone, teacher, labelled, passes, adapt, seed
+        )
         write_text(out, _to_table(chosen))
     show(out)
 
@@ -74,6 +86,7 @@ def _chosen(
     teacher: Path | None,
     labelled: Path | None,
     passes: int,
+    adapt: int,
     seed: int,
 ) -> list[Source]:
     """Choose clips of a pool that are not labelled yet."""
@@ -91,6 +104,8 @@ def _chosen(
         FinetunedTeacher.load(teacher, policy="research").network if teacher else None
     )
     compared = network.backbone if network else load_backbone(backbone)[0]
+    if adapt:
+        _adapt(compared, fresh, adapt, seed)
     readable, features, uncertainty = [], [], []
     for sources, signals in _read_in_parts(fresh):
         readable += sources
@@ -108,6 +123,29 @@ def _chosen(
         uncertainty=np.concatenate(uncertainty) if uncertainty else None,
     )
     return [readable[item] for item in items]
+
+
+def _adapt(backbone: Backbone, sources: list[Source], steps: int, seed: int) -> None:
+    """Let a backbone get used to clips, of which some at even distances are heard."""
+    import numpy as np
+
+    from ..acoustics.signals import crop_or_repeat
+    from ..adv import SAMPLING_RATE
+    from ..finetune.warm_up.taught import adapt
+
+    heard = sources[:: max(1, len(sources) // _AT_ONCE)][:_AT_ONCE]
+    signals = [signal for _, part in _read_in_parts(heard) for signal in part]
+
+    def draw(step: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, step])
+        chosen = rng.choice(len(signals), min(12, len(signals)))
+        return np.stack(
+            [crop_or_repeat(signals[n], 2 * SAMPLING_RATE, rng) for n in chosen]
+        )
+
+    if signals:
+        with ProgressBar() as progress:
+            adapt(backbone, draw, steps=steps, seed=seed, progress=progress)
 
 
 def _read_in_parts(
@@ -145,38 +183,72 @@ def _to_table(sources: Iterable[Source]) -> str:
     return text.getvalue()
 
 
+Program = Annotated[
+    str,
+    typer.Option(
+        help="Reads a prompt on stdin and writes JSON to stdout, with its "
+        "arguments; started anew for each clip, by no shell."
+    ),
+]
+ModelName = Annotated[str, typer.Option(help="Of the model; labels carry it.")]
+Revision = Annotated[str, typer.Option(help="Of the model.")]
+Licence = Annotated[
+    str, typer.Option(help="SPDX identifier: what its answers may be used for.")
+]
+Timeout = Annotated[float, typer.Option(help="Longest time for a reply, s.")]
+Examples = Annotated[
+    Path | None,
+    typer.Option(help="Table of clips with scores; up to 8 are shown in each prompt."),
+]
+Batch = Annotated[int, typer.Option(help="Clips of a prompt.", min=1)]
+Attempts = Annotated[
+    int,
+    typer.Option(help="How often an invalid reply is asked for.", min=1),
+]
+Price = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="Of a million tokens read and written, to say what it costs."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what it costs, and ask nothing.")
+]
+
+
 def ask(
     paths: AudioAndLabels,
-    program: Annotated[
-        str,
-        typer.Option(
-            help="Reads a prompt on stdin and writes JSON to stdout, with its "
-            "arguments; started anew for each clip, by no shell."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Of the model; labels carry it.")],
-    revision: Annotated[str, typer.Option(help="Of the model.")] = "unknown",
-    licence: Annotated[
-        str, typer.Option(help="SPDX identifier: what its answers may be used for.")
-    ] = "unknown",
-    timeout: Annotated[float, typer.Option(help="Longest time for a reply, s.")] = 120,
+    program: Program,
+    name: ModelName,
+    revision: Revision = "unknown",
+    licence: Licence = "unknown",
+    timeout: Timeout = 120,
+    examples: Examples = None,
+    batch: Batch = 1,
+    attempts: Attempts = 2,
+    price: Price = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Score audio with a language model that reads what is said, and how."""
-    import shlex
-
-    from ..finetune.labelling.words import ExternalProgram, annotate_by_words
+    from ..finetune.labelling.words import Asking, annotate_by_words, read_examples
+    from ..programs import ExternalProgram
     from ..teachers.base import TeacherInfo
     from ..teachers.licence import canonical
 
     sources, out = sources_and_output(paths, "LABELS folder")
     info = TeacherInfo(name, revision, canonical(licence), "unknown")
+    shown = read_examples(examples) if examples else []
+    asking = Asking(
+        ExternalProgram.of(program, timeout=timeout), shown, attempts, batch
+    )
+    _say_cost(sources, asking, price)
+    if dry_run:
+        return
     with ProgressBar() as progress:
         store = annotate_by_words(
             sources,
             out,
-            ExternalProgram(shlex.split(program), timeout=timeout),
+            asking,
             info,
             resume=resume,
             overwrite=overwrite,
@@ -191,3 +263,19 @@ def ask(
         raise InputError(
             f"audio must give at least one label, got none: see {out / 'errors.csv'}"
         )
+
+
+def _say_cost(
+    sources: list[Path], asking: Asking, price: tuple[float, float] | None
+) -> None:
+    """Say what asking takes, before it is done."""
+    from ..finetune.labelling.words import cost
+
+    found = cost(sources, asking.examples, asking.batch)
+    tokens = (found.read, found.written)
+    said = f"{found.prompts:,} prompts, about {tokens[0]:,} tokens read"
+    said += f" and {tokens[1]:,} written"
+    if price:
+        total = sum(a * b for a, b in zip(tokens, price, strict=True)) / 1e6
+        said += f": about {total:,.2f} at {price[0]:g} and {price[1]:g} a million"
+    say(f"{said}; more where a reply is not valid")

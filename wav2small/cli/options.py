@@ -43,6 +43,23 @@ AudioAndLabels = Annotated[
         help="Audio files, folders or manifests; last, the label folder to write.",
     ),
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        help="Leave a fine-tuned teacher early, where two of its exits differ by no "
+        "more than this.",
+        min=0,
+        max=1,
+    ),
+]
+TranscriberName = Annotated[
+    str,
+    typer.Option(
+        "--transcriber",
+        help="Program that reads WAV on stdin and writes what is said; asked where "
+        "no table says it. Started anew for each clip, by no shell.",
+    ),
+]
 LabelsFolder = Annotated[Path, typer.Argument(help="Folder of labels.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures as JSON.")

@@ -14,8 +14,10 @@ from ..errors import InputError
 from ..features import normalize
 from ..training_schedule import epoch_batch
 from .config import FinetuneConfig, NetworkConfig
+from .labelling.prosody import prosody
 from .material import Material
 from .parallel import Group
+from .parts.knowers import Taught, learn
 
 
 class Batches:
@@ -36,8 +38,10 @@ class Batches:
         self.classes = {
             # a gender of 0 is unknown
             "gender": self.gender - 1,
-            "category": material.table.categories(network.categories),
+            "category": (categories := material.table.categories(network.categories)),
+            "alike": categories,
         }
+        self.known = _known(network, material, config.seed)
 
     def crop(self, item: int, rng: np.random.Generator) -> np.ndarray:
         """Vary a crop of a clip."""
@@ -68,22 +72,45 @@ class Batches:
         }
         for task in config.network.tasks:
             batch[f"{task} class"] = torch.from_numpy(self.classes[task][items])
-        if material.text is not None:
+        for name, known in self.known.items():
+            batch[f"{name} scores"] = torch.from_numpy(known.scores[items])
+            batch[f"{name} embedding"] = torch.from_numpy(known.embedding[items])
+        if material.text is not None and config.network.text_width:
             text = np.where(np.array(hidden)[:, None], np.nan, material.text[own])
             batch["text"] = torch.from_numpy(text.astype(np.float32))
         return batch
 
 
+def _known(network: NetworkConfig, material: Material, seed: int) -> dict[str, Taught]:
+    """Let those who teach learn, each from its own evidence."""
+    evidence: dict[str, np.ndarray] = {}
+    if "prosody" in network.taught_by:
+        clips = material.clips
+        evidence["prosody"] = np.stack([prosody(clips[n]) for n in range(len(clips))])
+    if "text" in network.taught_by and material.text is not None:
+        evidence["text"] = material.text
+    truth, rows = material.table.truth, material.learned
+    return {
+        name: learn(seen, truth, rows, seed=seed) for name, seen in evidence.items()
+    }
+
+
 def _complete_network(config: NetworkConfig, material: Material) -> NetworkConfig:
     """Fill in what the material says of the parts: width of text, categories."""
-    if material.text is not None:
+    if "text" in config.taught_by:
+        # what knows the text teaches what does not
+        if material.text is None:
+            raise InputError(
+                "text must be given to be taught by it, got none: pass --text-encoder"
+            )
+    elif material.text is not None:
         config = replace(config, text_width=material.text.shape[1])
     elif config.text_width:
         raise InputError(
             f"text must be given, got none for {config.text_width} columns: "
             "pass embeddings or an encoder"
         )
-    if "category" in config.tasks and not config.categories:
+    if {"category", "alike"} & set(config.tasks) and not config.categories:
         emotions = material.table.labels.metadata["emotion"]
         names = {emotions[item] or "" for item in material.learned} - {""}
         config = replace(config, categories=tuple(sorted(names)))

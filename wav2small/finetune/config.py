@@ -23,7 +23,13 @@ Fusion = Literal["joined", "gated"]
 Choose = Literal["first", "uniform"]
 """Which layers of a backbone are kept."""
 
-WarmUp = Literal["none", "taught", "contrast"]
+ExitHead = Literal["recurrent", "light"]
+"""What an early exit makes of the frames of its layer."""
+
+Evidence = Literal["prosody", "text"]
+"""What a teacher knows a clip by that a network of audio alone can learn from."""
+
+WarmUp = Literal["none", "taught", "contrast", "adapt"]
 """What comes before a fine-tuning."""
 
 # What people say of a clip still holds when its speed or colour changes a little,
@@ -68,13 +74,22 @@ class NetworkConfig:
     """How gender and text are joined with the audio: ``joined`` or ``gated``."""
 
     tasks: tuple[str, ...] = ()
-    """What else is learned: ``category``, ``gender``."""
+    """What else is learned: ``category``, ``gender``, ``alike`` (an embedding in which
+    clips of one category lie together, for :mod:`wav2small.finetune.few_shot`)."""
 
     categories: tuple[str, ...] = ()
-    """Names of the categories of the task."""
+    """Names of the categories of the tasks."""
 
     exits: tuple[int, ...] = ()
     """Layers, from 1, behind which scores are given early."""
+
+    taught_by: tuple[Evidence, ...] = ()
+    """Teachers of one kind of evidence each, which are trained first;
+    with ``text`` among them the network itself does not read the text."""
+
+    exit_head: ExitHead = "recurrent"
+    """How an exit reads its layer: ``recurrent``, as the paper does, which costs
+    more than half a layer, or ``light``: mean and deviation over time."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,9 @@ class FinetuneConfig:
 
     warm_up: WarmUp = "none"
     """What happens before: ``taught`` lets the whole backbone teach the layers
-    that are kept, ``contrast`` pulls views of each clip together."""
+    that are kept, ``contrast`` pulls views of each clip together,
+    ``adapt`` lets the backbone guess what it would hear of what is hidden from it
+    (task-adaptive pre-training)."""
 
     warm_up_steps: int = 500
     """Steps of the warm-up."""
@@ -140,6 +157,12 @@ class FinetuneConfig:
 
     task_weight: float = 0.5
     """Weight of the cross entropy of each further task."""
+
+    temperature: float = 4.0
+    """Temperature at which scores of :attr:`NetworkConfig.taught_by` are compared."""
+
+    taught_weights: tuple[float, float] = (0.5, 0.5)
+    """Weights of the scores and of the embeddings of these teachers."""
 
     conditions_dropped: float = 0.5
     """Share of crops whose gender and text are hidden in training, in 0..1:

@@ -16,14 +16,22 @@ from torch import Tensor, nn
 from ..adv import DIMENSIONS, NEUTRAL
 from ..errors import InputError
 from .backbones import Backbone
-from .config import NetworkConfig
+from .config import ExitHead, NetworkConfig
 from .parts import conditions, pooling, states
 from .parts.adapters import add_adapters
+from .parts.knowers import EMBEDDING
 from .table import GENDERS
+
+ALIKE = "alike"
+"""The task that puts clips of one category near each other, and others apart."""
 
 
 class Exit(nn.Module):
     """Scores behind a shallow layer.
+
+    With a ``recurrent`` head a GRU reads the frames, as in the paper;
+    a ``light`` one works on their mean and deviation alone,
+    so that it costs nothing for each frame.
 
     References:
         after Ren et al. 2022, "Fast Yet Effective Speech Emotion Recognition
@@ -31,17 +39,26 @@ class Exit(nn.Module):
 
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, head: ExitHead = "recurrent") -> None:
         super().__init__()
-        self.read = nn.GRU(width, width, batch_first=True)
+        self.light = head == "light"
+        if self.light:
+            self.pool = pooling.MeanDeviation()
+            self.join = nn.Linear(2 * width, width)
+        else:
+            self.read = nn.GRU(width, width, batch_first=True)
         self.norm = nn.LayerNorm(width)
         self.dense = nn.Linear(width, hidden)
         self.scores = nn.Linear(hidden, len(DIMENSIONS))
 
     def forward(self, hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return scores ``(batch, 3)`` and the pooled feature ``(batch, width)``."""
-        x = nn.functional.selu(self.norm(self.read(hidden)[0]))
-        feature = pooling.masked_mean(x, valid)
+        if self.light:
+            x = self.norm(self.join(self.pool(hidden, valid)))
+            feature = nn.functional.selu(x)
+        else:
+            x = nn.functional.selu(self.norm(self.read(hidden)[0]))
+            feature = pooling.masked_mean(x, valid)
         return self.scores(torch.relu(self.dense(feature))) + NEUTRAL, feature
 
 
@@ -89,9 +106,13 @@ class FinetuneNetwork(nn.Module):
         self.tasks = nn.ModuleDict()
         for task in config.tasks:
             # the conditions would tell a task the class that it has to find
-            self.tasks[task] = nn.Linear(plain, len(self.classes(task)))
+            classes = len(self.classes(task))
+            self.tasks[task] = nn.Linear(plain, EMBEDDING if task == ALIKE else classes)
+        self.toward = nn.ModuleDict(
+            {name: nn.Linear(config.hidden, EMBEDDING) for name in config.taught_by}
+        )
         self.exits = nn.ModuleList(
-            Exit(backbone.width, config.hidden) for _ in config.exits
+            Exit(backbone.width, config.hidden, config.exit_head) for _ in config.exits
         )
 
     def classes(self, task: str) -> Sequence[str]:
@@ -103,8 +124,8 @@ class FinetuneNetwork(nn.Module):
         """
         if task == "gender":
             return GENDERS[1:]
-        if task != "category":
-            raise InputError(f"tasks must be of category, gender, got '{task}'")
+        if task not in ("category", ALIKE):
+            raise InputError(f"tasks must be of category, gender, alike, got '{task}'")
         if len(self.config.categories) < 2:
             raise InputError(
                 "categories must be at least two for the task, got "
@@ -112,13 +133,22 @@ class FinetuneNetwork(nn.Module):
             )
         return self.config.categories
 
+    def embed(
+        self, pooled: Tensor, gender: Tensor | None, text: Tensor | None
+    ) -> Tensor:
+        """Make what scores are made of, ``(batch, views, hidden)``."""
+        if self.conditions:
+            pooled = self.conditions(pooled, gender, text)
+        return torch.tanh(self.dense(self.dropout(pooled)))
+
     def head(
         self, pooled: Tensor, gender: Tensor | None, text: Tensor | None
     ) -> Tensor:
         """Score what was pooled, ``(batch, views, width)``."""
-        if self.conditions:
-            pooled = self.conditions(pooled, gender, text)
-        hidden = self.dropout(torch.tanh(self.dense(self.dropout(pooled))))
+        return self._scores(self.embed(pooled, gender, text))
+
+    def _scores(self, embedded: Tensor) -> Tensor:
+        hidden = self.dropout(embedded)
         scores = self.scores(hidden)
         # with a view for each dimension, each has its own row of the last layer
         chosen = scores[:, 0] if self.views == 1 else scores.diagonal(dim1=1, dim2=2)
@@ -141,7 +171,8 @@ class FinetuneNetwork(nn.Module):
 
         Returns:
             ``scores`` ``(batch, 3)``,
-            the logits of each task by its name,
+            the logits of each task by its name, of ``alike`` an embedding,
+            for each of ``taught_by`` ``toward NAME``, what its teacher sees in a clip,
             and with exits ``exit_scores`` ``(batch, exits, 3)``,
             ``exit_features`` ``(batch, exits, width)``
             and ``feature`` ``(batch, width)``, the mean of the last layer
@@ -149,7 +180,10 @@ class FinetuneNetwork(nn.Module):
         """
         layers, valid = self.backbone(signal, lengths)
         pooled = self.pooled(layers, valid)
-        outputs = {"scores": self.head(pooled, gender, text)}
+        embedded = self.embed(pooled, gender, text)
+        outputs = {"scores": self._scores(embedded)}
+        for name, toward in self.toward.items():
+            outputs[f"toward {name}"] = toward(embedded.mean(1))
         for task, head in self.tasks.items():
             outputs[task] = head(pooled.mean(1))
         if self.exits:

@@ -33,6 +33,37 @@ def task_part(logits: Tensor, classes: Tensor, weight: float) -> Tensor:
     return weight * nn.functional.cross_entropy(logits, classes, ignore_index=-1)
 
 
+def alike_part(
+    embedding: Tensor, classes: Tensor, weight: float, temperature: float = 0.1
+) -> Tensor:
+    """Contrast of each row with those of its class and with all others.
+
+    Minus the mean log share that rows of the same class have
+    in the likeness of a row to all others; rows without a class,
+    and classes of one row, are left out.
+
+    Shape:
+        embedding: ``(batch, width)``, of any length
+        classes: ``(batch,)``, negative where unknown
+
+    References:
+        Khosla et al. 2020, "Supervised Contrastive Learning", arXiv 2004.11362.
+
+    """
+    known = classes >= 0
+    unit = nn.functional.normalize(embedding[known], dim=1)
+    same = classes[known][:, None] == classes[known]
+    own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    likeness = (unit @ unit.T / temperature).masked_fill(own, -torch.inf)
+    share = likeness - likeness.logsumexp(1, keepdim=True)
+    partners = same & ~own
+    rows = partners.any(1)
+    if not bool(rows.any()):
+        return 0.0 * embedding.sum()
+    mean = share.masked_fill(~partners, 0.0).sum(1)[rows] / partners.sum(1)[rows]
+    return -weight * mean.mean()
+
+
 def exit_parts(
     outputs: Mapping[str, Tensor], truth: Tensor, l1_weight: float
 ) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from ..training_schedule import concordance_row
 from .backbones import Backbone, Origin
 from .batches import Batches
 from .config import FinetuneConfig
-from .network import FinetuneNetwork
-from .objective import exit_parts, score_parts, task_part
+from .network import ALIKE, FinetuneNetwork
+from .objective import alike_part, exit_parts, score_parts, task_part
 from .parts.adapters import add_lora
+from .parts.knowers import taught_parts
 from .teacher import save_teacher, score
 
 
@@ -131,9 +132,15 @@ class FinetuneRecipe(Recipe):
         )
         parts = score_parts(outputs["scores"], batch["truth"], config.l1_weight)
         for task in config.network.tasks:
-            parts[task] = task_part(
+            part = alike_part if task == ALIKE else task_part
+            parts[task] = part(
                 outputs[task], batch[f"{task} class"], config.task_weight
             )
+        if config.network.taught_by:
+            parts |= taught_parts(
+                outputs, batch, config.network.taught_by,
+                config.temperature, config.taught_weights,
+            )  # fmt: skip
         if config.network.exits:
             parts |= exit_parts(outputs, batch["truth"], config.l1_weight)
         return parts
@@ -174,7 +181,9 @@ class FinetuneRecipe(Recipe):
                 network,
                 [material.clips[int(item)] for item in own],
                 gender=self.batches.gender[own],
-                text=None if material.text is None else material.text[own],
+                text=material.text[own]
+                if material.text is not None and network.config.text_width
+                else None,
             )
             rows = dict(zip(own.tolist(), scores, strict=True))
         found = group.collect(rows)

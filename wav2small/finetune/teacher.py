@@ -26,7 +26,7 @@ from .backbones import batches, build_backbone, pad
 from .network import FinetuneNetwork, network_config
 from .parts.adapters import merge_lora
 from .parts.exits import check_exits, predict_early
-from .parts.text import SentenceEncoder
+from .parts.text import SentenceEncoder, WordHashes, load_encoder
 from .table import gender_number
 
 
@@ -68,7 +68,13 @@ class FinetunedTeacher:
             check_exits(network)
 
     @classmethod
-    def load(cls, folder: Path, *, policy: str = "permissive") -> FinetunedTeacher:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        policy: str = "permissive",
+        tolerance: float | None = None,
+    ) -> FinetunedTeacher:
         """Load a teacher that :func:`save_teacher` wrote.
 
         A ``teacher.json`` beside it may state name, licence, training data,
@@ -77,6 +83,7 @@ class FinetunedTeacher:
         Args:
             folder: the checkpoint, or the run that it is in
             policy: see :data:`wav2small.teachers.licence.Policy`
+            tolerance: in place of what ``teacher.json`` states, if not None
 
         Raises:
             InputError: if it is none, its licence is not within the policy,
@@ -89,7 +96,7 @@ class FinetunedTeacher:
                 f"teacher must be a folder of 'wav2small finetune', got none: {folder}"
             )
         try:
-            return cls._load(place, folder / FILE, policy)
+            return cls._load(place, folder / FILE, policy, tolerance)
         except InputError:
             raise
         except Exception as error:  # settings that are none fail in any way
@@ -99,14 +106,18 @@ class FinetunedTeacher:
             ) from error
 
     @classmethod
-    def _load(cls, place: Path, file: Path, policy: str) -> FinetunedTeacher:
+    def _load(
+        cls, place: Path, file: Path, policy: str, tolerance: float | None
+    ) -> FinetunedTeacher:
         weights, config = checkpoint.load(place)
         stated = Description.read(file)
         saved = config["info"]
         revision = checkpoint.digest(place)
-        if stated.tolerance is not None:
+        if tolerance is None:
+            tolerance = stated.tolerance
+        if tolerance is not None:
             # with another tolerance the same weights give other scores
-            stem = f"{revision} {stated.tolerance}"
+            stem = f"{revision} {tolerance:g}"
             revision = hashlib.sha256(stem.encode()).hexdigest()
         info = TeacherInfo(
             name=stated.name or saved["name"],
@@ -130,7 +141,7 @@ class FinetunedTeacher:
                 known.get("sha256"),
                 str(file),
             )
-        return cls(network, info, tolerance=stated.tolerance, encoder=encoder)
+        return cls(network, info, tolerance=tolerance, encoder=encoder)
 
     def to(self, device: str) -> FinetunedTeacher:
         """Move the network to a device."""
@@ -192,13 +203,13 @@ class _Encoder:
 
     def __init__(self, name: str, sha256: str | None, stated_in: str) -> None:
         self._name, self._sha256, self._stated_in = name, sha256, stated_in
-        self._loaded: SentenceEncoder | None = None
+        self._loaded: SentenceEncoder | WordHashes | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         if self._loaded is None:
             help_ = f'name it as "text_encoder" in {self._stated_in}'
             try:
-                self._loaded = SentenceEncoder(self._name)
+                self._loaded = load_encoder(self._name)
             except InputError as error:
                 raise TeacherError(f"{error}: {help_}") from error
             if self._sha256 not in (None, self._loaded.sha256):

@@ -21,7 +21,7 @@ from .batches import Batches
 from .config import FinetuneConfig
 from .material import Text, read_material
 from .parallel import Group
-from .parts.text import SentenceEncoder
+from .parts.text import SentenceEncoder, WordHashes
 from .recipe import FinetuneRecipe
 from .table import Ratings
 from .warm_up.backbone import warm_backbone
@@ -158,7 +158,7 @@ def _describe(recipe: FinetuneRecipe, text: Text | None) -> dict[str, Any]:
         "labels": batches.material.describe(),
         "versions": {"wav2small": __version__, "torch": torch.__version__},
     }
-    if isinstance(text, SentenceEncoder):
+    if isinstance(text, SentenceEncoder | WordHashes):
         # annotation has to embed texts with the same encoder
         described["text_encoder"] = {"name": text.name, "sha256": text.sha256}
     return described

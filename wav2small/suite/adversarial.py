@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from wav2small.export.base.progress import Progress
 
+from ..config import ATTACK_RATIO as RATIO
 from .robustness import UNCHANGED
 from .rows import Heading, SuiteRows, at_least
 from .sounds import spread
 from .speech import Tested
 
 GROUP = "robustness: adversarial"
-
-RATIO = 40.0
-"""How far below the speech a change is, in dB."""
 
 LEAST = 0.6
 """Least share of scores that a change by the gradient leaves as they are."""
@@ -27,6 +25,10 @@ LEAST_BY_CHANCE = 0.95
 
 Gradient = Callable[[np.ndarray, int], np.ndarray]
 """Gradient of a score: of a signal ``(time,)`` and the dimension's number, as it."""
+
+
+Attack = Callable[[np.ndarray, int], np.ndarray]
+"""Changes a signal ``(time,)`` so that a dimension's score rises; takes its number."""
 
 
 def gradient_of(name: str) -> Gradient:
@@ -73,10 +75,78 @@ def by_signs(signal: np.ndarray, signs: np.ndarray) -> np.ndarray:
     return (samples + step * np.sign(signs)).astype(np.float32)
 
 
+def by_projection(
+    signal: np.ndarray, axis: int, gradient: Gradient, *, steps: int = 5
+) -> np.ndarray:
+    """Move a signal several times along the gradient, none of its samples far.
+
+    Args:
+        signal: ``(time,)``
+        axis: number of the dimension that is raised
+        gradient: of the scores
+        steps: how many, each of 2.5 / ``steps`` of the way that is allowed
+
+    Returns:
+        float32; no sample moved further than by :func:`by_signs`
+
+    References:
+        Madry et al. 2017, "Towards Deep Learning Models Resistant to Adversarial
+        Attacks", arXiv 1706.06083: projected gradient descent.
+
+    """
+    samples = np.asarray(signal, np.float64)
+    most = np.sqrt(np.mean(samples**2)) * 10 ** (-RATIO / 20)
+    change = np.zeros_like(samples)
+    for _ in range(steps):
+        signs = np.sign(gradient((samples + change).astype(np.float32), axis))
+        change = np.clip(change + 2.5 / steps * most * signs, -most, most)
+    return (samples + change).astype(np.float32)
+
+
+def attacks_of(
+    name: str, signals: Sequence[np.ndarray], *, seed: int = 0
+) -> dict[str, Attack]:
+    """Return the attacks that know a student's weights.
+
+    Args:
+        name: bundled model, run or checkpoint
+        signals: to train the generator of sparse changes on
+        seed: of that training
+
+    Returns:
+        by title: fast gradient sign, projected gradient, sparse generator
+
+    Raises:
+        InputError: if there is no student's checkpoint
+
+    """
+    import torch
+
+    from ..models import load_student
+    from .sparse import train_generator
+
+    gradient = gradient_of(name)
+    module, _ = load_student(name)
+    module.eval().requires_grad_(False)
+    generator = train_generator(module, signals, RATIO, seed=seed)
+
+    def sparse(signal: np.ndarray, axis: int) -> np.ndarray:
+        given = torch.from_numpy(np.array(signal, np.float32))[None]
+        with torch.inference_mode():
+            return (given + generator(given))[0].numpy()
+
+    how = f"at {RATIO:.0f} dB by {name}"
+    return {
+        f"FGSM {how}": lambda signal, axis: by_signs(signal, gradient(signal, axis)),
+        f"PGD {how}": lambda signal, axis: by_projection(signal, axis, gradient),
+        f"sparse generator {how}": sparse,
+    }
+
+
 def add_adversarial(
     rows: SuiteRows,
     tested: Tested,
-    gradients: Mapping[str, Gradient],
+    attacks: Mapping[str, Attack],
     *,
     clips: int,
     seed: int,
@@ -87,8 +157,8 @@ def add_adversarial(
     Args:
         rows: gets the new rows
         tested: model, speech and scores
-        gradients: by whose scores changes are made; one that is not
-            the model's own tells how changes carry over
+        attacks: make changes, by title; one that knows another model's weights
+            than this one's tells how changes carry over
         clips: most clips that are changed, spread evenly
         seed: seed of the signs that are drawn
         progress: called after each clip of each change
@@ -96,25 +166,22 @@ def add_adversarial(
     """
     chosen = spread(len(tested.scores), clips)
     before = tested.scores[chosen]
-    names = {f"FGSM at {RATIO:.0f} dB by {name}": name for name in gradients}
     chance = f"random signs at {RATIO:.0f} dB"
-    for number, title in enumerate([chance, *names]):
-        least = LEAST if title in names else LEAST_BY_CHANCE
+    for number, title in enumerate([chance, *attacks]):
+        least = LEAST if title in attacks else LEAST_BY_CHANCE
         after = np.zeros_like(before)
         for row, item in enumerate(chosen):
             signal = tested.speech.signals[item]
             rng = np.random.default_rng([seed, zlib.crc32(title.encode()), item])
             for axis in range(3):
-                if title in names:
-                    signs = gradients[names[title]](signal, axis)
+                if title in attacks:
+                    changed = attacks[title](signal, axis)
                 else:
-                    signs = rng.normal(size=len(signal))
-                changed = by_signs(signal, signs)
-                after[row, axis] = tested.speech.score(tested.model, item, changed)[
-                    axis
-                ]
+                    changed = by_signs(signal, rng.normal(size=len(signal)))
+                found = tested.speech.score(tested.model, item, changed)
+                after[row, axis] = found[axis]
             done = number * len(chosen) + row + 1
-            progress("changes", done, (len(names) + 1) * len(chosen), {})
+            progress("changes", done, (len(attacks) + 1) * len(chosen), {})
         for axis in range(3):
             same = np.abs(after[:, axis] - before[:, axis]) < UNCHANGED
             heading = Heading(GROUP, title, "share unchanged", axis, at_least(least))

@@ -17,7 +17,7 @@ import numpy as np
 from wav2small.export.base.progress import Progress
 
 from ..teachers.base import Model
-from .adversarial import Gradient, add_adversarial
+from .adversarial import Attack, add_adversarial
 from .correctness import add_agreement, add_categories
 from .fairness import add_groups
 from .heard import add_conditions, add_said
@@ -53,15 +53,14 @@ def run_suite(
     clips: int = 100,
     seed: int = 0,
     resamples: int = 500,
-    gradients: Mapping[str, Gradient] | None = None,
+    attacks: Mapping[str, Attack] | None = None,
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Test a model for correctness, fairness and robustness.
 
-    A test whose data is missing is listed as skipped, with the reason.
-    A figure passes by its value; its 95 % interval is for the reader.
-    The same model, data and seed give the same report.
+    A test whose data is missing is listed as skipped, with the reason. A figure passes
+    by its value; its 95 % interval is for the reader. The same seed, the same report.
 
     Args:
         model: what is tested
@@ -71,8 +70,8 @@ def run_suite(
             correctness and fairness use all
         seed: seed of the changes and of the bootstrap
         resamples: resamples of the bootstrap
-        gradients: by whose scores adversarial changes are made, by name;
-            none are if it is None
+        attacks: make adversarial changes, by title,
+            see :func:`wav2small.suite.adversarial.attacks_of`; none are if it is None
         about: what the report shall say of model and labels
         progress: called as it goes on
 
@@ -82,7 +81,6 @@ def run_suite(
 
     """
     _check(speech, clips)
-    sounds = sounds or Sounds()
     progress = progress or (lambda stage, done, total, figures: None)
     scores = np.zeros((len(speech.signals), 3))
     for item, signal in enumerate(speech.signals):
@@ -91,17 +89,13 @@ def run_suite(
     references = {k: np.asarray(v, np.float64) for k, v in speech.references.items()}
     tested = Tested(model, speech, references, scores)
     rows = SuiteRows(seed, resamples)
-    add_agreement(rows, tested)
-    add_categories(rows, tested)
-    add_said(rows, tested)
-    add_groups(rows, tested)
-    add_conditions(rows, tested)
-    add_changes(rows, tested, sounds, clips=clips, seed=seed, progress=progress)
-    if gradients:
-        add_adversarial(
-            rows, tested, gradients, clips=clips, seed=seed, progress=progress
-        )
-    add_non_speech(rows, model, sounds, seed=seed, progress=progress)
+    for add in (add_agreement, add_categories, add_said, add_groups, add_conditions):
+        add(rows, tested)
+    given: dict[str, Any] = {"clips": clips, "seed": seed, "progress": progress}
+    add_changes(rows, tested, sounds or Sounds(), **given)
+    if attacks:
+        add_adversarial(rows, tested, attacks, **given)
+    add_non_speech(rows, model, sounds or Sounds(), seed=seed, progress=progress)
     settings = {
         "clips": len(scores),
         "robustness_clips": min(clips, len(scores)),

@@ -21,7 +21,13 @@ _VOICED = 0.6
 
 
 def median_pitch(signal: np.ndarray) -> float:
-    """Median fundamental frequency of a signal's voiced frames.
+    """Median of :func:`voiced_pitches`, NaN if fewer than three frames are voiced."""
+    pitches = voiced_pitches(signal)
+    return float(np.median(pitches)) if len(pitches) >= 3 else float("nan")
+
+
+def voiced_pitches(signal: np.ndarray) -> np.ndarray:
+    """Fundamental frequency of each of a signal's voiced frames.
 
     The highest peak of the autocorrelation of each frame of 50 ms,
     corrected for the window;
@@ -32,7 +38,7 @@ def median_pitch(signal: np.ndarray) -> float:
         signal: shape ``(time,)`` at 16 kHz
 
     Returns:
-        frequency in Hz, NaN if fewer than three frames are voiced
+        frequencies in Hz, shape ``(voiced frames,)``
 
     References:
         Boersma 1993, Accurate short-term analysis of the fundamental frequency
@@ -41,7 +47,7 @@ def median_pitch(signal: np.ndarray) -> float:
 
     """
     if len(signal) < _FRAME:
-        return float("nan")
+        return np.zeros(0)
     frames = np.lib.stride_tricks.sliding_window_view(
         np.asarray(signal, np.float64), _FRAME
     )[::_HOP]
@@ -65,7 +71,7 @@ def median_pitch(signal: np.ndarray) -> float:
         # the top of a parabola through three points may lie between samples
         shift = 0.5 * (left - right) / (left - 2 * top + right)
         pitches.append(SAMPLING_RATE / (first + best + shift))
-    return float(np.median(pitches)) if len(pitches) >= 3 else float("nan")
+    return np.array(pitches)
 
 
 def _autocorrelation(frames: np.ndarray) -> np.ndarray:

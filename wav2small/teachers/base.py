@@ -74,6 +74,8 @@ class Teacher(Protocol):
     One that uses what is known beside a signal has an attribute ``uses_metadata``,
     names of :data:`wav2small.audio.METADATA`,
     and its ``predict`` takes ``metadata``: for each signal what is known of them.
+    One with a function ``transcribe`` of a signal is asked for the words
+    of what no table gives the text of.
 
     Shape:
         signals: a sequence of arrays ``(time,)``,

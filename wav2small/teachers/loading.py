@@ -67,6 +67,7 @@ def load_teacher(
     *,
     labels: Sequence[str] | None = None,
     policy: licences.Policy = "permissive",
+    tolerance: float | None = None,
 ) -> Teacher:
     """Load a teacher by its name, or from its files.
 
@@ -81,6 +82,8 @@ def load_teacher(
             for what does not say it itself
         policy: ``permissive`` lets in what may be used for anything,
             ``research`` everything
+        tolerance: by how much two exits of a run of ``wav2small finetune`` may differ
+            to leave early; None for what its ``teacher.json`` states
 
     Raises:
         InputError: if there is no such teacher, its files are not whole,
@@ -88,7 +91,7 @@ def load_teacher(
             or its licence is not within the policy
 
     """
-    teacher = load_member(name, policy, labels)
+    teacher = load_member(name, policy, labels, tolerance=tolerance)
     if set(teacher.info.order.split(",")) != set(DIMENSIONS):
         raise InputError(
             f"teacher must give {', '.join(DIMENSIONS)}, got {teacher.info.order} from "
@@ -97,13 +100,19 @@ def load_teacher(
     return teacher
 
 
-def load_any(name: str, *, labels: Sequence[str] | None = None) -> Model:
+def load_any(
+    name: str,
+    *,
+    labels: Sequence[str] | None = None,
+    tolerance: float | None = None,
+) -> Model:
     """Load what scores signals: a bundled model, a student's run, or any teacher.
 
     Args:
         name: a bundled model, the run or checkpoint of a student,
             or as of :func:`load_teacher`; of any licence, since nothing is made of it
         labels: as of :func:`load_teacher`
+        tolerance: as of :func:`load_teacher`
 
     Raises:
         InputError: if it is none of them
@@ -111,6 +120,8 @@ def load_any(name: str, *, labels: Sequence[str] | None = None) -> Model:
     """
     path = Path(name)
     if name in bundled() or (not (path / "model.onnx").exists() and is_student(path)):
+        if tolerance is not None:
+            raise _no_exits(name)
         return load_model(name)
     known = [*bundled(), *TEACHERS, *ENSEMBLES]
     if name not in known and "/" not in name and not path.exists():
@@ -118,7 +129,7 @@ def load_any(name: str, *, labels: Sequence[str] | None = None) -> Model:
             f"model must be a run, an ONNX file, a teacher or one of "
             f"{', '.join(known)}, got '{name}': no such file"
         )
-    return load_teacher(name, labels=labels, policy="research")
+    return load_teacher(name, labels=labels, policy="research", tolerance=tolerance)
 
 
 def load_member(
@@ -127,6 +138,7 @@ def load_member(
     labels: Sequence[str] | None = None,
     *,
     single: bool = False,
+    tolerance: float | None = None,
 ) -> Teacher:
     """Load a teacher that may give less than three dimensions.
 
@@ -135,12 +147,13 @@ def load_member(
         policy: as of :func:`load_teacher`
         labels: as of :func:`load_teacher`
         single: whether an ensemble is refused
+        tolerance: as of :func:`load_teacher`
 
     Raises:
         InputError: as of :func:`load_teacher`
 
     """
-    teacher = _open(Wish(name, policy, labels, single))
+    teacher = _open(Wish(name, policy, labels, single, tolerance))
     if labels is not None and ",".join(labels) != teacher.info.order:
         raise InputError(
             f"labels must be {teacher.info.order}, got {','.join(labels)}: "
@@ -164,6 +177,9 @@ class Wish:
 
     single: bool
     """Whether an ensemble is refused."""
+
+    tolerance: float | None = None
+    """As of :func:`load_teacher`."""
 
     @property
     def path(self) -> Path:
@@ -217,7 +233,9 @@ def _finetuned(wish: Wish) -> Teacher | None:
         return None
     from ..finetune.teacher import FinetunedTeacher
 
-    return FinetunedTeacher.load(wish.path, policy=wish.policy)
+    return FinetunedTeacher.load(
+        wish.path, policy=wish.policy, tolerance=wish.tolerance
+    )
 
 
 def _of_transformers(wish: Wish) -> Teacher | None:
@@ -250,6 +268,13 @@ KINDS: tuple[Callable[[Wish], Teacher | None], ...] = (
 """What opens each kind of teacher; the first that knows the name or the files does."""
 
 
+def _no_exits(name: str) -> InputError:
+    return InputError(
+        f"tolerance must be of a run of 'wav2small finetune' with exits, got '{name}', "
+        "which has none: leave it out"
+    )
+
+
 def _open(wish: Wish) -> Teacher:
     if wish.name not in TEACHERS:
         path = wish.path
@@ -257,6 +282,8 @@ def _open(wish: Wish) -> Teacher:
     for kind in KINDS:
         teacher = kind(wish)
         if teacher is not None:
+            if wish.tolerance is not None and kind is not _finetuned:
+                raise _no_exits(wish.name)
             return teacher
     known = ", ".join([*TEACHERS, *ENSEMBLES])
     raise InputError(

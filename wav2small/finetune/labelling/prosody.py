@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...adv import SAMPLING_RATE
-from ...suite.pitch import median_pitch
+from ...suite.pitch import median_pitch, voiced_pitches
 
 FEATURES = (
     "level", "level_deviation", "pitch", "voiced", "rate",
@@ -82,25 +82,59 @@ def speaking_rate(signal: np.ndarray) -> float:
 def words(signal: np.ndarray) -> str:
     """Say how something is said, with numbers and words.
 
+    Level, pitch and its range, bursts of energy per second, how much the level
+    changes, how bright the voice is, how much of the time is pause.
+
     Args:
         signal: shape ``(time,)`` at 16 kHz
 
     """
     level = 10 * np.log10(np.mean(np.asarray(signal, np.float64) ** 2) + 1e-9)
-    pitch, rate = median_pitch(signal), speaking_rate(signal)
+    pitches, rate = voiced_pitches(signal), speaking_rate(signal)
     loudness = _word(level, (-35, -20), ("quiet", "of usual level", "loud"))
     phrases = [f"{loudness} ({level:.0f} dB of full scale)"]
-    if np.isnan(pitch):
+    if len(pitches) < 3:
         phrases.append("without a pitch")
     else:
-        phrases.append(
+        pitch = float(np.median(pitches))
+        low, high = np.quantile(pitches, [0.1, 0.9])
+        span = float(12 * np.log2(high / low))
+        melody = _word(span, (4, 9), ("monotonous", "of usual melody", "lively"))
+        phrases += [
             f"{_word(pitch, (145, 190), ('low', 'middle', 'high'))} pitch "
-            f"({pitch:.0f} Hz)"
-        )
+            f"({pitch:.0f} Hz)",
+            f"{melody} (a range of {span:.1f} semitones)",
+        ]
     speed = _word(rate, (2.5, 4.5), ("slow", "of usual rate", "fast"))
     phrases.append(f"{speed} ({rate:.1f} bursts per second)")
-    phrases.append(f"{len(signal) / SAMPLING_RATE:.1f} s long")
+    known = dict(zip(FEATURES, prosody(signal).tolist(), strict=True))
+    change, bright = 20 * known["level_deviation"], 1000 * 2 ** known["centroid"]
+    accent = _word(
+        change, (5, 8), ("even", "with usual accents", "with strong accents")
+    )
+    colour = _word(bright, (600, 1400), ("dark", "of usual colour", "bright"))
+    phrases += [
+        f"{accent} (the level changes by {change:.1f} dB)",
+        f"{colour} (spectral centroid {bright:.0f} Hz)",
+        f"{pauses(signal):.0%} of it pause",
+        f"{len(signal) / SAMPLING_RATE:.1f} s long",
+    ]
     return ", ".join(phrases)
+
+
+def pauses(signal: np.ndarray) -> float:
+    """Share of the frames of 25 ms that are 30 dB or more below the loudest.
+
+    Args:
+        signal: shape ``(time,)`` at 16 kHz
+
+    """
+    count = len(signal) // _FRAME
+    if not count:
+        return 0.0
+    frames = np.asarray(signal[: count * _FRAME], np.float64).reshape(count, _FRAME)
+    power = (frames**2).mean(1)
+    return float((power <= power.max() * 1e-3).mean())
 
 
 def _word(value: float, borders: tuple[float, float], names: tuple[str, ...]) -> str:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import re
-import subprocess
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -23,7 +19,6 @@ from ... import __version__, audio
 from ...adv import DIMENSIONS
 from ...annotation.store import LabelStore
 from ...errors import InputError
-from ...processes import end_group, own_group
 from ...teachers.base import TeacherInfo
 from .prosody import words
 
@@ -37,8 +32,10 @@ valence (0 negative, 1 positive). Weigh the words and the way they are said.
 Reply with one JSON object: {"arousal": x, "dominance": y, "valence": z}
 """
 
-MOST_REPLY = 1 << 16
-"""Longest reply of a program in bytes."""
+SEVERAL = """\
+There are {count} utterances. Reply with a JSON array of {count} such objects, one for
+each, in their order.
+"""
 
 SHARD = 32
 """Recordings of a shard: what a kill costs at most."""
@@ -68,11 +65,11 @@ def describe(signal: np.ndarray, text: str | None, gender: str | None) -> str:
     return f"Words: {quoted}\nSpeaker: {gender or 'unknown'}\nVoice: {words(signal)}\n"
 
 
-def prompt(description: str, examples: Sequence[Example] = ()) -> str:
-    """Ask for the scores of an utterance.
+def prompt(*descriptions: str, examples: Sequence[Example] = ()) -> str:
+    """Ask for the scores of one utterance or several.
 
     Args:
-        description: of :func:`describe`
+        descriptions: of :func:`describe`
         examples: of what is meant
 
     """
@@ -80,7 +77,11 @@ def prompt(description: str, examples: Sequence[Example] = ()) -> str:
     for example in examples:
         scores = dict(zip(DIMENSIONS, example.scores, strict=True))
         parts.append(f"{example.description}{json.dumps(scores)}\n")
-    return "\n".join([*parts, description])
+    if len(descriptions) == 1:
+        return "\n".join([*parts, *descriptions])
+    parts.append(SEVERAL.format(count=len(descriptions)))
+    numbered = [f"Utterance {n}\n{told}" for n, told in enumerate(descriptions, 1)]
+    return "\n".join([*parts, *numbered])
 
 
 def parse(reply: str) -> tuple[float, float, float]:
@@ -102,14 +103,8 @@ def parse(reply: str) -> tuple[float, float, float]:
             continue
         except RecursionError:  # and so would each object in it
             break
-        values = [found.get(name) for name in DIMENSIONS]
-        if all(
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and 0 <= value <= 1
-            for value in values
-        ):
-            return float(values[0]), float(values[1]), float(values[2])
+        if scores := _scores(found):
+            return scores
     shown = " ".join(reply.split())[:80]
     raise InputError(
         f"reply must hold a JSON object of {', '.join(DIMENSIONS)} in 0..1, "
@@ -117,99 +112,168 @@ def parse(reply: str) -> tuple[float, float, float]:
     )
 
 
-class ExternalProgram:
-    """A program that reads a prompt on stdin and writes its reply to stdout.
-
-    What it started is ended with it.
+def parse_several(reply: str, count: int) -> list[tuple[float, float, float]]:
+    """Read the scores of a reply about several utterances.
 
     Args:
-        command: the program and its arguments; no shell is between
-        timeout: seconds that a reply may take
+        reply: what the model wrote
+        count: of utterances
+
+    Raises:
+        InputError: if there is no array of so many objects as :func:`parse` reads
 
     """
-
-    def __init__(self, command: Sequence[str], *, timeout: float = 120.0) -> None:
-        self.command, self.timeout = list(command), timeout
-
-    def __call__(self, text: str) -> str:
-        """Run the program once.
-
-        Raises:
-            InputError: if it cannot be started, fails,
-                takes too long or replies without end
-
-        """
-        name = self.command[0]
+    for start in re.finditer(r"\[", reply):
         try:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                **own_group(),
-            )
-        except (OSError, ValueError) as error:  # a zero byte in an argument
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"program must be one that can be started, got {name}: {reason}"
-            ) from error
-        assert process.stdin
-        assert process.stdout
-        assert process.stderr
-        pipes = ThreadPoolExecutor(3)
-        try:
-            pipes.submit(_tell, process.stdin, text.encode())
-            output = pipes.submit(process.stdout.read, MOST_REPLY + 1)
-            complaint = pipes.submit(_listen, process.stderr)
-            reply = output.result(self.timeout)
-            if len(reply) > MOST_REPLY:
-                raise InputError(
-                    f"program must reply with at most {MOST_REPLY} bytes, {name} did "
-                    "not stop there"
-                )
-            code = process.wait(self.timeout)
-            if code:
-                reason = " ".join(complaint.result(1).decode(errors="replace").split())
-                raise InputError(
-                    f"program must end with 0, {name} ended with {code}: {reason[:120]}"
-                )
-            return reply.decode()
-        except (TimeoutError, subprocess.TimeoutExpired) as error:
-            raise InputError(
-                f"program must reply within {self.timeout:g} s, {name} did not"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"program must write UTF-8, {name} did not") from error
-        finally:
-            end_group(process)
-            process.wait()
-            pipes.shutdown()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                with suppress(OSError):
-                    pipe.close()
+            found, _ = json.JSONDecoder().raw_decode(reply, start.start())
+        except ValueError:
+            continue
+        except RecursionError:
+            break
+        scores = [_scores(entry) for entry in found]
+        if len(found) == count and all(scores):
+            return [entry for entry in scores if entry]
+    raise InputError(
+        f"reply must hold a JSON array of {count} objects of {', '.join(DIMENSIONS)} "
+        f"in 0..1, got '{' '.join(reply.split())[:80]}'"
+    )
 
 
-def _listen(pipe: IO[bytes]) -> bytes:
-    """Return the beginning of an output, and read the rest so that it can end."""
-    beginning = pipe.read(MOST_REPLY)
-    while pipe.read(MOST_REPLY):
-        pass
-    return beginning
+def _scores(found: object) -> tuple[float, float, float] | None:
+    """Return the scores that an object holds, None if it does not."""
+    if not isinstance(found, dict):
+        return None
+    values = [found.get(name) for name in DIMENSIONS]
+    if all(
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= 1
+        for value in values
+    ):
+        return float(values[0]), float(values[1]), float(values[2])
+    return None
 
 
-def _tell(pipe: IO[bytes], text: bytes) -> None:
-    with suppress(OSError), pipe:  # not every program reads
-        pipe.write(text)
+@dataclass(frozen=True)
+class Asking:
+    """How a language model is asked."""
+
+    answer: Answer
+    """The model."""
+
+    examples: Sequence[Example] = ()
+    """Shown before the utterances."""
+
+    attempts: int = 2
+    """How often a reply that is not valid is asked for."""
+
+    batch: int = 1
+    """Utterances of a prompt. Where no reply about all of them is valid,
+    each is asked about alone."""
+
+    def scores(
+        self, descriptions: Sequence[str]
+    ) -> list[tuple[float, float, float] | InputError]:
+        """Return the scores of each utterance, or why there are none."""
+        if len(descriptions) > 1:
+            asked = prompt(*descriptions, examples=self.examples)
+            for _ in range(self.attempts):
+                try:
+                    found = parse_several(self.answer(asked), len(descriptions))
+                except InputError:
+                    continue
+                return list(found)
+        return [self._alone(told) for told in descriptions]
+
+    def _alone(self, description: str) -> tuple[float, float, float] | InputError:
+        asked = prompt(description, examples=self.examples)
+        wrong = InputError(f"attempts must be at least 1, got {self.attempts}")
+        for _ in range(self.attempts):
+            try:
+                return parse(self.answer(asked))
+            except InputError as error:
+                wrong = error
+        return wrong
+
+
+DESCRIBED = 330
+"""Letters of a description without the text, about."""
+
+REPLIED = 60
+"""Letters of the reply about an utterance, about."""
+
+TOKEN = 4
+"""Letters of a token of English, about."""
+
+
+@dataclass(frozen=True)
+class AskingCost:
+    """What asking takes, before anything is asked."""
+
+    prompts: int
+    """Number of prompts, none of which is asked twice."""
+
+    read: int
+    """Tokens that the model reads, about."""
+
+    written: int
+    """Tokens that it writes, about."""
+
+
+def cost(
+    paths: Sequence[Path], examples: Sequence[Example] = (), batch: int = 1
+) -> AskingCost:
+    """Say about what asking for the scores of recordings takes; reads no audio.
+
+    Args:
+        paths: as of :func:`annotate_by_words`
+        examples: as of :class:`Asking`
+        batch: as of :class:`Asking`
+
+    """
+    _, sources = audio.find(paths)
+    prompts = -(-len(sources) // batch)
+    told = [DESCRIBED + len(source.metadata.get("text") or "") for source in sources]
+    always = len(prompt("", examples=examples)) * prompts
+    return AskingCost(
+        prompts, (always + sum(told)) // TOKEN, len(sources) * REPLIED // TOKEN
+    )
+
+
+def read_examples(table: Path, most: int = 8) -> list[Example]:
+    """Read utterances whose scores are known, to show before others.
+
+    Args:
+        table: manifest with scores by people
+        most: that are taken, at even distances
+
+    Raises:
+        InputError: if it has no scores, or the audio cannot be read
+
+    """
+    _, sources = audio.find([table])
+    rated = [s for s in sources if s.human and all(x == x for x in s.human)]
+    if not rated:
+        raise InputError(
+            f"examples must have {', '.join(DIMENSIONS)} in 0..1, got none: {table}"
+        )
+    chosen = np.linspace(0, len(rated) - 1, min(most, len(rated))).round().astype(int)
+    found = []
+    for source in (rated[number] for number in chosen):
+        signal = audio.load(source.path, start=source.start or 0.0, end=source.end)
+        known = source.metadata
+        told = describe(signal, known.get("text"), known.get("gender"))
+        assert source.human
+        found.append(Example(told, source.human))
+    return found
 
 
 def annotate_by_words(
     paths: Sequence[Path],
     out: Path,
-    answer: Answer,
+    answer: Answer | Asking,
     info: TeacherInfo,
     *,
-    examples: Sequence[Example] = (),
-    attempts: int = 2,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -221,10 +285,8 @@ def annotate_by_words(
     Args:
         paths: files, folders, manifests; their texts and genders go into the prompt
         out: folder of the label store
-        answer: the language model
+        answer: the language model, or also how it is asked
         info: what it is; its revision should name model and version
-        examples: shown before each utterance
-        attempts: how often a reply that is not valid is asked for
         resume: go on with the store that is there
         overwrite: empty the store that is there
         progress: called after each part of the recordings
@@ -240,17 +302,15 @@ def annotate_by_words(
 
     """
     root, sources = audio.find(paths)
+    asking = answer if isinstance(answer, Asking) else Asking(answer)
     with claim(out, "shards"):
-        store = _open(out, str(root), info, attempts, resume, overwrite)
+        store = _open(out, str(root), info, asking, resume, overwrite)
         if resume:
             store.forget_changed({source.name: source.path for source in sources})
         done = store.done()
         todo = [source for source in sources if source.key not in done]
-        row_of = partial(
-            _row, answer=answer, info=info, examples=examples, attempts=attempts
-        )
         for begin in range(0, len(todo), SHARD):
-            _append(store, todo[begin : begin + SHARD], row_of)
+            _append(store, todo[begin : begin + SHARD], asking, info)
             if progress:
                 progress("ask", min(begin + SHARD, len(todo)), len(todo), {})
         store.finish()
@@ -258,19 +318,30 @@ def annotate_by_words(
 
 
 def _append(
-    store: LabelStore,
-    sources: list[audio.Source],
-    row_of: Callable[[audio.Source], dict[str, object]],
+    store: LabelStore, sources: list[audio.Source], asking: Asking, info: TeacherInfo
 ) -> None:
     """Score some recordings and write them as a shard."""
     rows, errors, unlabelled = [], [], []
+
+    def leave_out(source: audio.Source, error: InputError) -> None:
+        errors.append((source.name, str(error)))
+        with suppress(OSError):
+            unlabelled.append((source.name, sha256(source.path)))
+
+    read = []
     for source in sources:
         try:
-            rows.append(row_of(source))
+            read.append((source, *_row(source, info)))
         except InputError as error:
-            errors.append((source.name, str(error)))
-            with suppress(OSError):
-                unlabelled.append((source.name, sha256(source.path)))
+            leave_out(source, error)
+    for begin in range(0, len(read), asking.batch):
+        part = read[begin : begin + asking.batch]
+        found = asking.scores([told for *_, told in part])
+        for (source, row, _), scores in zip(part, found, strict=True):
+            if isinstance(scores, InputError):
+                leave_out(source, scores)
+            else:
+                rows.append(row | dict(zip(DIMENSIONS, scores, strict=True)))
     keys = [source.key for source in sources]
     store.append(rows, errors, sources=keys, unlabelled=unlabelled)
 
@@ -279,7 +350,7 @@ def _open(
     out: Path,
     root: str,
     info: TeacherInfo,
-    attempts: int,
+    asking: Asking,
     resume: bool,
     overwrite: bool,
 ) -> LabelStore:
@@ -296,31 +367,27 @@ def _open(
     manifest = {
         "root": root,
         "teacher": info.to_dict(),
-        "config": {"task": TASK, "attempts": attempts},
+        "config": {
+            "task": TASK,
+            "attempts": asking.attempts,
+            "batch": asking.batch,
+            "examples": len(asking.examples),
+        },
         "versions": versions,
     }
     return LabelStore.create(out, manifest, overwrite=overwrite)
 
 
-def _row(
-    source: audio.Source,
-    answer: Answer,
-    info: TeacherInfo,
-    examples: Sequence[Example],
-    attempts: int,
-) -> dict[str, object]:
-    """Let a recording be scored, into a row of the store."""
+def _row(source: audio.Source, info: TeacherInfo) -> tuple[dict[str, object], str]:
+    """Return what a row of the store says beside the scores, and a description."""
     begins = source.start or 0.0
     signal = audio.load(source.path, start=begins, end=source.end)
     known = source.metadata
-    description = describe(signal, known.get("text"), known.get("gender"))
-    scores = _ask(answer, prompt(description, examples), attempts)
     human = source.human or (None,) * 3
-    return {
+    row = {
         "file": source.name,
         "start": begins,
         "end": begins + len(signal) / 16000,
-        **dict(zip(DIMENSIONS, scores, strict=True)),
         "teacher": info.name,
         "licence": info.licence,
         "sha256": sha256(source.path),
@@ -330,13 +397,4 @@ def _row(
             for name, value in zip(DIMENSIONS, human, strict=True)
         },
     }
-
-
-def _ask(answer: Answer, asked: str, attempts: int) -> tuple[float, float, float]:
-    for attempt in range(attempts):
-        try:
-            return parse(answer(asked))
-        except InputError:
-            if attempt == attempts - 1:
-                raise
-    raise InputError(f"attempts must be at least 1, got {attempts}")
+    return row, describe(signal, known.get("text"), known.get("gender"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,59 @@ import torch
 from wav2small.export.base.errors import from_extra
 
 from ...errors import InputError
+
+WORDS = "words"
+"""Name of the encoder that needs no weights of others."""
+
+
+class WordHashes:
+    """Sentences as the words that are in them, whatever their order.
+
+    Each word has a place and a sign that a hash gives it, so nothing is learned and
+    nothing is fetched. It knows no word from its synonym:
+    what shall be heard of a word must be said of it in the training.
+
+    References:
+        Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning",
+        arXiv 0902.2206.
+
+    """
+
+    name = WORDS
+
+    width = 512
+    """Width of the vectors."""
+
+    sha256 = hashlib.sha256(f"{WORDS} 1 {width}".encode()).hexdigest()
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode sentences.
+
+        Returns:
+            ``(texts, width)``, float32, of unit length, 0 of a text without words
+
+        """
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in re.findall(r"\w+", text.casefold()):
+                digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+                number = int.from_bytes(digest, "little")
+                vector[number // 2 % self.width] += 1 - 2 * (number % 2)
+            vector /= max(float(np.linalg.norm(vector)), 1e-9)
+        return vectors
+
+
+def load_encoder(name: str) -> SentenceEncoder | WordHashes:
+    """Load an encoder of sentences.
+
+    Args:
+        name: ``words``, or as of :class:`SentenceEncoder`
+
+    Raises:
+        InputError: if it cannot be loaded
+
+    """
+    return WordHashes() if name == WORDS else SentenceEncoder(name)
 
 
 class SentenceEncoder:

@@ -20,7 +20,7 @@ from ..backbones import (
 )
 from ..batches import Batches
 from .contrast import learn_views
-from .taught import teach_layers
+from .taught import adapt, teach_layers
 
 
 def warm_backbone(
@@ -73,7 +73,7 @@ def _learn(
     batches: Batches,
     progress: Progress | None,
 ) -> None:
-    """Learn from the whole backbone, or from views of clips if there is none."""
+    """Learn from the whole backbone, from itself, or from views of clips."""
     config, audible = batches.config, batches.material.audible
 
     def draw(step: int) -> np.ndarray:
@@ -88,5 +88,7 @@ def _learn(
             whole.to(device), backbone, numbers, draw,
             steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
+    elif config.warm_up == "adapt":
+        adapt(backbone, draw, steps=steps, seed=seed, progress=progress)
     else:
         learn_views(backbone, draw, steps=steps, seed=seed, progress=progress)

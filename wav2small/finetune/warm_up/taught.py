@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -85,6 +86,40 @@ def likeness_loss(guess: Tensor, wanted: Tensor) -> Tensor:
     """
     cosine = nn.functional.cosine_similarity(guess, wanted, dim=2)
     return (guess - wanted).abs().mean() - nn.functional.logsigmoid(cosine).mean()
+
+
+def adapt(
+    backbone: Backbone,
+    draw: Callable[[int], np.ndarray],
+    *,
+    steps: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[float]:
+    """Go on with a backbone's pre-training on the speech of a task, without labels.
+
+    What is hidden is guessed as the backbone itself, as it was before, would hear it.
+
+    Args:
+        backbone: is trained in place, but for its encoder of the waveform
+        draw: gives the crops of a step, ``(batch, time)``
+        steps: how many
+        seed: as of :func:`teach_layers`
+        progress: called after each step with its ``loss``
+
+    Returns:
+        loss of each step
+
+    References:
+        after Li et al. 2023, arXiv 2310.00283 (AFTER), which goes on with the
+        pre-training of wav2vec2 itself.
+
+    """
+    before = copy.deepcopy(backbone)
+    numbers = range(backbone.depth)
+    return teach_layers(
+        before, backbone, numbers, draw, steps=steps, seed=seed, progress=progress
+    )
 
 
 def teach_layers(
