@@ -142,7 +142,6 @@ def annotate(
     """Score audio with a teacher, into a folder of labels."""
     check_outputs(csv, folders=[audformat])
     sources, out = sources_and_output(paths, "LABELS folder")
-    varied = VariationConfig(variations, seed, crop) if variations else None
     if (engine == "dask") != bool(scheduler):
         raise typer.BadParameter("--engine dask and --scheduler need each other")
     from ..annotation.run import annotate as run
@@ -164,7 +163,7 @@ def annotate(
                 transcriber=transcriber,
             ),
             engine=_engine(workers, scheduler, timeout, memory),
-            variations=varied,
+            variations=VariationConfig(variations, seed, crop) if variations else None,
             noise=noise,
             resume=resume,
             overwrite=overwrite,

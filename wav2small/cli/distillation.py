@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,15 +125,19 @@ def distill(
             teacher=_load(teacher, labels, tolerance),
             progress=progress,
         )
-    if not is_first_process():
-        return
+    if is_first_process():
+        _report(best)
+        show(run)
+
+
+def _report(best: dict[str, Any]) -> None:
+    """Say how good the best checkpoint is, and what it may be used for."""
     say_unreadable(best["unreadable"])
     say(
         f"best at step {best['metrics']['step']}: "
         f"dev CCC to the teacher {scores_line(best['metrics'])}"
     )
     say_use(best, "student")
-    show(run)
 
 
 def _load(teacher: str | None, labels: Path, tolerance: float | None) -> Teacher | None:
