@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,9 +142,7 @@ def parse_several(reply: str, count: int) -> list[tuple[float, float, float]]:
 
 def _scores(found: object) -> tuple[float, float, float] | None:
     """Return the scores that an object holds, None if it does not."""
-    if not isinstance(found, dict):
-        return None
-    values = [found.get(name) for name in DIMENSIONS]
+    values: list[Any] = [isinstance(found, dict) and found.get(n) for n in DIMENSIONS]
     if all(
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -384,7 +383,7 @@ def _row(source: audio.Source, info: TeacherInfo) -> tuple[dict[str, object], st
     signal = audio.load(source.path, start=begins, end=source.end)
     known = source.metadata
     human = source.human or (None,) * 3
-    row = {
+    row: dict[str, object] = {
         "file": source.name,
         "start": begins,
         "end": begins + len(signal) / 16000,
