@@ -85,10 +85,11 @@ docs: install  ## Build the site in build/site
 
 pictures: install  ## Make the pictures of the documentation again (DATA: folder of speech)
 	$(BIN)/python examples/doc_pictures.py $(DATA) docs
+	$(BIN)/python examples/guide_pictures.py
 	$(BIN)/python examples/listening_picture.py $(DATA) docs/listening.png
 
 models: install  ## Train the bundled models again (DATA: folder of speech; hours)
-	$(BIN)/python examples/real_speech.py $(DATA) runs/models --bundle \
+	$(BIN)/python examples/hearing_students.py $(DATA) runs/models --bundle \
 	  --student wav2small wav2small-rt wav2small-rt-mini
 
 checksums: install  ## Write the manifests of what is in the package, after a change of it

@@ -39,7 +39,7 @@ STEPS = (
 
 def draw_pipeline(path: Path) -> None:
     """Draw the way from speech to the chip."""
-    figure, axes = plt.subplots(figsize=(12, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(12, 2.2), layout="constrained")
     for place, (name, what) in enumerate(STEPS):
         command = 0 < place < len(STEPS) - 1
         box = FancyBboxPatch(
@@ -57,7 +57,7 @@ def draw_pipeline(path: Path) -> None:
                 "", (place * 2 - 0.06, 0.5), (place * 2 - 0.34, 0.5),
                 arrowprops={"arrowstyle": "-|>", "lw": 2.5, "color": COLOURS[0]},
             )  # fmt: skip
-    axes.set(xlim=(-0.15, len(STEPS) * 2 - 0.25), ylim=(-0.9, 1.2))
+    axes.set(xlim=(-0.15, len(STEPS) * 2 - 0.25), ylim=(-0.55, 1.1))
     axes.axis("off")
     save(figure, path)
 
@@ -81,9 +81,14 @@ def draw_chips(reports: dict[str, dict[str, Any]], path: Path) -> None:
         chip_ram, chip_flash, s=90, color="#888888", marker="s",
         label="chips and profiles",
     )  # fmt: skip
+    several: dict[tuple[float, float], list[str]] = {}
     for name, ram, flash in chips:
-        axes.annotate(name, (ram, flash), (0, 12), textcoords="offset points",
-                      fontsize=14, ha="center")  # fmt: skip
+        several.setdefault((ram, flash), []).append(name)
+    for place, names in several.items():
+        axes.annotate(
+            "\n".join(names), place, (14, -6), textcoords="offset points",
+            fontsize=13, va="center",
+        )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlim=(5, 1600), ylim=(40, 4000))
     ticks = (8, 16, 32, 64, 128, 256, 512, 1024)
     axes.set_xticks(ticks, map(str, ticks), fontsize=15)
