@@ -183,3 +183,8 @@ def test_a_wrong_page_is_seen(tmp_path: Path) -> None:
         "from wav2small import Stream, y\n```\n"
     )
     assert unknown_imports(page.read_text()) == ["wav2small.gone", "wav2small.y"]
+
+
+def test_the_readme_is_short() -> None:
+    """It is read by people who do not know yet whether they want to."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
