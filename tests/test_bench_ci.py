@@ -59,7 +59,7 @@ def test_a_plan_passes_and_every_report_is_left(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     made = {path.name for path in out.iterdir()}
-    assert made == {"badge.json", "bench.json", "bench.md", "bench.xml"}
+    assert made == {"badge.json", "bench.html", "bench.json", "bench.md", "bench.xml"}
     assert badge(out) == "fits"
     assert summary.read_text() == "before\n" + (out / "bench.md").read_text()
     budgets = json.loads((out / "bench.json").read_text())["budgets"]

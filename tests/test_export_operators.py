@@ -33,6 +33,9 @@ BY_TYPE = {
     "export/c99/dead.py",
     "export/checks/agreement.py",
     "export/checks/layers.py",
+    "export/hop/layers.py",
+    "export/hop/pool.py",
+    "export/hop/write.py",
     "export/integer/reader.py",
     "export/integer/streaming/schedule.py",
     "export/integer/streaming/stages.py",
@@ -40,7 +43,8 @@ BY_TYPE = {
     "export/tflite/write.py",
 }
 """Files that may ask for the type of an operator:
-what leaves out channels, compares layers, reads the front end, or writes TFLite."""
+what leaves out channels, compares layers, reads the front end, or writes TFLite
+or the ONNX of one hop."""
 
 _MODELS: dict[str, ModelProto] = {}
 _GRAPHS: dict[str, IntegerGraph] = {}
@@ -200,10 +204,13 @@ def test_generated_c_leaves_only_the_compilers_conditions(tmp_path):
         if word[0].isalpha() or word[0] == "_"
     }
     assert conditions - {"defined"} == {
+        "BEGINS_FOUR",
         "CHAR_BIT",
         "INT_MAX",
+        "JOINS_FOUR",
         "LANES",
         "NAMES_INSTRUCTIONS",
+        "PUTS_FOUR",
         "VECTORS",
         "WAV2SMALL_BLOB",
         "WAV2SMALL_TRACE",

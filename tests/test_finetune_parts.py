@@ -506,7 +506,10 @@ def test_a_configuration_comes_back_from_json() -> None:
     [
         (NetworkConfig(exits=(3,)), r"exits must be layers 1 to 2, got \[3\]"),
         (NetworkConfig(exits=(2, 1)), r"exits must be rising, got \[2, 1\]"),
-        (NetworkConfig(tasks=("age",)), "tasks must be of category, gender, got 'age'"),
+        (
+            NetworkConfig(tasks=("age",)),
+            "tasks must be of category, gender, alike, got 'age'",
+        ),
         (NetworkConfig(tasks=("category",)), "categories must be at least two"),
     ],
 )

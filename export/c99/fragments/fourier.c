@@ -17,8 +17,8 @@ static inline void transform_four(int32_t *x, int32_t a, int32_t b, int32_t c, i
 }
 
 /* Scales eight numbers and makes of them the spectrum of all, or two of four each. */
-static inline void transform_eight(int32_t *x, uint32_t up, int32_t half, uint32_t down,
-                                   uint32_t whole)
+SPARED static inline void transform_eight(int32_t *x, uint32_t up, int32_t half,
+                                          uint32_t down, uint32_t whole)
 {
     int32_t v[8];
     uint32_t i;

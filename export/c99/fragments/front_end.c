@@ -80,7 +80,7 @@ static inline uint32_t reversed(uint32_t n)
 #endif
 }
 
-static inline int32_t window_at(uint32_t n)
+SPARED static inline int32_t window_at(uint32_t n)
 {
 #if WINDOW_SYMMETRIC
     return window[(n < (uint32_t)WINDOW_LENGTH / 2u) ? n
@@ -91,8 +91,8 @@ static inline int32_t window_at(uint32_t n)
 }
 
 /* A sample times the window, in 14 bits more. */
-static inline int32_t windowed(const wav2small_state *state, int16_t sample,
-                               int32_t factor)
+SPARED static inline int32_t windowed(const wav2small_state *state, int16_t sample,
+                                      int32_t factor)
 {
 #if NORMALISED
     const int64_t centred = (int64_t)sample * 2048 - state->level.mean;
@@ -104,7 +104,7 @@ static inline int32_t windowed(const wav2small_state *state, int16_t sample,
 }
 
 /* Puts a number and adds its size to a sum. */
-static inline void put_sized(int32_t *to, int32_t value, uint64_t *loudness)
+SPARED static inline void put_sized(int32_t *to, int32_t value, uint64_t *loudness)
 {
 #if NAMES_INSTRUCTIONS
     /* one instruction multiplies and adds to 64 bits */
