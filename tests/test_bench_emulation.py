@@ -391,7 +391,7 @@ def test_stages(mini, cache):
     found = profile(build(mini, "cortex-m4", trace=True, cache=cache), samples)
     everything = sum(found.stages.values()) + found.rest
     assert found.seconds == 8 * 256 / 16000
-    # to trace takes a little, and pauses of other instructions side by side
+    # to trace takes a little
     wanted = plain.instructions_per_second * found.seconds
     assert wanted < everything < 1.02 * wanted
     # cycles are those of the same instructions, and rows come as often as they do
@@ -400,8 +400,9 @@ def test_stages(mini, cache):
         for i in (0, 1)
     )
     steady = [share * found.seconds for share in plain.cycles_per_second]
-    assert steady[0] < low < 1.03 * steady[0]
-    assert steady[1] < high < 1.04 * steady[1]
+    assert steady[0] < low < 1.02 * steady[0]
+    # where a function is left, what the next one waits for is not known any more
+    assert 0.998 * steady[1] < high < 1.02 * steady[1]
     assert found.rows[0] == 8 and set(found.rows) == set(found.stages)
     # the front end, which is counted as other functions, is the first stage
     assert max(found.stages) < 30 and found.stages[0] > 0.1 * everything
