@@ -53,8 +53,9 @@ def test_the_exported_file_computes_what_was_trained(student, tuned):
         actual = parity.scores(written, signals, execution)
         errors = np.abs(actual - expected).max(axis=1)
         # The two agree to float32's last digits, except for a signal in which a value
-        # lies half way between two steps: which way it falls depends on the processor.
-        assert (errors < 1e-6).sum() >= 16
+        # lies half way between two steps: which way it falls depends on the processor,
+        # and so does where tuning ends. A wrong formula is wrong in all signals.
+        assert (errors < 1e-6).sum() >= len(signals) // 2
         assert errors.max() < agreement.LARGEST_SCORE_ERROR
 
 
