@@ -109,14 +109,13 @@ def dawn(
     generator = torch.Generator().manual_seed(2)
     weights = {f"{family}.{key}": value for key, value in model.state_dict().items()}
     for name, rows in (("dense", 32), ("out_proj", len(labels))):
-        # scores leave 0..1, but not by much: published ones do so too
+        # scores lie around .5 and leave 0..1, but not by much, as published ones do
         size = 0.5 if name == "out_proj" else 1
         weights[f"classifier.{name}.weight"] = (
             size * 0.3 * torch.randn(rows, 32, generator=generator)
         )
-        weights[f"classifier.{name}.bias"] = size * torch.randn(
-            rows, generator=generator
-        )
+        bias = size * torch.randn(rows, generator=generator)
+        weights[f"classifier.{name}.bias"] = bias + 0.5 * (name == "out_proj")
     config = {
         "_name_or_path": "torch",
         "activation_dropout": 0.1,
@@ -176,7 +175,7 @@ def odyssey(
         "pool_model.sap_linear.weight": draw(32, 32),
         "pool_model.sap_linear.bias": draw(32),
         "ser_model.out.0.weight": 0.3 * draw(len(labels), 32),
-        "ser_model.out.0.bias": 0.3 * draw(len(labels)),
+        "ser_model.out.0.bias": 0.5 + 0.3 * draw(len(labels)),
     }
     for layer in range(layers):
         weights |= {
