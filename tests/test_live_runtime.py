@@ -88,7 +88,11 @@ def test_too_large_a_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         pack_runtime(path, {})
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"x" * 2000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b"x" * 2000, mtime=0)],
+    ids=["empty", "text", "gzip"],
+)
 def test_what_is_no_package_is_one_line(
     run: Run, tmp_path: Path, content: bytes
 ) -> None:
