@@ -26,10 +26,10 @@ _AMBIENCE_TIMES = 6
 def read(data: Path, seed: int) -> dict[str, Side]:
     """Read the data; no speaker and no recording is on two sides."""
     rng = np.random.default_rng(seed)
-    files: dict[str, list[tuple[bool, Path]]] = {name: [] for name in _CLIPS}
+    files: dict[str, list[Path]] = {name: [] for name in _CLIPS}
     rows = {
         name: list(_rows(data / name))
-        for name in ("crema_d", "librispeech_subset", "emodb", "esc10")
+        for name in ("crema_d", "librispeech_subset", "emodb")
     }
     actors = sorted({r["speaker"] for r in rows["crema_d"] if r["split"] == "train"})
     kept = set(rng.permutation(actors)[:10])
@@ -39,27 +39,32 @@ def read(data: Path, seed: int) -> dict[str, Side]:
         clips["test" if row["split"] == "test" else side].append(row["file"])
     for side, names in clips.items():
         chosen = sorted(rng.permutation(len(names))[: _CLIPS[side]])
-        files[side] += [(True, data / "crema_d" / names[i]) for i in chosen]
+        files[side] += [data / "crema_d" / names[i] for i in chosen]
     speakers = sorted({row["speaker"] for row in rows["librispeech_subset"]})
     shuffled = rng.permutation(speakers)
     place = {speaker: i / len(speakers) for i, speaker in enumerate(shuffled)}
     for row in rows["librispeech_subset"]:
         share = place[row["speaker"]]
         side = "test" if share < 0.2 else "development" if share < 0.3 else "train"
-        files[side].append((True, data / "librispeech_subset" / row["file"]))
+        files[side].append(data / "librispeech_subset" / row["file"])
     for row in rows["emodb"]:
-        files[row["split"]].append((True, data / "emodb" / row["file"]))
-    for row in rows["esc10"]:
-        side = {"5": "test", "4": "development"}.get(row["fold"], "train")
-        files[side].append((False, data / "esc10" / row["file"]))
-    sides = {name: Side() for name in _CLIPS}
-    for name, side in sides.items():
-        for is_speech, path in files[name]:
-            (side.speech if is_speech else side.noises).append(audio.load(path))
-        for place_name in _AMBIENCE[name]:
-            sound = audio.load(data / "ambience" / f"{place_name}.ogg")
-            side.noises += [sound] * _AMBIENCE_TIMES
-    return sides
+        files[row["split"]].append(data / "emodb" / row["file"])
+    return {
+        name: Side([audio.load(path) for path in files[name]], noises(data, name))
+        for name in _CLIPS
+    }
+
+
+def noises(data: Path, side: str) -> list[np.ndarray]:
+    """Read the recordings of ESC-10 and of ambience of one side."""
+    found = [
+        audio.load(data / "esc10" / row["file"])
+        for row in _rows(data / "esc10")
+        if {"5": "test", "4": "development"}.get(row["fold"], "train") == side
+    ]
+    for name in _AMBIENCE[side]:
+        found += [audio.load(data / "ambience" / f"{name}.ogg")] * _AMBIENCE_TIMES
+    return found
 
 
 def _rows(folder: Path) -> Iterator[dict[str, str]]:

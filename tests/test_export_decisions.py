@@ -91,17 +91,26 @@ def test_scores_hold_where_nobody_speaks(decisions):
     hear(decisions, -1, 29.9, speech=False)
     np.testing.assert_array_equal(decisions.scores, before)
     assert names(decisions) == ["high arousal", "high dominance", "high valence"]
-    assert decisions.events()[0].seconds == 34.9
+    # the way from .5 to .6, a third, takes .4 s
+    assert decisions.events()[0].seconds == 34.5
     hear(decisions, -1, 0.1, speech=False)
     assert names(decisions) == []
     assert decisions.scores is None
     hear(decisions, 0.3, 0.01)  # what was before is no more
-    assert decisions.scores[0] == pytest.approx(0.3, abs=1e-4)
+    assert decisions.scores[0] == pytest.approx(0.5 - 0.2 / 101, abs=1e-4)
+
+
+def test_a_moment_of_sound_is_no_strong_score(decisions):
+    hear(decisions, 1.2, 0.3)
+    assert decisions.scores.max() < 0.7
+    hear(decisions, 1.2, 29, speech=False)
+    assert decisions.scores.max() < 0.7
+    assert names(decisions) == []
 
 
 def test_smoothing_goes_its_way(decisions):
     decisions.smooth(2)
-    hear(decisions, 0, 1)
+    hear(decisions, 0, 60)
     hear(decisions, 1, 2)
     # an e-th is left after the time constant; steps of .01 s are not continuous
     assert decisions.scores[0] == pytest.approx(1 - np.exp(-1), abs=0.002)
@@ -204,15 +213,16 @@ def test_smoothing_of_exact_numbers(model, steps, seconds):
     decisions = Decisions(model)
     decisions.smooth(seconds)
     decisions.quiet(0)
-    exact: Fraction | None = None
+    exact = Fraction(1, 2)
+    heard = False
     for value, samples, speech in steps:
         decisions.hear(score(value), samples, speech=speech)
         part = Fraction(round(value * 2**14), 2**14)
         if speech:
-            before = part if exact is None else exact
+            heard = True
             share = Fraction(samples, samples + round(seconds * 16000))
-            exact = before + (part - before) * share
-        if exact is None:
+            exact += (part - exact) * share
+        if not heard:
             assert decisions.scores is None
         else:
             # half a part, and less than a step of 2 ** -28 for each of the past

@@ -22,7 +22,9 @@ import fuzz_c99
 import latency_of_change
 import listening_sweep
 import long_stream
+import non_speech_scores
 
+from wav2small import follow
 from wav2small.export.c99 import generate
 from wav2small.export.integer.reader import read
 from wav2small.export.tflite import write_tflite
@@ -172,6 +174,27 @@ def test_times_of_a_change():
         [6.4, 9.1], abs=0.11
     )
     assert np.isnan(latency_of_change.times(said, 0.2, 9, 0.1)).all()
+
+
+# -- non-speech --------------------------------------------------------------
+
+
+@with_gcc
+def test_scores_of_non_speech_are_those_of_follow(tmp_path):
+    heard = np.concatenate(firmware_sweep.real_clips(None, 4))[:64000]
+    stream = latency_of_change.Stream("wav2small-rt-mini", tmp_path)
+    minutes = non_speech_scores.Minutes(read(MINI), stream)
+    minutes.hear(heard)
+    *_, moment = follow([heard], model="wav2small-rt-mini", seconds=4)
+    assert tuple(minutes.smooth[-1].tolist()) == moment.scores
+    assert np.isnan(minutes.smooth[0]).all()
+    assert minutes.heard[-1] is moment.speech
+    minutes.latest = [np.full(3, np.nan), np.array([0.5, 0.2, 0.8])]
+    table = non_speech_scores.rows("one", minutes)
+    assert "| `latest`, farthest | 0.00 | 0.30 | 0.30 |" in table
+    assert (
+        "| `latest`, at most 0.3 or at least 0.7 | 0.00% | 50.00% | 50.00% |" in table
+    )
 
 
 # -- fuzzing -----------------------------------------------------------------

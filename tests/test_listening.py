@@ -83,13 +83,16 @@ def test_memory_that_is_used_again():
 
 def test_rules_and_a_wearer_of_ones_own(tmp_path):
     heard = samples(3)
-    decisions = wav2small.Decisions(wav2small.Stream(find_onnx(MINI)).graph)
+    graph = wav2small.Stream(find_onnx(MINI)).graph
+    decisions, others = wav2small.Decisions(graph), wav2small.Decisions(graph)
     decisions.rule("high valence", wav2small.Rule(begin=-1.9, end=-1.9, seconds=0))
+    decisions.smooth(0)
+    others.smooth(0)
     *_, last = wav2small.follow([heard], model=MINI, decisions=decisions)
     assert "high valence" in [event.name for event in last.events]
     wav2small.calibrate(CLIP, tmp_path / "w.json", model=MINI)
     table = wav2small.load_calibration(tmp_path / "w.json", model=MINI)
-    *_, own = wav2small.follow([heard], model=MINI, calibration=table)
+    *_, own = wav2small.follow([heard], model=MINI, calibration=table, decisions=others)
     moved = table.offsets[0] / 2**14
     assert own.scores[0] == pytest.approx(last.scores[0] + moved, abs=2e-4)
 

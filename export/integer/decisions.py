@@ -25,6 +25,10 @@ LARGEST_INTEGER = 2**30
 _MORE_BITS = 14
 """Bits by which smoothed scores are finer than a part."""
 
+_NEUTRAL = 1 << (PART_BITS + _MORE_BITS - 1)
+"""Smoothed score of .5, from which smoothing begins: a moment of sound, which may be no
+speech at all, has to last to become a strong score."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -50,7 +54,8 @@ SMOOTHING = 1.0
 """Time constant of the smoothing in seconds, until another is given."""
 
 QUIET = 30.0
-"""Seconds without speech that end all events, until others are given."""
+"""Seconds without speech that end all events and make the scores neutral again,
+until others are given."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +139,15 @@ class Decisions:
             for label in labels
             for word, sign, rule in (("high", 1, HIGH), ("low", -1, LOW))
         }
-        self._smooth: list[int] | None = None
+        self._begin()
         self._silent = 0
         self.smooth(SMOOTHING)
         self.quiet(QUIET)
+
+    def _begin(self) -> None:
+        """Begin with neutral scores that nothing was heard of."""
+        self._begun = False
+        self._smooth = [_NEUTRAL] * (len(self._watches) // 2)
 
     # -- what can be changed at any time -------------------------------------
 
@@ -146,7 +156,7 @@ class Decisions:
         self._smoothing = self._samples(_milliseconds(seconds))
 
     def quiet(self, seconds: float) -> None:
-        """Set after how long without speech all events end, 0 for never."""
+        """Set after how long without speech all begins anew, 0 for never."""
         self._most_silent = self._samples(_milliseconds(seconds))
 
     def rule(self, name: str, rule: Rule) -> None:
@@ -201,11 +211,11 @@ class Decisions:
         if self._personal:
             parts = self._personal.apply(parts)
         wanted = [part << _MORE_BITS for part in parts]
-        before = self._smooth or wanted
+        self._begun = True
         length = samples + self._smoothing
         self._smooth = [
             old + _towards_zero((new - old) * samples, length)
-            for old, new in zip(before, wanted, strict=True)
+            for old, new in zip(self._smooth, wanted, strict=True)
         ]
         for i, watch in enumerate(self._watches.values()):
             least = self._samples(watch.milliseconds)
@@ -214,7 +224,7 @@ class Decisions:
     def _pause(self, samples: int) -> None:
         self._silent = min(self._silent + samples, MOST)
         if self._most_silent and self._silent >= self._most_silent:
-            self._smooth = None
+            self._begin()
             for watch in self._watches.values():
                 watch.waiting = 0
                 if watch.on:
@@ -222,15 +232,14 @@ class Decisions:
 
     @property
     def parts(self) -> list[int]:
-        """Smoothed scores in parts of ``2 ** -14``, 0 before there are any."""
+        """Smoothed scores in parts of ``2 ** -14``, those of .5 before any speech."""
         half = 1 << (_MORE_BITS - 1)
-        smooth = self._smooth or [0] * (len(self._watches) // 2)
-        return [(value + half) >> _MORE_BITS for value in smooth]
+        return [(value + half) >> _MORE_BITS for value in self._smooth]
 
     @property
     def scores(self) -> np.ndarray | None:
         """Smoothed scores of the wearer, float32, None before any speech."""
-        if self._smooth is None:
+        if not self._begun:
             return None
         return np.array(self.parts, np.float32) / np.float32(2**PART_BITS)
 

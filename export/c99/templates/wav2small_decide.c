@@ -17,6 +17,8 @@
 /* A gain of 1 has 12 bits after the point; smoothed scores have 14 more than parts. */
 #define GAIN_BITS 12
 #define MORE_BITS 14
+/* A smoothed score of .5, from which smoothing begins. */
+#define NEUTRAL ((int32_t)1 << 27)
 
 typedef char wav2small_shifts_of_decisions_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];
 
@@ -58,6 +60,16 @@ static void set_rule(wav2small_decisions *decisions, uint32_t event, int16_t beg
     decisions->watches[event].least = to_samples(milliseconds);
 }
 
+/* Neutral scores that nothing was heard of. */
+static void begin(wav2small_decisions *decisions)
+{
+    uint32_t i;
+    decisions->begun = 0;
+    for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
+        decisions->smooth[i] = NEUTRAL;
+    }
+}
+
 wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_OF_MODEL)
 {
     uint32_t i;
@@ -75,9 +87,8 @@ wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_
     decisions->smoothing = to_samples(1000);
     decisions->most_silent = to_samples(30000);
     decisions->silent = 0;
-    decisions->begun = 0;
+    begin(decisions);
     for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
-        decisions->smooth[i] = 0;
         set_rule(decisions, WAV2SMALL_HIGH(i), WAV2SMALL_PARTS(0.6),
                  WAV2SMALL_PARTS(0.55), 1000);
         set_rule(decisions, WAV2SMALL_LOW(i), WAV2SMALL_PARTS(0.4),
@@ -190,13 +201,9 @@ static void follow(wav2small_decisions *decisions, uint32_t score, int32_t integ
         ((part * (int32_t)decisions->gains[score] + (1 << (GAIN_BITS - 1))) >> GAIN_BITS);
     const int32_t wanted =
         clamp((int64_t)own + decisions->offsets[score]) * ((int32_t)1 << MORE_BITS);
-    if (decisions->begun == 0u) {
-        decisions->smooth[score] = wanted;
-    } else {
-        const int64_t way = (int64_t)wanted - decisions->smooth[score];
-        const int64_t length = (int64_t)samples + decisions->smoothing;
-        decisions->smooth[score] += (int32_t)(way * (int64_t)samples / length);
-    }
+    const int64_t way = (int64_t)wanted - decisions->smooth[score];
+    const int64_t length = (int64_t)samples + decisions->smoothing;
+    decisions->smooth[score] += (int32_t)(way * (int64_t)samples / length);
 }
 
 /* Lets an event begin or end if it has to. */
@@ -221,7 +228,7 @@ static void look(wav2small_decisions *decisions, uint32_t event, uint32_t sample
     }
 }
 
-/* Ends all events after a long time without speech. */
+/* Begins anew after a long time without speech. */
 static void pause(wav2small_decisions *decisions, uint32_t samples)
 {
     uint32_t i;
@@ -229,7 +236,7 @@ static void pause(wav2small_decisions *decisions, uint32_t samples)
     if ((decisions->most_silent == 0u) || (decisions->silent < decisions->most_silent)) {
         return;
     }
-    decisions->begun = 0;
+    begin(decisions);
     for (i = 0; i < (uint32_t)WAV2SMALL_EVENTS; ++i) {
         decisions->watches[i].waiting = 0;
         if (decisions->watches[i].on != 0u) {

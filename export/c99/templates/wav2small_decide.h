@@ -82,15 +82,16 @@ typedef struct {
 #define WAV2SMALL_OF_MODEL
 #endif
 
-/* Begin: smoothing of 1 s, all events end after 30 s without speech, high from .6 on
- * until below .55, low from .4 on until above .45, changes count after 1 s. */
+/* Begin: scores of .5, smoothing of 1 s, after 30 s without speech all events end and
+ * the scores are .5 again, high from .6 on until below .55, low from .4 on until
+ * above .45, changes count after 1 s. */
 wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_OF_MODEL);
 
 /* Time constant of the smoothing; 0 for none. */
 wav2small_status wav2small_decide_smooth(wav2small_decisions *decisions,
                                          uint32_t milliseconds);
 
-/* How long without speech until all events end; 0 for never. */
+/* How long without speech until all events end and scores begin anew; 0 for never. */
 wav2small_status wav2small_decide_quiet(wav2small_decisions *decisions,
                                         uint32_t milliseconds);
 
