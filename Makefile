@@ -69,7 +69,8 @@ lint: install  ## Check style, types and spelling
 	$(BIN)/codespell
 
 # The wheel is built twice, from the tree and from the sdist, and has to be the same.
-# What was built before would be packed with it.
+# What was built before would be packed with it. The sdist runs a few of its own tests.
+FEW_TESTS := -m "not slow" tests/test_architecture.py tests/test_docs.py
 dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 dist: install  ## Build and check sdist and wheel in dist
 	$(BIN)/python -m pip install --quiet -c constraints.txt build twine
@@ -77,6 +78,8 @@ dist: install  ## Build and check sdist and wheel in dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m build --wheel --outdir build/again .
 	cmp dist/*.whl build/again/*.whl
+	tar -xzf dist/*.tar.gz -C build/again
+	cd build/again/wav2small-*/ && $(CURDIR)/$(BIN)/python -m pytest -q $(FEW_TESTS)
 	$(BIN)/twine check --strict dist/*
 	test "$$(cat dist/*.whl | wc -c)" -le 12582912
 
