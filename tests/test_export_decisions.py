@@ -441,6 +441,13 @@ def test_the_c_on_a_core(core, model, tmp_path):
     assert machine.call("selftest", SAMPLES_ORIGIN, len(made), out) * 4 == len(room)
     found = np.frombuffer(machine.read(out, len(room)), "<u4").reshape(-1, ANSWERS)
     np.testing.assert_array_equal(found, answers(model, made))
+    # a fourth argument reaches the core
+    (name,) = (name for name in machine.image.symbols if name.endswith("decisions"))
+    place = machine.image.symbol(name).address
+    assert machine.call("decide_init", place) == 0
+    for speech, status in ((0, 3), (1, 0)):
+        assert machine.call("decide", place, SAMPLES_ORIGIN, 160, speech) == 0
+        assert machine.call("decide_scores", place, out) == status
 
 
 @compiled

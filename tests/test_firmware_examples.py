@@ -16,6 +16,7 @@ pytest.importorskip("ziglang")
 pytest.importorskip("unicorn")
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
+import added_parts
 import bench_firmware
 import firmware_sweep
 import fuzz_c99
@@ -174,6 +175,29 @@ def test_times_of_a_change():
         [6.4, 9.1], abs=0.11
     )
     assert np.isnan(latency_of_change.times(said, 0.2, 9, 0.1)).all()
+
+
+# -- what parts add ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", added_parts.MODELS)
+def test_parts_that_are_taken_out_are_there(name, tmp_path):
+    generate(find_onnx(name), tmp_path)
+    text = (tmp_path / "wav2small.c").read_text()
+    for part in (
+        added_parts.WITHOUT_FORGETTING,
+        added_parts.WITHOUT_OWN_VOICE,
+        added_parts.ALL_IS_SPEECH,
+    ):
+        rest = added_parts.without(text, part)
+        with pytest.raises(SystemExit, match="C must hold once what is taken out"):
+            added_parts.without(rest, part)
+
+
+def test_costs_of_a_part():
+    whole, rest = added_parts.Cost(9e6, 900, 80, 7000), added_parts.Cost(8e6, 9, 8, 70)
+    row = added_parts.line("it", whole - rest)
+    assert row == "| it | 1.000 | 891 | 72 | 6,930 |"
 
 
 # -- non-speech --------------------------------------------------------------

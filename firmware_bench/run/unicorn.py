@@ -17,11 +17,12 @@ _PAGE = 4096
 _MOST_BLOCKS = 1 << 20
 _SYSTEM = 0xE000E000
 _COPROCESSORS = 0xE000ED88
-_ARGUMENTS = ("first", "second", "third")
+_ARGUMENTS = ("first", "second", "third", "fourth")
 _ARM = {
     "first": "UC_ARM_REG_R0",
     "second": "UC_ARM_REG_R1",
     "third": "UC_ARM_REG_R2",
+    "fourth": "UC_ARM_REG_R3",
     "stack": "UC_ARM_REG_SP",
     "return": "UC_ARM_REG_LR",
     "next": "UC_ARM_REG_PC",
@@ -31,6 +32,7 @@ _RISCV = {
     "first": "UC_RISCV_REG_A0",
     "second": "UC_RISCV_REG_A1",
     "third": "UC_RISCV_REG_A2",
+    "fourth": "UC_RISCV_REG_A3",
     "stack": "UC_RISCV_REG_SP",
     "return": "UC_RISCV_REG_RA",
     "next": "UC_RISCV_REG_PC",
@@ -106,7 +108,7 @@ class UnicornMachine(Machine):
         self.core.hook_add(self._unicorn.UC_HOOK_BLOCK, count)
 
     def _execute(self, start: int, arguments: Sequence[int]) -> str:
-        for role, argument in zip(_ARGUMENTS, arguments, strict=False):
+        for role, argument in zip(_ARGUMENTS[: len(arguments)], arguments, strict=True):
             self.core.reg_write(self.registers[role], argument)
         self.core.reg_write(self.registers["stack"], self.image.stack_top)
         thumb = not self.image.riscv

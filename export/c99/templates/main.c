@@ -20,7 +20,7 @@ int main(void)
             return 1;
         }
         ++pieces;
-        if ((pieces % 100u == 0u) && (wav2small_result(&state, scores) == WAV2SMALL_OK)) {
+        if ((pieces % 100u == 0u) && (wav2small_latest(&state, scores) == WAV2SMALL_OK)) {
             int i;
             for (i = 0; i < WAV2SMALL_SCORES; ++i) {
                 printf("%.3f ", (double)scores[i]);

@@ -1,17 +1,18 @@
 /* Speech emotion from 16-bit samples, piece by piece, in constant memory.
  *
  * Hand samples over as they come, any number at a time, and ask for the scores
- * whenever they are wanted: they are those of a signal that ends there.
+ * whenever they are wanted: the latest ones while sound goes on, which cost little, or
+ * the result at the end of a recording.
  *
  *     static wav2small_state state;
  *     float scores[WAV2SMALL_SCORES];
  *     wav2small_init(&state$example_level);
  *     wav2small_push(&state, samples, count);
- *     wav2small_result(&state, scores);
+ *     wav2small_latest(&state, scores);
  *
  * All memory is the state$held. There is no heap,
  * no recursion, no mutable global, and no floating point but for the last step of
- * wav2small_result. States are independent of each other; one state is for one
+ * scores as float. States are independent of each other; one state is for one
  * thread or interrupt at a time.
  *
  * Weights: licence $licence, use $use.
@@ -131,7 +132,10 @@ wav2small_status wav2small_reset(wav2small_state *state);
 wav2small_status wav2small_push(wav2small_state *state, const int16_t *samples,
                                 size_t count);
 
-/* Scores if the signal ended here. The signal may go on after it. */
+/* Scores if the signal ended here. The signal may go on after it. All rows of the
+ * look-ahead are made in this one call, which takes several times as long as the longest
+ * push: it is for the end of a recording. A device that must be done in time asks for
+ * wav2small_latest. */
 wav2small_status wav2small_result(wav2small_state *state,
                                   float scores[WAV2SMALL_SCORES]);
 
