@@ -143,6 +143,28 @@ def whole(model: IntegerGraph, samples: np.ndarray) -> list[int] | type[ExportEr
         return ExportError
 
 
+@compiled
+def test_the_papers_model_streams_with_the_level_of_the_past(tmp_path):
+    model = student("wav2small-stream")
+    library, stream = Library(model, tmp_path), Stream(model)
+    library.init()
+    assert stream.schedule.endless
+    samples = signal(2, 20000)
+    for piece in pieces(1, samples, 900):
+        assert library.push(piece) == OK
+        stream.push(piece)
+    found = library.so_far()
+    assert found == whole(model, samples)
+    assert found == stream.integers().ravel().tolist()
+    assert library.c.wav2small_forget(library.state, 500) == OK
+    stream.forget(0.5)
+    for piece in pieces(2, samples[:9000], 900):
+        assert library.push(piece) == OK
+        stream.push(piece)
+    forgot = library.latest()
+    assert forgot == latest(stream) != found
+
+
 @pytest.fixture(scope="module", params=["wav2small-rt", "wav2small-rt-mini"])
 def built(request, tmp_path_factory) -> tuple[IntegerGraph, Library]:
     model = student(request.param)

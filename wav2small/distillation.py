@@ -26,7 +26,6 @@ from .errors import InputError
 from .finetune.parallel import Group, share_statistics
 from .losses import check_finite, score_losses
 from .students import student
-from .students.streaming import Streaming
 from .teachers import licence
 from .teachers.base import Teacher, move
 from .teachers.loading import load_teacher
@@ -250,9 +249,11 @@ class _Distillation(Recipe):
         self.writer: Any = None
         torch.manual_seed(config.seed)
         # with few channels convolutions are fastest in this memory layout
-        self.module = student(config.student).build().to(device).train()
+        entry = student(config.student)
+        self.module = entry.build().to(device).train()
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.forget_probability and not isinstance(self.module, Streaming):
+        streams = getattr(entry.config, "past_frames", None) is not None
+        if config.forget_probability and not streams:
             raise InputError(
                 "forget_probability must be 0 for a student that does not stream, got "
                 f"{config.forget_probability} for {config.student}"

@@ -69,6 +69,13 @@ STUDENTS: dict[str, Student] = {
         "the paper's model: 2 ms hop, attention head",
         max_bytes=SMALL,
     ),
+    "wav2small-stream": Student(
+        "wav2small:Wav2Small",
+        77_587,
+        "the paper's model relative to the past second: it streams",
+        {"past_frames": 500, "n_fft": 128},
+        max_bytes=SMALL,
+    ),
     "wav2small-17k": Student(
         "wav2small:Wav2Small",
         15_888,

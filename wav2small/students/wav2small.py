@@ -5,6 +5,8 @@ Parameters for Low-Resource Speech emotion recognition", arXiv 2408.13920.
 The paper's model has an attention head and 72,659 parameters.
 A later one, published by its first author as "Wav2Small2.0",
 has a lighter head and 15,888.
+Both hear a signal relative to the level of all of it.
+With ``past_frames`` they hear it relative to the level of the past: so they stream.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..features import LogMel, frame_mask, normalize
+from ..adv import SAMPLING_RATE
+from ..features import SPREAD, LogMel, frame_mask, normalize, relative_to_past
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,15 @@ class Wav2SmallConfig:
     channels: int = 13
     """Channels of every convolution.
     The covariance head needs as many as mel bands after pooling."""
+
+    past_frames: int | None = None
+    """Frames over which the level is averaged that a frame is relative to,
+    None if that is the level of the whole signal."""
+
+    n_fft: int | None = None
+    """Length of the Fourier transform in samples, ``window_length`` if None.
+    With that of the paper one mel band is narrower than a bin and says nothing:
+    beside the level of the past it would tell how loud a signal is."""
 
 
 class _ConvBlock(nn.Module):
@@ -70,9 +82,15 @@ class _Trunk(nn.Module):
             window_length=config.window_length,
             hop_length=config.hop_length,
             n_mels=config.n_mels,
+            n_fft=config.n_fft,
         )
         self.frames = front_end.frames
-        self.settings = front_end.settings(normalized=True)
+        self.past_frames = config.past_frames
+        self.settings = front_end.settings(
+            normalized=config.past_frames is None,
+            past_frames=config.past_frames,
+            spread=SPREAD if config.past_frames else 1.0,
+        )
         self.spectrogram_extractor = front_end.spectrogram_extractor
         self.logmel_extractor = front_end.logmel_extractor
         for index in range(1, 8):
@@ -88,10 +106,19 @@ class _Trunk(nn.Module):
             self.lin = nn.Conv2d(channels, channels, 1)
             self.sof = nn.Conv2d(channels, channels, 1)
         self.head = config.head
+        self.row_seconds = 2 * config.hop_length / SAMPLING_RATE
 
-    def forward(self, signal: Tensor, lengths: Tensor | None) -> Tensor:
-        x = self.logmel_extractor(self.spectrogram_extractor(signal))
-        x = x.transpose(1, 2)[:, None]
+    def forward(
+        self, signal: Tensor, lengths: Tensor | None, forgetting: Tensor | None
+    ) -> Tensor:
+        if self.past_frames is None:
+            signal = normalize(signal, lengths)
+        elif lengths is not None:
+            signal = signal * frame_mask(lengths, signal.shape[1]).to(signal.dtype)
+        x = self.logmel_extractor(self.spectrogram_extractor(signal)).transpose(1, 2)
+        if self.past_frames is not None:
+            x = relative_to_past(x, self.past_frames) / SPREAD
+        x = x[:, None]
         frames = mask = None
         if lengths is not None:
             frames = self.frames(lengths)
@@ -114,6 +141,15 @@ class _Trunk(nn.Module):
         else:
             value, score = self.lin(x), self.sof(x)
             axis = 2
+        if forgetting is not None:
+            # weights are relative: where those of newer rows rise, older ones fall
+            row = torch.arange(
+                score.shape[axis], device=score.device, dtype=score.dtype
+            )
+            rise = forgetting[:, None] * self.row_seconds * row
+            shape = [len(forgetting), *([1] * (score.ndim - 1))]
+            shape[axis] = len(row)
+            score = score + rise.reshape(shape)
         if frames is not None:
             valid = frame_mask(frames, score.shape[axis])
             shape = [len(valid), *([1] * (score.ndim - 1))]
@@ -129,11 +165,13 @@ class Wav2Small(nn.Module):
         signal: ``(batch, time)``, float32 in [-1, 1] at 16 kHz,
             at least ``window_length`` samples
         lengths: ``(batch,)``, valid samples of each signal; None if all are
+        forgetting: ``(batch,)``, 1 / seconds in which the weight of what was heard
+            falls to 1 / e, 0 forgets nothing; None for none, for what streams alone
         output: ``(batch, 3)``, arousal, dominance, valence
 
     With ``lengths`` a padded signal scores as it does alone.
-    Each signal is normalised to zero mean and unit power,
-    so its level carries no information.
+    Each signal is normalised to zero mean and unit power, or, with ``past_frames``,
+    each frame to the level of the past: so the level carries no information.
 
     """
 
@@ -141,6 +179,8 @@ class Wav2Small(nn.Module):
         super().__init__()
         self.config = config
         self.min_samples = config.window_length
+        if config.past_frames is not None:
+            self.normalisation = "level of the past, inside"
         self.vgg7 = _Trunk(config)
         self.log_mel_settings = self.vgg7.settings
         mels = (config.n_mels + 1) // 2
@@ -150,9 +190,14 @@ class Wav2Small(nn.Module):
             features = config.channels * (mels + config.channels)
         self.adv = nn.Linear(features, 3)
 
-    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        signal: Tensor,
+        lengths: Tensor | None = None,
+        forgetting: Tensor | None = None,
+    ) -> Tensor:
         """Score signals."""
-        x = self.vgg7(normalize(signal, lengths), lengths)
+        x = self.vgg7(signal, lengths, forgetting)
         if self.config.head == "covariance":
             x = torch.cat([x, x @ x.transpose(1, 2)], dim=2).flatten(1)
         return self.adv(x)
