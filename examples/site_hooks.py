@@ -21,7 +21,10 @@ from mkdocs.structure.pages import Page
 import wav2small
 import wav2small.data
 import wav2small.labels
+from wav2small.bundled import DEFAULT
 from wav2small.cli import app
+from wav2small.live.page import make_page
+from wav2small.models import find_onnx
 
 ROOT = Path(__file__).parent.parent
 ASSETS = "wav2small/assets"
@@ -42,10 +45,17 @@ NOTEBOOKS = ROOT / "examples" / "notebooks"
 REPORT = "<!-- the report of this version -->"
 """What the page on reports has in place of one."""
 
+LIVE = "<!-- the page of this version -->"
+"""What the page on seeing a model live has in place of the model's page."""
+
+LIVE_PAGE = "live-page.html"
+"""The model's page on the site, which is built with the site and kept nowhere else."""
+
 COPIES = ("gate.sh", "action.yml", "firmware.yml", "gitlab-ci.yml", "Jenkinsfile")
 """Files of ``examples/ci`` that the page about gates shows, to be copied."""
 
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
+PICTURE = re.compile(r'(<img src=")([^"]+)')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -57,6 +67,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         name = f"notebooks/{path.stem}.md"
         files.append(File.generated(config, name, content=notebook(path)))
+    page = make_page({DEFAULT: find_onnx(DEFAULT)})
+    files.append(File.generated(config, LIVE_PAGE, content=page))
     return files
 
 
@@ -69,6 +81,8 @@ def on_page_markdown(
     if target == "report.md":
         report = wav2small.bench("wav2small-rt", targets=["generic-m4-64k"])
         markdown = markdown.replace(REPORT, f"```text\n{report}\n```")
+    if target == "live.md":
+        markdown = markdown.replace(LIVE, embedded(LIVE_PAGE))
     if target == "ci.md":
         markdown += copies()
     return relink(markdown, source, target)
@@ -92,12 +106,21 @@ def relink(markdown: str, source: str, target: str) -> str:
 
     """
 
+    def place_of(path: str) -> str:
+        return posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+
+    def here(place: str) -> str:
+        return posixpath.relpath(place, posixpath.dirname(target) or ".")
+
+    def show(found: re.Match[str]) -> str:
+        return found[1] + here(place_of(found[2]).removeprefix("docs/"))
+
     def follow(found: re.Match[str]) -> str:
         text, link = found.groups()
         path, mark, anchor = link.partition("#")
         if not path or re.match(r"[a-z]+:", link):
             return found[0]
-        place = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        place = place_of(path)
         if place in PAGES:
             place = PAGES[place]
         elif f"{place}/README.md" in PAGES:
@@ -108,10 +131,18 @@ def relink(markdown: str, source: str, target: str) -> str:
             return f"{text[1:-1]} (`{place}`)" if text[1:-1] != place else f"`{place}`"
         else:
             raise FileNotFoundError(f"{source} links to {link}, which is not there")
-        here = posixpath.relpath(place, posixpath.dirname(target) or ".")
-        return f"{text}({here}{mark}{anchor})"
+        return f"{text}({here(place)}{mark}{anchor})"
 
-    return LINK.sub(follow, markdown)
+    return PICTURE.sub(show, LINK.sub(follow, markdown))
+
+
+def embedded(page: str) -> str:
+    """Show a page that hears inside another, which must let it use the microphone."""
+    return (
+        f'<iframe src="{page}" title="The page of {DEFAULT}" allow="microphone" '
+        'loading="lazy" style="width: 100%; height: 48rem; border: thin solid">'
+        f'</iframe>\n\n<a href="{page}">The same page alone</a>, to be saved or kept.'
+    )
 
 
 def copies() -> str:

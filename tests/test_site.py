@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import site_hooks
@@ -35,6 +36,7 @@ ROOT = Path(__file__).parent.parent
         ("[a](#b)", "docs/x.md", "x.md", "[a](#b)"),
         ("[here](../Makefile)", "docs/x.md", "x.md", "here (`Makefile`)"),
         ("![a](bytes.png)", "docs/export.md", "export.md", "![a](bytes.png)"),
+        ('<img src="docs/a.png" b>', "README.md", "index.md", '<img src="a.png" b>'),
     ],
 )
 def test_links_are_followed(link: str, source: str, target: str, expected: str) -> None:
@@ -70,8 +72,22 @@ def test_files_for_ci_and_notebooks_stand_on_pages() -> None:
     assert page.startswith("# A first model") and "```python\nlabels = wav2" in page
 
 
-def test_the_report_has_a_place_on_its_page() -> None:
-    assert (ROOT / "docs" / "report.md").read_text().count(site_hooks.REPORT) == 1
+@pytest.mark.parametrize(
+    ("page", "mark"), [("report.md", site_hooks.REPORT), ("live.md", site_hooks.LIVE)]
+)
+def test_what_is_made_has_a_place_on_its_page(page: str, mark: str) -> None:
+    assert (ROOT / "docs" / page).read_text().count(mark) == 1
+
+
+def dead_ends(page: Path) -> list[str]:
+    """What a built page links to or shows and that is not there."""
+    found = re.findall(r"<[a-z]+[^>]* (?:src|href)=\"([^\"#?]+)", page.read_text())
+    paths = {unquote(path) for path in found if not re.match("[a-z]+:", path)}
+    return [
+        f"{page.name}: {path}"
+        for path in sorted(paths)
+        if not (page.parent / path).exists()
+    ]
 
 
 @pytest.mark.slow
@@ -91,9 +107,17 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert 'id="wav2small.annotation.store.LabelStore"' in api
     report = (tmp_path / "report.html").read_text()
     assert "window of 1 s: fits" in report and site_hooks.REPORT not in report
+    live = (tmp_path / "live.html").read_text()
+    assert (
+        f'<iframe src="{site_hooks.LIVE_PAGE}"' in live and site_hooks.LIVE not in live
+    )
+    page = (tmp_path / site_hooks.LIVE_PAGE).read_text()
+    assert "<title>wav2small, live</title>" in page and "default-src 'none'" in page
     assert (tmp_path / "notebooks" / "first_model.html").exists()
+    pages = [p for p in tmp_path.rglob("*.html") if p.name != "404.html"]
+    assert not [lost for page in pages for lost in dead_ends(page)]
     # nothing is fetched from another host
-    for page in tmp_path.glob("*.html"):
+    for page in pages:
         assert not re.findall(
             r"<(?:script|link|img)[^>]+(?:src|href)=.?https?:", page.read_text()
         )
