@@ -1,10 +1,12 @@
 """Give a model's ONNX the outputs ``categories`` and ``doubt``.
 
     python examples/train_categories.py DATA MODEL OUT.onnx
+    python examples/train_categories.py LABELS MODEL OUT.onnx
 
-DATA holds ``crema_d`` and ``emodb``; MODEL is a bundled name or an int8 ONNX
-that streams. Nothing of the model changes: two small layers on its pooled numbers
-are added, whose loss is
+DATA holds ``crema_d`` and ``emodb``; LABELS is a folder that ``wav2small annotate``
+wrote, of audio with an ``emotion`` in its manifest; MODEL is a bundled name or an int8
+ONNX that streams, of a student of your own for one. Nothing of the model changes: two
+small layers on its pooled numbers are added, whose loss is
 
 * of ``categories`` the cross-entropy to what share of the listeners of CREMA-D heard
   which emotion, and to the category of EMO-DB as far as its listeners recognised it;
@@ -15,6 +17,9 @@ are added, whose loss is
 They learn from every second training actor of CREMA-D
 and the training speakers of EMO-DB, and are judged by the others;
 the test actors of CREMA-D are not looked at.
+Of LABELS they learn from all splits but ``test``, which judges: a category is what the
+column ``emotion`` says, right are the human scores, or the teacher's where there
+are none, so that doubt is then how far the model may be from its teacher.
 Printed is, for each corpus,
 
 * how often the likeliest category is the one that most listeners heard
@@ -42,6 +47,7 @@ from rich.progress import track
 
 from wav2small import audio
 from wav2small.adv import DIMENSIONS
+from wav2small.annotation.store import LabelStore
 from wav2small.export.base.files import replace_file
 from wav2small.export.integer.reader import read
 from wav2small.export.integer.reference import ReferenceModel
@@ -60,7 +66,7 @@ EMODB_WEIGHT = 4.0
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of both corpora."""
+    """Clips of all corpora."""
 
     files: list[Path]
     votes: np.ndarray
@@ -70,7 +76,9 @@ class Clips:
     held_out: np.ndarray
     """Which clips judge."""
     corpus: np.ndarray
-    """``CREMA-D`` or ``EMO-DB``."""
+    """``CREMA-D``, ``EMO-DB`` or ``labels``."""
+    spans: list[tuple[float, float | None]]
+    """Start and end of each in seconds, None where it ends with the file."""
 
 
 def read_clips(data: Path) -> Clips:
@@ -93,17 +101,42 @@ def read_clips(data: Path) -> Clips:
             path = data / "emodb" / row["file"]
             rows.append((path, heard, truth, row["split"] == "test", "EMO-DB"))
     files, *columns = zip(*rows, strict=True)
-    return Clips(list(files), *(np.array(column) for column in columns))
+    arrays = (np.array(column) for column in columns)
+    return Clips(list(files), *arrays, spans=[(0.0, None)] * len(files))
 
 
-def hear(model: Path, files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def read_labels(folder: Path) -> Clips:
+    """Read the clips of a label store whose emotion is one of the categories."""
+    store = LabelStore.open(folder)
+    labels = store.read()
+    emotions, splits = labels.metadata["emotion"], labels.metadata["split"]
+    rows = [i for i, name in enumerate(emotions) if name in CATEGORIES]
+    held_out = np.array([splits[i] == "test" for i in rows], bool)
+    if not held_out.any() or held_out.all():
+        sys.exit(
+            "labels must have an emotion of training and of test clips, got "
+            f"{len(rows)}, {held_out.sum()} of them test: state 'emotion' (one of "
+            f"{', '.join(CATEGORIES)}) and 'split' in the manifest"
+        )
+    human = labels.human[rows]
+    return Clips(
+        [store.root / labels.names[i] for i in rows],
+        np.eye(len(CATEGORIES))[[CATEGORIES.index(str(emotions[i])) for i in rows]],
+        np.where(np.isfinite(human), human, labels.scores[rows]).astype(np.float64),
+        held_out,
+        np.full(len(rows), "labels"),
+        [(float(labels.starts[i]), float(labels.ends[i])) for i in rows],
+    )
+
+
+def hear(model: Path, clips: Clips) -> tuple[np.ndarray, np.ndarray]:
     """Scores and pooled numbers of clips, by the integer reference."""
     graph = read(model)
     reference = ReferenceModel(graph)
     (last,) = (o for o in graph.operators if o.output == graph.output)
     scores, pooled = [], []
-    for path in track(files, "hearing"):
-        tensors = reference.run(audio.load(path))
+    for path, (start, end) in track([*zip(clips.files, clips.spans, strict=True)]):
+        tensors = reference.run(audio.load(path, start=start, end=end))
         for name, rows in ((graph.output, scores), (last.inputs[0], pooled)):
             rows.append(tensors[name].ravel() * graph.tensors[name].scale)
     return np.array(scores), np.array(pooled)
@@ -148,7 +181,7 @@ def fit(
 
 def calibration_error(said: np.ndarray, there: np.ndarray, bins: int) -> float:
     """Mean distance of what is said and what is there, in bins of as many clips."""
-    parts = np.array_split(np.argsort(said, kind="stable"), bins)
+    parts = np.array_split(np.argsort(said, kind="stable"), min(bins, len(said)))
     apart = [len(p) * abs(said[p].mean() - there[p].mean()) for p in parts]
     return float(sum(apart) / len(said))
 
@@ -177,7 +210,7 @@ def judge(
     shares = np.exp(odds - odds.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     norms = 0.5 + 0.5 * np.array([NORMS[name] for name in CATEGORIES])
-    for corpus in ("CREMA-D", "EMO-DB"):
+    for corpus in np.unique(clips.corpus[clips.held_out]):
         taken = clips.held_out & (clips.corpus == corpus)
         votes = clips.votes[taken]
         print(f"{corpus}, {taken.sum()} clips")
@@ -190,7 +223,7 @@ def judge(
         judge_categories("this", shares[taken], votes)
         for i, dimension in enumerate(DIMENSIONS):
             said, there = np.exp(doubt[taken][:, i]), errors[taken][:, i]
-            fifths = np.array_split(np.argsort(said), 5)
+            fifths = np.array_split(np.argsort(said), min(5, len(said)))
             ends = [f"{said[p].mean():.3f} is {there[p].mean():.3f}" for p in fifths]
             print(
                 f"  doubt of {dimension:<9} least {ends[0]}, most {ends[-1]}, "
@@ -200,13 +233,14 @@ def judge(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="corpora, or labels")
     parser.add_argument("model")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     path = find_onnx(arguments.model)
-    clips = read_clips(arguments.data)
-    scores, pooled = hear(path, clips.files)
+    is_labels = (arguments.data / "manifest.json").is_file()
+    clips = (read_labels if is_labels else read_clips)(arguments.data)
+    scores, pooled = hear(path, clips)
     errors = np.abs(scores - clips.truth)
     weight, bias = fit(pooled, clips, errors)
     model = with_further(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import numpy as np
 import pytest
 import real_speech
 import recipe_study
+import soundfile
 import torch
+import train_categories
+from ears import Ear
 
 from wav2small.annotation.labels import Labels
+from wav2small.annotation.run import annotate
 from wav2small.config import AugmentConfig, DistillConfig
+from wav2small.export.integer.streaming.run import Stream
 from wav2small.models import bundled
 from wav2small.students import STUDENTS
 
@@ -148,3 +154,37 @@ def test_suites_side_by_side():
     assert lines[3].split(" | ")[1] == " / ".join(["0.70 (0.50)"] * 3)
     assert lines[6].split(" | ")[1] == " / ".join(["0.25 (0.50)"] * 3)
     assert lines[7] == "| tests passed | 15 of 30 | 15 of 30 |"
+
+
+def test_categories_are_learned_from_labels(tmp_path, monkeypatch, capsys):
+    """Clips that hiss are angry, and those that hum are sad."""
+    rng = np.random.default_rng(0)
+    lines = ["file,emotion,split"]
+    for i in range(12):
+        emotion = ("anger", "sadness", "curiosity")[i % 3]
+        clip = rng.normal(size=24000)
+        clip = np.diff(clip, prepend=0) if i % 3 == 0 else np.cumsum(clip) / 20
+        soundfile.write(tmp_path / f"{i}.wav", clip.clip(-9, 9) / 10, 16000)
+        lines.append(f"{i}.wav,{emotion},{'test' if i >= 9 else 'train'}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    annotate([tmp_path / "manifest.csv"], tmp_path / "labels", Ear())
+    out = tmp_path / "with.onnx"
+    words = ["", tmp_path / "labels", "wav2small-rt-mini", out]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    train_categories.main()
+    assert "labels, 2 clips" in capsys.readouterr().out
+    stream = Stream(out)
+    for i, emotion in ((9, "anger"), (10, "sadness")):
+        stream.reset()
+        stream.push(soundfile.read(tmp_path / f"{i}.wav")[0])
+        shares = stream.latest_categories()
+        assert max(shares, key=shares.get) == emotion
+        assert (stream.latest_doubts() >= 0).all()
+
+
+def test_categories_need_clips_that_judge(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.ones(8000) / 9, 16000)
+    (tmp_path / "manifest.csv").write_text("file,emotion,split\na.wav,anger,train")
+    annotate([tmp_path / "manifest.csv"], tmp_path / "labels", Ear())
+    with pytest.raises(SystemExit, match="labels must have an emotion of training and"):
+        train_categories.read_labels(tmp_path / "labels")
