@@ -16,7 +16,7 @@ from ..budget import (
 )
 from ..cores import CORES
 from ..emulated import EmulatedCores
-from ..energy import currents, energy
+from ..energy import Energy, currents, energy
 from ..plan.firmware import FirmwarePlan
 from ..plan.model_plan import ModelPlan
 from ..plan.onnx_graph import TensorType
@@ -143,7 +143,17 @@ def _planned_core(
     if planned is None:
         return None
     ram = firmware.memory.state + planned.stack_bytes + held
-    return model.PlannedCore(core=name, ram_bytes=ram, **asdict(planned))
+    return model.PlannedCore(
+        core=name,
+        ram_bytes=ram,
+        energy=_energy(name, planned.cycles_per_second),
+        **asdict(planned),
+    )
+
+
+def _energy(core: str, cycles_per_second: tuple[float, float]) -> list[Energy]:
+    """What each chip with a core takes whose current is known."""
+    return [energy(chip, cycles_per_second) for chip in currents(core)]
 
 
 def _arena(plan: ModelPlan) -> model.ReportedArena:
@@ -258,10 +268,7 @@ def _core(measured: Measurement) -> model.EmulatedCore:
         worst_push_cycles=(max(low), max(high)),
         result_cycles=emulation.result_cycles,
         cycles_source=CORES[measured.core].timing.source,
-        energy=[
-            energy(chip, emulation.cycles_per_second)
-            for chip in currents(measured.core)
-        ],
+        energy=_energy(measured.core, emulation.cycles_per_second),
     )
 
 

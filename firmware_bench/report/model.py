@@ -68,6 +68,7 @@ class PlannedCore:
     flash_bytes: int
     instructions_per_second: float
     cycles_per_second: Interval
+    energy: Sequence[Energy]
 
 
 @dataclass(frozen=True)

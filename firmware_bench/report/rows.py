@@ -101,6 +101,7 @@ def _planned_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                 "which the model hears twice",
             )
         )
+    measured = {core["core"] for core in emulated_cores(report)}
     for core in plan["cores"]:
         low, high = core["cycles_per_second"]
         rows.append(
@@ -112,6 +113,8 @@ def _planned_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{low / 1e6:.1f} to {high / 1e6:.1f} M cycles per second of audio",
             )
         )
+        if core["core"] not in measured:
+            rows += _energy_rows(core.get("energy", []))
     return rows
 
 

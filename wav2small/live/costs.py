@@ -38,7 +38,7 @@ def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
     ]
     clock = target["clock_hz"]
     if core:
-        instructions, cycles = core
+        instructions, cycles = core["instructions"], core["cycles"]
         millions = f"{instructions / 1e6:.1f} M per second of audio"
         facts.append(("Instructions", millions))
     else:
@@ -47,6 +47,7 @@ def _describe(report: dict[str, Any], budget: dict[str, Any]) -> dict[str, Any]:
         low, high = (f"{100 * count / clock['value']:.0f}" for count in cycles)
         name = f"Busy at {clock['value'] / 1e6:g} MHz"
         facts.append((name, f"{low} to {high} % of the time"))
+    facts += _current(target["name"], core["energy"] if core else [])
     facts += _duty_facts(report, target["core"], budget["basis"])
     return {
         "target": target["name"],
@@ -67,22 +68,39 @@ def _duty_facts(report: dict[str, Any], name: str, basis: str) -> list[tuple[str
     facts = [("Speech alone", millions)]
     if duty["microamperes"]:
         low, high = duty["microamperes"]
-        facts.append(("Current", f"{low:.0f} to {high:.0f} uA on {duty['chip']}"))
+        text = f"{low:.0f} to {high:.0f} uA on {duty['chip']}"
+        facts.append(("Current, speech alone", text))
     return facts
 
 
-def _core(
-    report: dict[str, Any], name: str, basis: str
-) -> tuple[float, tuple[float, float]] | None:
-    """Instructions and cycles per second of audio on a core, None if not known."""
+def _current(target: str, chips: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the model takes on the target, or on the first chip with its core."""
+    if not chips:
+        return []
+    chip = next((chip for chip in chips if chip["chip"] == target), chips[0])
+    low, high = chip["microamperes"]
+    mark = "" if chip["verified"] else ", unverified"
+    return [("Current", f"{low:.0f} to {high:.0f} uA on {chip['chip']}{mark}")]
+
+
+def _core(report: dict[str, Any], name: str, basis: str) -> dict[str, Any] | None:
+    """Instructions, cycles and energy of a core, None if they are not known."""
     if basis == "emulated":
         for core in report["firmware"]["cores"]:
             if core["core"] == name:
-                return core["figures"]["instructions"], core["cycles_per_second"]
+                return {
+                    "instructions": core["figures"]["instructions"],
+                    "cycles": core["cycles_per_second"],
+                    "energy": core["energy"],
+                }
     plan = report["c99"]["plan"]
     for core in plan["cores"] if plan else ():
         if core["core"] == name:
-            return core["instructions_per_second"], core["cycles_per_second"]
+            return {
+                "instructions": core["instructions_per_second"],
+                "cycles": core["cycles_per_second"],
+                "energy": core["energy"],
+            }
     return None
 
 
