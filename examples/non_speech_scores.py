@@ -83,6 +83,26 @@ class Minutes:
             before = now
 
 
+def heard(name: str, sounds: list[np.ndarray], count: int) -> Minutes:
+    """Let a model hear minutes of recordings and of made sounds."""
+    scenes = Scenes(Side(noises=sounds), np.random.default_rng(3), varied=False)
+    with tempfile.TemporaryDirectory() as folder:
+        minutes = Minutes(read(find_onnx(name)), Stream(name, Path(folder)))
+        for _ in range(count):
+            parts = [
+                scenes.mixed(None, scenes.noise(), 0) for _ in range(60 // SECONDS)
+            ]
+            minutes.hear(np.concatenate(parts))
+    return minutes
+
+
+def strong(scores: np.ndarray) -> np.ndarray:
+    """Share of scores ``(..., 3)`` that are strong, of each dimension."""
+    low, high = STRONG
+    found: np.ndarray = ((scores <= low) | (scores >= high)).mean(axis=0)
+    return found
+
+
 def rows(name: str, minutes: Minutes) -> list[str]:
     """Rows of the table of one model."""
     found = [
@@ -102,8 +122,7 @@ def rows(name: str, minutes: Minutes) -> list[str]:
             cells = " | ".join(f"{value:.2f}" for value in far)
             found.append(f"| {title}, {what} | {cells} |")
         low, high = STRONG
-        strong = ((scores <= low) | (scores >= high)).mean(axis=0)
-        cells = " | ".join(f"{value:.2%}" for value in strong)
+        cells = " | ".join(f"{value:.2%}" for value in strong(scores))
         found.append(f"| {title}, at most {low} or at least {high} | {cells} |")
     return found
 
@@ -116,16 +135,9 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=int, default=60)
     arguments = parser.parse_args()
-    side = Side(noises=noises(arguments.data, "test"))
+    sounds = noises(arguments.data, "test")
     for name in arguments.models:
-        scenes = Scenes(side, np.random.default_rng(3), varied=False)
-        with tempfile.TemporaryDirectory() as folder:
-            minutes = Minutes(read(find_onnx(name)), Stream(name, Path(folder)))
-            for _ in range(arguments.minutes):
-                parts = [
-                    scenes.mixed(None, scenes.noise(), 0) for _ in range(60 // SECONDS)
-                ]
-                minutes.hear(np.concatenate(parts))
+        minutes = heard(name, sounds, arguments.minutes)
         print("\n".join(rows(name, minutes)))
         known = np.isfinite(np.array(minutes.latest)[:, 0]).mean()
         print(

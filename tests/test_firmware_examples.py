@@ -32,6 +32,7 @@ from wav2small.export.tflite import write_tflite
 from wav2small.firmware_bench.plan.liveness import lower_bound
 from wav2small.firmware_bench.run import toolchain
 from wav2small.models import find_onnx
+from wav2small.suite.non_speech import NOISE_THRESHOLD
 
 pytestmark = pytest.mark.emulator
 
@@ -219,6 +220,15 @@ def test_scores_of_non_speech_are_those_of_follow(tmp_path):
     assert (
         "| `latest`, at most 0.3 or at least 0.7 | 0.00% | 50.00% | 50.00% |" in table
     )
+
+
+@with_gcc
+@pytest.mark.parametrize("name", ["wav2small-rt", "wav2small-rt-mini"])
+def test_non_speech_is_seldom_strong(name, data):
+    sounds = non_speech_scores.noises(data, "test")
+    minutes = non_speech_scores.heard(name, sounds, 20)
+    assert 0 < np.mean(minutes.heard) < 0.03
+    assert (non_speech_scores.strong(np.array(minutes.smooth)) <= NOISE_THRESHOLD).all()
 
 
 # -- fuzzing -----------------------------------------------------------------
