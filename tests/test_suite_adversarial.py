@@ -33,14 +33,26 @@ class Linear:
         return np.stack([self.weights @ signal for signal in signals])
 
 
-def rows_of(model, attacks) -> dict[tuple[str, str], float]:
+def tests_of(model, attacks) -> list[dict]:
     signals = [NOISE[:4000] * level for level in (0.5, 1.0, 2.0)]
     scores = model.predict(signals)
     rows = SuiteRows(seed=0, resamples=10)
     speech = Speech(signals, {"teacher": scores})
     tested = Tested(model, speech, {"teacher": scores}, scores)
     add_adversarial(rows, tested, attacks, clips=3, seed=0, progress=lambda *_: None)
-    return {(row["name"], row["dimension"]): row["value"] for row in rows.tests}
+    return rows.tests
+
+
+def rows_of(model, attacks) -> dict[tuple[str, str], float]:
+    tests = tests_of(model, attacks)
+    return {(row["name"], row["dimension"]): row["value"] for row in tests}
+
+
+def test_an_attack_may_move_four_scores_of_ten_and_chance_one_of_twenty():
+    weights = np.zeros((3, 4000))
+    tests = tests_of(Linear(weights), {"itself": by_gradient(weights)})
+    limits = {(row["name"], row["sense"], row["threshold"]) for row in tests}
+    assert limits == {("random signs at 40 dB", ">=", 0.95), ("itself", ">=", 0.6)}
 
 
 def test_a_change_is_as_far_below_the_signal_as_it_says():

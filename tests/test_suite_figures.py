@@ -138,6 +138,14 @@ def test_precision_and_recall_per_bin():
     )
 
 
+def test_bins_end_at_quarters():
+    """A score on a border is of the bin above it."""
+    for border, lower in ((0.25, 0), (0.5, 1), (0.75, 2)):
+        truth = np.repeat([border - 1e-3, border], 10)
+        shares = np.add(bins_of(np.zeros(20), truth), [1, 0, 0, 0])
+        assert list(np.flatnonzero(shares)) == [lower, lower + 1]
+
+
 def test_bins_of_few_clips_are_not_known():
     truth = np.repeat([0.1, 0.9], [20, 9])
     assert list(np.isnan(recall_of(truth, truth))) == [False, True, True, True]

@@ -46,7 +46,13 @@ def test_what_has_no_pitch_gets_none(signal):
 
 @pytest.mark.parametrize(
     ("pitch", "group"),
-    [(100, "low"), (143, "low"), (147, "middle"), (188, "middle"), (192, "high")],
+    [
+        (100, "low"),
+        (144.5, "low"),
+        (145.5, "middle"),
+        (189.5, "middle"),
+        (190.5, "high"),
+    ],
 )
 def test_groups(pitch, group):
     assert pitch_group(np.sin(2 * np.pi * pitch * TIME)) == group
