@@ -43,12 +43,8 @@ from wav2small.finetune.backbones import (
     load_backbone,
     save_backbone,
 )
-from wav2small.finetune.condense import (
-    CondenseConfig,
-    condense,
-    log_mel_maps,
-    train_tiny,
-)
+from wav2small.finetune.condense import CondenseConfig, condense
+from wav2small.finetune.condensed import log_mel_maps, train_tiny
 from wav2small.finetune.config import VARIED, FinetuneConfig, NetworkConfig
 from wav2small.finetune.labelling.selection import choose, dropout_uncertainty
 from wav2small.finetune.norms import CATEGORIES, norm_score
@@ -444,24 +440,28 @@ class Study:
         """Train tiny networks on all maps, on made-up ones and on some real ones."""
         truth = self.table.truth
         maps = log_mel_maps(self.clips)
-        config = CondenseConfig(rounds=max(2, self.steps // 20))
+        config = CondenseConfig(rounds=max(2, self.steps // 2))
         scores: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
         for fold in range(FOLDS):
             train = self.folds != fold
-            made, wanted, _ = condense(maps[train], truth[train], config)
+            made, _ = condense(maps[train], truth[train], config)
             rng = np.random.default_rng(fold)
             some = rng.choice(np.flatnonzero(train), config.count, replace=False)
-            for name, own, own_truth in (
-                ("all", maps[train], truth[train]),
-                ("made up", made, wanted),
-                ("some real", maps[some], truth[some]),
-            ):
-                network = train_tiny(own, own_truth, steps=self.steps, seed=1)
+            pairs = {
+                "all": (maps[train], truth[train]),
+                "some real": (maps[some], truth[some]),
+            }
+            networks = {
+                name: (len(own), train_tiny(own, scored, steps=self.steps, seed=1))
+                for name, (own, scored) in pairs.items()
+            }
+            networks["made up"] = config.count, made.train()
+            for name, (count, network) in networks.items():
                 with torch.inference_mode():
                     heard = network(torch.from_numpy(maps[~train])).numpy()
                 scores.setdefault(name, np.empty_like(truth))[~train] = heard
-                counts[name] = len(own)
+                counts[name] = count
         return {
             name: {"maps": counts[name], "ccc": figures(truth, told)}
             for name, told in scores.items()

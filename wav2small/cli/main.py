@@ -22,6 +22,7 @@ from .benchmark import bench
 from .calibration import calibrate
 from .code import c99, hop
 from .comparison import compare
+from .condensing import condense
 from .distillation import distill
 from .evaluation import evaluate
 from .exporting import export
@@ -72,6 +73,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     layers,
     select,
     ask,
+    condense,
 )
 for _command in COMMANDS:
     app.command()(_command)
