@@ -26,6 +26,16 @@ LARGE_FORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 DAWN_FORM = {**LARGE_FORM, "conv_bias": True}
 """As config.json of audeering's published model has it."""
 
+FULL_WIDTH = {
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "conv_dim": [512] * 7,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+}
+"""Of both published models, in place of :data:`SMALL`."""
+
 BASE_FORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
 
 FAMILIES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
@@ -86,7 +96,7 @@ def backbone(family: str, form: Mapping[str, Any]) -> torch.nn.Module:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = model_class(config_class(**SMALL, **form))
+        model = model_class(config_class(**{**SMALL, **form}))
         # unlike a fresh model's, each weight matters and shows in the scores
         with torch.no_grad():
             for name, value in model.named_parameters():
@@ -106,13 +116,17 @@ def dawn(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], torch.nn.Module]:
     """Settings, weights and backbone of a model as audeering publish them."""
     model = backbone(family, form)
+    width = form.get("hidden_size", 32)
     generator = torch.Generator().manual_seed(2)
     weights = {f"{family}.{key}": value for key, value in model.state_dict().items()}
-    for name, rows in (("dense", 32), ("out_proj", len(labels))):
+    for name, rows in (("dense", width), ("out_proj", len(labels))):
         # scores lie around .5 and leave 0..1, but not by much, as published ones do
         size = 0.5 if name == "out_proj" else 1
         weights[f"classifier.{name}.weight"] = (
-            size * 0.3 * torch.randn(rows, 32, generator=generator)
+            size
+            * 0.3
+            * torch.randn(rows, width, generator=generator)
+            * (32 / width) ** 0.5
         )
         bias = size * torch.randn(rows, generator=generator)
         weights[f"classifier.{name}.bias"] = bias + 0.5 * (name == "out_proj")
@@ -164,25 +178,29 @@ def odyssey(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], torch.nn.Module]:
     """Settings, weights and backbone of a model as 3loi publish them."""
     model = backbone(family, form)
+    width = form.get("hidden_size", 32)
     generator = torch.Generator().manual_seed(4)
 
     def draw(*shape: int) -> torch.Tensor:
-        return 0.3 * torch.randn(shape, generator=generator)
+        scale = 0.3 * (32 / width) ** (len(shape) / 2 - 0.5)
+        return scale * torch.randn(shape, generator=generator)
 
     weights = {f"ssl_model.{key}": value for key, value in model.state_dict().items()}
     weights |= {
-        "pool_model.attention": draw(32, 1) * 4,
-        "pool_model.sap_linear.weight": draw(32, 32),
-        "pool_model.sap_linear.bias": draw(32),
-        "ser_model.out.0.weight": 0.3 * draw(len(labels), 32),
+        "pool_model.attention": draw(width, 1) * 4,
+        "pool_model.sap_linear.weight": draw(width, width),
+        "pool_model.sap_linear.bias": draw(width),
+        "ser_model.out.0.weight": 0.3 * draw(len(labels), width),
         "ser_model.out.0.bias": 0.5 + 0.3 * draw(len(labels)),
     }
     for layer in range(layers):
         weights |= {
-            f"ser_model.fc.{layer}.0.weight": draw(32, 32 if layer else 64),
-            f"ser_model.fc.{layer}.0.bias": draw(32),
-            f"ser_model.fc.{layer}.1.weight": draw(32) + 1,
-            f"ser_model.fc.{layer}.1.bias": draw(32),
+            f"ser_model.fc.{layer}.0.weight": draw(
+                width, width if layer else 2 * width
+            ),
+            f"ser_model.fc.{layer}.0.bias": draw(width),
+            f"ser_model.fc.{layer}.1.weight": draw(width) + 1,
+            f"ser_model.fc.{layer}.1.bias": draw(width),
         }
     config = {
         "architectures": ["SERModel"],
@@ -197,11 +215,11 @@ def odyssey(
         "std": 0.08485510250851999,
         "classifier_dropout_prob": 0.5,
         "classifier_hidden_layers": layers,
-        "hidden_size": 32,
+        "hidden_size": width,
         "model_type": "ser",
-        "num_attention_heads": 4,
+        "num_attention_heads": form.get("num_attention_heads", 4),
         "num_classes": len(labels),
-        "num_hidden_layers": 2,
+        "num_hidden_layers": form.get("num_hidden_layers", 2),
         "ssl_type": "microsoft/wavlm-large",
         "torch_dtype": "float32",
         "transformers_version": "4.34.0.dev0",
@@ -246,7 +264,7 @@ def dawn_scores(
     """Score one signal by the formula of the head, in NumPy."""
     x = signal.astype(np.float64)
     hidden = _hidden(model, (x - x.mean()) / np.sqrt(x.var() + 1e-7))
-    array = {key: value.double().numpy() for key, value in weights.items()}
+    array = _arrays(weights, "classifier.")
     h = np.tanh(
         array["classifier.dense.weight"] @ hidden.mean(0)
         + array["classifier.dense.bias"]
@@ -265,7 +283,7 @@ def odyssey_scores(
         0.08485510250851999 + 1e-6
     )
     hidden = _hidden(model, x)
-    array = {key: value.double().numpy() for key, value in weights.items()}
+    array = _arrays(weights, "pool_model.", "ser_model.")
     score = (
         np.tanh(
             hidden @ array["pool_model.sap_linear.weight"].T
@@ -284,6 +302,11 @@ def odyssey_scores(
         h = (h - h.mean()) / np.sqrt(h.var() + 1e-5)
         h = np.maximum(h * array[f"{name}.1.weight"] + array[f"{name}.1.bias"], 0)
     return array["ser_model.out.0.weight"] @ h + array["ser_model.out.0.bias"]
+
+
+def _arrays(weights: Mapping[str, torch.Tensor], *parts: str) -> dict[str, np.ndarray]:
+    chosen = {key: value for key, value in weights.items() if key.startswith(parts)}
+    return {key: value.double().numpy() for key, value in chosen.items()}
 
 
 def _hidden(model: torch.nn.Module, signal: np.ndarray) -> np.ndarray:
