@@ -164,8 +164,10 @@ def _read_cast(reading: Reading, index: int) -> None:
     attributes = reading.attributes(index)
     if scale is None or attributes.get("block_size", 0):
         reading.fail(index, "weights with one constant scale for each output")
-    if str(integers.dtype) not in ("int4", "int8", "int16", "int32"):
-        reading.fail(index, f"signed weights and not {integers.dtype}")
+    # before onnx 1.19 four bits are bytes with a name
+    kind = (integers.dtype.names or [str(integers.dtype)])[0]
+    if kind not in ("int4", "int8", "int16", "int32"):
+        reading.fail(index, f"signed weights and not {kind}")
     if zero is not None and np.any(zero.astype(np.int32) != 0):
         reading.fail(index, "weights with zero points of 0")
     if not ((scale >= 1 / LARGEST_SCALE) & (scale <= LARGEST_SCALE)).all():
