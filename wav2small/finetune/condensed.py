@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,8 +103,9 @@ def load_condensed(folder: Path) -> Condensed:
     problem = f"set must be what wav2small condense wrote, got {line(folder)}"
     if config.pop("format", None) != FORMAT:
         raise InputError(f"{problem}, which is another format")
+    fields: dict[str, Any] = {**arrays, **config}
     try:
-        found = Condensed(**arrays, **config)
+        found = Condensed(**fields)
         count, _, bands = found.maps.shape
         fits = found.truth.shape == (count, len(DIMENSIONS)) and 1 <= bands <= 512
         types = {found.maps.dtype, found.truth.dtype}
