@@ -2,8 +2,8 @@
 
     python examples/bench_predict.py FOLDER [--model wav2small-rt] [--files 1000]
 
-``wav2small predict`` reads the next file while it scores one. Beside wall time stands
-processor time, which other programs on the machine change less.
+``wav2small predict`` reads on while all cores score what was read.
+Beside wall time stands processor time, which other programs on the machine change less.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from wav2small import audio
 from wav2small.gate import SpeechGate
 from wav2small.models import load_model
-from wav2small.prediction import predict, read_ahead
+from wav2small.prediction import predict
 
 PART = 50
 
@@ -38,8 +38,8 @@ def main() -> None:
                 pass
         read = time.perf_counter() - wall, time.process_time() - work
         wall, work = time.perf_counter(), time.process_time()
-        for source, pieces in read_ahead(part):
-            for _ in predict(model, gate, source, pieces):
+        for _, found in predict(model, gate, part):
+            for _ in found:
                 pass
         walls.append(read[0] / (time.perf_counter() - wall))
         works.append(read[1] / (time.process_time() - work))

@@ -19,7 +19,7 @@ from wav2small.export.integer.further import shares
 from wav2small.export.integer.reference import ReferenceModel
 from wav2small.gate import SpeechGate
 from wav2small.models import load_model
-from wav2small.prediction import predict, read_ahead, windows
+from wav2small.prediction import predict, windows
 
 
 @settings(deadline=None, max_examples=60)
@@ -52,34 +52,57 @@ def model():
 
 
 def scored(model, source, window=10.0):
-    return predict(model, SpeechGate(), source, windows(source, window, window))
+    for _, found in predict(model, SpeechGate(), [source], window):
+        yield from found
 
 
-def test_sources_are_read_ahead_in_their_order(tmp_path):
-    lengths = (5, 12, 3, 20)
+def test_sources_are_scored_in_their_order(model, tmp_path):
+    clips = [audio.load(path) for path in sorted(DEMO.parent.glob("en_*.opus"))[:2]]
     sources = []
-    for number, length in enumerate(lengths):
+    for number, tenths in enumerate((5, 32, 3, 20)):
         path = tmp_path / f"{number}.wav"
-        soundfile.write(path, np.full(length * 1600, 0.1 * (number + 1)), 16000)
+        signal = np.resize(clips[number % 2], tenths * 1600)
+        soundfile.write(path, signal, 16000, subtype="FLOAT")
         sources.append(Source(path, path.name))
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF")
     sources.insert(2, Source(broken, "broken.wav"))
-    seen = []
-    for source, pieces in read_ahead(sources, 1.0):
+    gate, seen = SpeechGate(), []
+    for source, found in predict(model, gate, sources, 1.0):
         if source.path == broken:
-            # it goes wrong where its windows are asked for, and nothing else does
+            # it goes wrong where its scores are asked for, and nothing else does
             with pytest.raises(audio.AudioError):
-                list(pieces)
+                list(found)
             continue
         wanted = list(windows(source, 1.0, 1.0))
-        found = list(pieces)
-        assert [start for start, _ in found] == [start for start, _ in wanted]
-        for (_, one), (_, other) in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(one, other)
-        seen.append(len(found))
-    assert seen == [1, 2, 1, 2]
-    assert list(read_ahead([])) == []
+        items = list(found)
+        assert [item.start for item in items] == [start for start, _ in wanted]
+        assert {item.file for item in items} == {str(source.path)}
+        for item, (_, signal) in zip(items, wanted, strict=True):
+            assert item.kind == gate.classify(signal)
+            if item.kind == "speech":
+                # threads beside it change no bit
+                assert item.scores == tuple(map(float, model.predict([signal])[0]))
+        seen.append(len(items))
+    assert seen == [1, 4, 1, 2]
+    assert list(predict(model, gate, [])) == []
+
+
+def test_scores_that_nobody_asks_for_are_left_out(model, tmp_path):
+    clip = audio.load(sorted(DEMO.parent.glob("en_*.opus"))[0])
+    sources = []
+    for number in range(3):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.resize(clip, 32000 + number), 16000)
+        sources.append(Source(path, path.name))
+    first = {
+        source.path.name: next(found)
+        for source, found in predict(model, SpeechGate(), sources, 0.5)
+    }
+    assert {name: Path(item.file).name for name, item in first.items()} == {
+        source.path.name: source.path.name for source in sources
+    }
+    assert {item.start for item in first.values()} == {0.0}
 
 
 def test_speech_is_scored_and_silence_is_not(model, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from .adv import SAMPLING_RATE
 from .errors import InputError
 from .gate import SpeechGate
 from .models import OnnxModel
+from .processes import usable_cores
 from .teachers.base import Model
 
 
@@ -87,70 +89,86 @@ def windows(source: audio.Source, window_seconds: float, hop_seconds: float) -> 
         yield (first + position) / SAMPLING_RATE, held
 
 
-def read_ahead(
+def predict(
+    model: Model,
+    gate: SpeechGate,
     sources: Sequence[audio.Source],
     window_seconds: float = 10.0,
     hop_seconds: float | None = None,
-) -> Iterator[tuple[audio.Source, Windows]]:
-    """Cut sources into windows; another thread reads where the next source begins.
+) -> Iterator[tuple[audio.Source, Iterator[Prediction]]]:
+    """Score files window by window, in their order.
 
-    Args:
-        sources: files
-        window_seconds: length of a window in seconds; a shorter file is one window
-        hop_seconds: seconds from one window to the next, those of the window if None
-
-    Yields:
-        a source and its windows, of which the first is read by then or soon;
-        what goes wrong with the source is raised where they are asked for
-
-    """
-
-    def begin(source: audio.Source) -> tuple[list[tuple[float, np.ndarray]], Windows]:
-        pieces = windows(source, window_seconds, hop_seconds or window_seconds)
-        return list(islice(pieces, 1)), pieces
-
-    def follow(
-        begun: Future[tuple[list[tuple[float, np.ndarray]], Windows]],
-    ) -> Windows:
-        first, rest = begun.result()
-        yield from first
-        yield from rest
-
-    with ThreadPoolExecutor(1) as pool:
-        begun = [pool.submit(begin, source) for source in sources[:1]]
-        for number, source in enumerate(sources):
-            begun += [
-                pool.submit(begin, one) for one in sources[number + 1 : number + 2]
-            ]
-            yield source, follow(begun.pop(0))
-
-
-def predict(
-    model: Model, gate: SpeechGate, source: audio.Source, pieces: Windows
-) -> Iterator[Prediction]:
-    """Score a file window by window.
+    Files are read ahead, and windows are scored on all cores meanwhile:
+    the scores of one depend on no other.
 
     Args:
         model: what scores
         gate: what tells speech from other sounds
-        source: the file
-        pieces: its windows, of :func:`read_ahead` or :func:`windows`
+        sources: the files
+        window_seconds: length of a window in seconds; a shorter file is one window
+        hop_seconds: seconds from one window to the next, those of the window if None
 
-    Raises:
-        AudioError: as of :func:`wav2small.audio.stream`
+    Yields:
+        a file and its predictions, to be taken before the next file; they raise
+        :class:`~wav2small.audio.AudioError` where the file cannot be read
+        and :class:`~wav2small.errors.InputError` as :func:`windows`
 
     """
-    for start, signal in pieces:
-        kind = gate.classify(signal)
-        scores = None
-        says = isinstance(model, OnnxModel) and bool(model.categories)
-        categories: Mapping[str, float] | None = {} if says else None
-        doubts = None
-        if kind == "speech":
-            arousal, dominance, valence = map(float, model.predict([signal])[0])
-            scores = arousal, dominance, valence
-            if isinstance(model, OnnxModel) and says:
-                categories, doubts = model.further(signal)
-        end = start + len(signal) / SAMPLING_RATE
-        name = source.given or str(source.path)
-        yield Prediction(name, start, end, kind, scores, categories, doubts)
+    # onnxruntime lets several threads use a session; other models may hold state
+    threads = usable_cores() if isinstance(model, OnnxModel) else 1
+    begun: deque[tuple[int, Future[Prediction]]] = deque()
+
+    def begin() -> Iterator[None]:
+        """Read windows and have them scored, one each time it is asked."""
+        for number, source in enumerate(sources):
+            try:
+                for start, signal in windows(
+                    source, window_seconds, hop_seconds or window_seconds
+                ):
+                    scored = pool.submit(_score, model, gate, source, start, signal)
+                    begun.append((number, scored))
+                    yield
+            except (audio.AudioError, InputError) as error:
+                failed: Future[Prediction] = Future()
+                failed.set_exception(error)
+                begun.append((number, failed))
+                yield
+
+    def finish(number: int) -> Iterator[Prediction]:
+        while True:
+            while begun and begun[0][0] < number:
+                begun.popleft()  # nobody asked for them
+            for _ in islice(beginning, threads + 1 - len(begun)):
+                pass
+            if not begun or begun[0][0] > number:
+                return
+            if begun[0][0] == number:
+                yield begun.popleft()[1].result()
+
+    with ThreadPoolExecutor(threads) as pool:
+        beginning = begin()
+        for number, source in enumerate(sources):
+            yield source, finish(number)
+
+
+def _score(
+    model: Model,
+    gate: SpeechGate,
+    source: audio.Source,
+    start: float,
+    signal: np.ndarray,
+) -> Prediction:
+    """Score a window, ``(time,)``, that begins at ``start`` seconds of a file."""
+    kind = gate.classify(signal)
+    scores = None
+    says = isinstance(model, OnnxModel) and bool(model.categories)
+    categories: Mapping[str, float] | None = {} if says else None
+    doubts = None
+    if kind == "speech":
+        arousal, dominance, valence = map(float, model.predict([signal])[0])
+        scores = arousal, dominance, valence
+        if isinstance(model, OnnxModel) and says:
+            categories, doubts = model.further(signal)
+    end = start + len(signal) / SAMPLING_RATE
+    name = source.given or str(source.path)
+    return Prediction(name, start, end, kind, scores, categories, doubts)

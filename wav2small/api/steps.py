@@ -235,11 +235,10 @@ def predict(
     from ..gate import SpeechGate
     from ..models import load_model
     from ..prediction import predict as run
-    from ..prediction import read_ahead
 
     loaded, gate = load_model(model), SpeechGate()
     table = load_calibration(calibration, model=model) if calibration else None
     _, found = audio.find(to_paths(sources))
-    for source, pieces in read_ahead(found, window_seconds, hop_seconds):
-        for item in run(loaded, gate, source, pieces):
+    for _, items in run(loaded, gate, found, window_seconds, hop_seconds):
+        for item in items:
             yield personal(item, table)

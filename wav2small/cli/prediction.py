@@ -134,12 +134,10 @@ def _predictions(
     from .. import audio
     from ..gate import SpeechGate
     from ..prediction import predict as run
-    from ..prediction import read_ahead
 
-    gate = SpeechGate()
-    for source, pieces in read_ahead(sources, window, hop):
+    for source, found in run(model, SpeechGate(), sources, window, hop):
         try:
-            yield from run(model, gate, source, pieces)
+            yield from found
         except audio.AudioError as error:
             failed.append(source)
             say(f"error: {error}")
