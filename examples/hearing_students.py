@@ -4,8 +4,9 @@
 
 DATA holds ``emodb``, ``crema_d``, ``librispeech_subset`` and ``esc10``.
 The teacher annotates EMO-DB and CREMA-D. Each student learns from their training
-speakers through rooms, lost bands, noise and colours, is exported to int8,
-and is compared with the teacher and with what listeners heard
+speakers through rooms, lost bands, noise and colours, and as much again from what
+they sound like on a way through a hearing aid. It is exported to int8
+and compared with the teacher and with what listeners heard
 on speakers that neither teacher nor student has heard.
 ``--votes`` trains on the derived scores of people in place of the teacher's.
 What is done already is not done again.
@@ -15,20 +16,25 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 import vote_targets
 from real_speech import bundle
 from train_teacher import target
 
 from wav2small import audio, cli
-from wav2small.adv import DIMENSIONS
+from wav2small.acoustics.way import to_the_ear
+from wav2small.adv import DIMENSIONS, SAMPLING_RATE
 from wav2small.annotation.store import LabelStore
+from wav2small.clips import read_noises
 from wav2small.config import AugmentConfig, DistillConfig
 from wav2small.distillation import distill
 from wav2small.evaluation import agreement
@@ -92,10 +98,48 @@ def write_manifest(data: Path, path: Path) -> None:
         writer.writerows(rows)
 
 
-def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
+class Ear:
+    """Writes clips as they sound at the output of a hearing aid.
+
+    Args:
+        data: folder with recordings of places and of voices
+        out: folder that the clips are written to
+
+    """
+
+    def __init__(self, data: Path, out: Path) -> None:
+        self.data, self.out = data, out
+        self._noises: list[np.ndarray] = []
+        self._voices: list[np.ndarray] = []
+
+    def __call__(self, job: tuple[Path, float, int, int]) -> tuple[str, str]:
+        """Write one way of a clip; return the file's path and SHA-256."""
+        source, end, item, turn = job
+        path = self.out / f"{item:05d}-{turn}.flac"
+        if not path.exists():
+            if not self._noises:  # read once in each process
+                self._noises = read_noises(self.data / "esc10")
+                voices = sorted((self.data / "librispeech_subset").rglob("*.flac"))
+                self._voices = [audio.load(file) for file in voices[::4]]
+            changed = to_the_ear(
+                audio.load(source, end=end),
+                np.random.default_rng([item, turn]),
+                noises=self._noises,
+                voices=self._voices,
+            )
+            changed *= min(1.0, 0.99 / max(float(np.abs(changed).max()), 1e-6))
+            part = path.with_suffix(".part")
+            soundfile.write(part, changed, SAMPLING_RATE, format="FLAC")
+            part.rename(path)
+        return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_lesson(labels: Path, out: Path, data: Path, *, people: bool) -> None:
     """Write the labels that students learn from: those of training speakers.
 
     EMO-DB, a sixteenth of the clips with half of the spread, comes several times.
+    As often as a clip comes as it is, it comes on a way through a hearing aid,
+    each time another one, with the score of the clip as it is.
     ``people`` takes the scores derived from people's in place of the teacher's.
     """
     if out.exists():
@@ -110,7 +154,9 @@ def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
             "training_data": "CREMA-D (ODbL-1.0/DbCL-1.0); EMO-DB (CC0-1.0)",
         }
     scores = np.asarray(read.human if people else read.scores)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    jobs: list[tuple[Path, float, int, int]] = []
+    learned: list[dict[str, Any]] = []
     for item, split in enumerate(read.metadata["split"]):
         if split == "test":
             continue
@@ -126,7 +172,18 @@ def write_lesson(labels: Path, out: Path, *, people: bool) -> None:
         }
         row |= dict(zip(DIMENSIONS, map(float, scores[item]), strict=True))
         row |= known | {"split": "dev" if dev else "train"}
-        rows += [row] * (1 if dev or known["language"] != "de" else COPIES)
+        copies = 1 if dev or known["language"] != "de" else COPIES
+        rows += [row] * copies
+        if not dev:
+            learned += [row] * copies
+            source, end = store.root / read.names[item], float(read.ends[item])
+            jobs += [(source, end, item, turn) for turn in range(copies)]
+    ear = Ear(data.resolve(), out.parent.resolve() / "ear")
+    ear.out.mkdir(exist_ok=True)
+    with ProcessPoolExecutor() as pool, ProgressBar() as progress:
+        for done, (path, digest) in enumerate(pool.map(ear, jobs, chunksize=256)):
+            rows.append(learned[done] | {"file": path, "start": 0.0, "sha256": digest})
+            progress("ways to the ear", done + 1, len(jobs), {})
     # written beside it and moved, so that what is there is whole
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -239,7 +296,7 @@ def main() -> None:
     if arguments.label:
         return
     learned = out / ("people" if arguments.votes else "lesson")
-    write_lesson(labels, learned, people=arguments.votes)
+    write_lesson(labels, learned, data, people=arguments.votes)
     changes = {"seed": arguments.seed}
     if arguments.epochs:
         changes["epochs"] = arguments.epochs
