@@ -48,9 +48,9 @@ LESSON: dict[str, Any] = {"teaching": "cached", "crop_seconds": 3.0, "evaluation
 """What the students' trainings share."""
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "wav2small-rt": {"epochs": 10, "forget_probability": 0.25},
-    "wav2small-rt-mini": {"epochs": 10, "forget_probability": 0.25},
-    "wav2small": {"epochs": 5, "crop_seconds": 2.0, "bfloat16": True},
+    "wav2small-rt": {"epochs": 16, "forget_probability": 0.25},
+    "wav2small-rt-mini": {"epochs": 16, "forget_probability": 0.25},
+    "wav2small": {"epochs": 7, "bfloat16": True},
 }
 """What differs in the students' trainings."""
 
