@@ -20,6 +20,7 @@ from .limits import Limits
 from .plan.arena import ArenaPlan
 from .plan.cost import Cost
 from .plan.firmware import FirmwarePlan
+from .run.flash_waits import FlashWaits
 from .run.host import HostMeasurement
 from .run.measurement import Measurement
 from .target import Target
@@ -37,6 +38,9 @@ class BudgetReport:
 
     checks: tuple[Check, ...]
     """What was held against what."""
+
+    flash_waits: FlashWaits | None = None
+    """Waits for the target's flash memory, None if not known."""
 
     @property
     def fits(self) -> bool | None:
@@ -194,9 +198,14 @@ def _planned_flash(firmware: FirmwarePlan, target: Target | None) -> tuple[int, 
 
 
 def derive_realtime_factor(
-    measured: Measurement, target: Target
+    measured: Measurement, target: Target, waits: FlashWaits | None = None
 ) -> tuple[float, float] | None:
     """Seconds of work per second of audio, derived from instructions that were counted.
+
+    Args:
+        measured: what was measured on the target's core
+        target: target
+        waits: waits for its flash memory with all caches on, None for none
 
     Returns:
         lower and upper end, None if the clock is not known
@@ -204,8 +213,10 @@ def derive_realtime_factor(
     """
     if target.clock_hz is None:
         return None
+    clock = target.clock_hz.value
     low, high = measured.emulation.cycles_per_second
-    return low / target.clock_hz.value, high / target.clock_hz.value
+    fewest, most = waits.with_caches if waits else (0.0, 0.0)
+    return (low + fewest) / clock, (high + most) / clock
 
 
 def check_firmware(
@@ -215,6 +226,7 @@ def check_firmware(
     *,
     limits: Limits = NO_LIMITS,
     baseline: Mapping[str, float] | None = None,
+    flash_waits: FlashWaits | None = None,
 ) -> BudgetReport:
     """Hold what was measured on an emulated core against what there is.
 
@@ -230,6 +242,7 @@ def check_firmware(
         baseline: earlier figures of this core, see
             :data:`wav2small.firmware_bench.run.measurement.FIGURES`;
             None to compare with none
+        flash_waits: waits for the target's flash memory, None if not known
 
     """
     described = describe_ram(
@@ -245,8 +258,8 @@ def check_firmware(
         check_memory("ram", *ram, limits.ram, target),
         check_memory("flash", *flash, limits.flash, target),
         check_speed(
-            derive_realtime_factor(measured, target),
-            "derived",
+            derive_realtime_factor(measured, target, flash_waits),
+            "derived, waits for flash memory included" if flash_waits else "derived",
             "clock not known",
             target,
             limits.realtime_factor,
@@ -255,4 +268,4 @@ def check_firmware(
     ]
     if baseline is not None:
         checks += check_growth(measured, baseline, limits.growth)
-    return BudgetReport(target, tuple(checks))
+    return BudgetReport(target, tuple(checks), flash_waits)

@@ -14,6 +14,7 @@ from .budget import BudgetReport, check_firmware
 from .checks import Check, unchecked
 from .limits import Limits
 from .report.baseline import load_baseline
+from .run.flash_waits import FlashWaits, measure_flash_waits
 from .run.measurement import (
     FIGURES,
     Measurement,
@@ -22,6 +23,8 @@ from .run.measurement import (
     prepare_code,
     why_not_emulated,
 )
+from .run.toolchain import build
+from .target import Target
 
 
 class EmulatedCores:
@@ -109,6 +112,20 @@ class EmulatedCores:
             target,
             limits=self._limits,
             baseline=None if baseline is None else baseline.get(target.core, {}),
+            flash_waits=self._flash_waits(target),
+        )
+
+    def _flash_waits(self, target: Target) -> FlashWaits | None:
+        """Waits for a target's flash memory on the signal that was counted."""
+        if target.flash_reads is None:
+            return None
+        code = self.code
+        firmware = build(
+            code.folder, target.core, compiler=self._compiler, cache=self._cache
+        )
+        counted = code.counted
+        return measure_flash_waits(
+            firmware, counted.samples, counted.push_samples, target.flash_reads
         )
 
     def _unchecked(self, problem: str) -> list[Check]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from wav2small.export.base.errors import BenchError, one_line
 from wav2small.export.base.reading import read_json
 
+from .flash import FlashReads, parse_flash_reads
 from .size import parse_size
 
 DEFAULT_TARGETS = ("generic-m4-64k", "generic-m33-128k", "generic-m55-256k")
@@ -65,6 +66,9 @@ class Target:
     supply_millivolts: Figure | None = None
     """Supply at which that current flows, known if the current is."""
 
+    flash_reads: FlashReads | None = None
+    """What reading flash memory costs at this clock, None if not known."""
+
     @property
     def verified(self) -> bool:
         """Whether every figure that decides is verified, those that are known."""
@@ -111,7 +115,8 @@ def load_target(name_or_path: str | Path) -> Target:
 
     The file holds one object with ``name``, ``core``
     and any of ``description``, ``clock_hz``, ``ram_bytes``, ``flash_bytes``,
-    ``nanoamperes_per_megahertz`` and ``supply_millivolts``.
+    ``nanoamperes_per_megahertz``, ``supply_millivolts`` and ``flash_reads``
+    (see :func:`wav2small.firmware_bench.flash.parse_flash_reads`).
     A figure is a number, a size such as ``"96KiB"``,
     or an object with ``value``, ``source`` and ``verified``.
     A plain number or size counts as verified by the author of the file.
@@ -148,11 +153,12 @@ def _parse_target(entry: Any, where: str) -> Target:
             f"target in '{where}' must be an object with 'name' and 'core', got "
             f"{_shortened(entry)}: add them"
         )
-    unknown = sorted(set(entry) - {*_TEXTS, *_FIGURES})
+    fields = (*_TEXTS, *_FIGURES, "flash_reads")
+    unknown = sorted(set(entry) - set(fields))
     if unknown:
         raise BenchError(
             f"target in '{where}' must have the fields "
-            f"{', '.join((*_TEXTS, *_FIGURES))}, got '{unknown[0]}': "
+            f"{', '.join(fields)}, got '{unknown[0]}': "
             "remove or rename it"
         )
     for key in _TEXTS:
@@ -175,7 +181,14 @@ def _parse_target(entry: Any, where: str) -> Target:
             f"target in '{where}' must have both '{charge}' and '{supply}' or none, "
             "got one: add the other"
         )
-    return Target(entry["name"], entry["core"], entry.get("description", ""), **known)
+    reads = entry.get("flash_reads")
+    return Target(
+        entry["name"],
+        entry["core"],
+        entry.get("description", ""),
+        flash_reads=None if reads is None else parse_flash_reads(reads, where),
+        **known,
+    )
 
 
 def _parse_figure(entry: Any, key: str, where: str) -> Figure:

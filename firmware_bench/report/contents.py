@@ -33,7 +33,7 @@ NOT_COUNTED = (
 
 NOT_MEASURED = (
     "stack of interrupts and of what calls the model",
-    "waits for memory and caches",
+    "waits for memory and caches, but for flash memory of chips that is known",
 )
 """What the figures of C99 leave out, measured or planned."""
 
@@ -275,20 +275,37 @@ def _core(measured: Measurement) -> model.EmulatedCore:
 def _budget(
     budget: BudgetReport, plan: ModelPlan, emulated: EmulatedCores | None
 ) -> model.ReportedBudget:
-    target, derived, measured = None, None, None
+    target, derived, measured, flash = None, None, None, None
     if budget.target is not None:
         target = _target(budget, plan)
         if emulated:
             measured = emulated.measured.get(budget.target.core)
         if measured:
-            derived = derive_realtime_factor(measured, budget.target)
+            waits = budget.flash_waits
+            derived = derive_realtime_factor(measured, budget.target, waits)
+            flash = _flash(budget, measured)
     return model.ReportedBudget(
         target=target,
         basis="emulated" if measured else "planned" if plan.firmware else "arena",
         realtime_factor_derived=derived,
+        flash=flash,
         fits=budget.fits,
         checks=budget.checks,
     )
+
+
+def _flash(budget: BudgetReport, measured: Measurement) -> model.ReportedFlash | None:
+    """Cycles with waits for the target's flash memory, None if not known."""
+    waits = budget.flash_waits
+    if waits is None or budget.target is None or budget.target.flash_reads is None:
+        return None
+    low, high = measured.emulation.cycles_per_second
+    with_caches, without = (
+        (low + fewest, high + most)
+        for fewest, most in (waits.with_caches, waits.without_caches)
+    )
+    reads = budget.target.flash_reads
+    return model.ReportedFlash(with_caches, without, reads.source, reads.verified)
 
 
 def _target(budget: BudgetReport, plan: ModelPlan) -> model.CheckedTarget:

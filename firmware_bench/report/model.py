@@ -265,12 +265,23 @@ class CheckedTarget(Target):
 
 
 @dataclass(frozen=True)
+class ReportedFlash:
+    """Cycles per second of audio from a target's flash memory, waits included."""
+
+    cycles_with_caches: Interval
+    cycles_without_caches: Interval
+    source: str
+    verified: bool
+
+
+@dataclass(frozen=True)
 class ReportedBudget:
     """All checks for one target, or for limits alone."""
 
     target: CheckedTarget | None
     basis: Literal["emulated", "planned", "arena"]
     realtime_factor_derived: Interval | None
+    flash: ReportedFlash | None
     fits: bool | None
     checks: Sequence[Check]
 

@@ -197,6 +197,7 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             ),
             *_energy_rows(core.get("energy", [])),
         ]
+    rows += _flash_rows(report)
     if report["firmware"]:
         rows += [
             (entry["target"], f"planned alone: {entry['reason']}")
@@ -206,6 +207,26 @@ def _emulated_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         if left_out:
             rows.append(("", f"{left_out} signals are too short for a result"))
     return [(escape.line(name), escape.line(text)) for name, text in rows]
+
+
+def _flash_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Cycles from flash memory, of the targets whose memory is known."""
+    rows = []
+    for budget in report["budgets"]:
+        flash = budget.get("flash")
+        if flash is None:
+            continue
+        cached, bare = (
+            "{:.1f} to {:.1f}".format(*(cycles / 1e6 for cycles in flash[key]))
+            for key in ("cycles_with_caches", "cycles_without_caches")
+        )
+        mark = "" if flash["verified"] else "unverified: "
+        text = (
+            f"derived, from flash memory: {cached} M cycles per second of audio with "
+            f"its caches, {bare} M without ({mark}{flash['source']})"
+        )
+        rows.append((target_name(budget), text))
+    return rows
 
 
 def _energy_rows(chips: list[dict[str, Any]]) -> list[tuple[str, str]]:

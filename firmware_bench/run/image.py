@@ -95,6 +95,12 @@ class Disassembly:
         fewer, more = CORES[self.core].timing.error
         return low * fewer, high * more
 
+    def fewest_cycles(self, block: Block) -> float:
+        """Fewest cycles of a block, with the jump that leads to it."""
+        self.decode(block)
+        cycles = self._cycles[block]
+        return cycles.low + (cycles.jump if block[2] else 0)
+
     def shares(
         self, visits: Mapping[Block, int]
     ) -> tuple[dict[str, int], dict[str, int]]:

@@ -107,6 +107,32 @@ class UnicornMachine(Machine):
 
         self.core.hook_add(self._unicorn.UC_HOOK_BLOCK, count)
 
+    def follow_flash(
+        self, block: Callable[[int, int], None], read: Callable[[int], None]
+    ) -> None:
+        """From now on, tell of each block and of each constant in flash memory.
+
+        Args:
+            block: called with address and bytes of a block that begins
+            read: called with the address of a constant that the block reads
+
+        """
+
+        def begins(_core: Any, address: int, size: int, _data: object) -> None:
+            block(address, size)
+
+        def reads(
+            _core: Any, _kind: int, address: int, _size: int, _value: int, _data: object
+        ) -> None:
+            read(address)
+
+        unicorn = self._unicorn
+        spans = [(start, start + len(data)) for start, data in self.image.segments]
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        self.core.hook_add(unicorn.UC_HOOK_BLOCK, begins)
+        self.core.hook_add(unicorn.UC_HOOK_MEM_READ, reads, None, first, last - 1)
+        self.core.ctl_flush_tb()  # what was translated before calls no hooks
+
     def _execute(self, start: int, arguments: Sequence[int]) -> str:
         for role, argument in zip(_ARGUMENTS[: len(arguments)], arguments, strict=True):
             self.core.reg_write(self.registers[role], argument)
