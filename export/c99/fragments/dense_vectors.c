@@ -1,7 +1,7 @@
 #if USES_BYTES
 /* All columns of four outputs, whose weights take turns word by word. */
-APART static void four_outputs(const dense_t *layer, uint32_t output, const int8_t *x,
-                               void *values)
+INSIDE void four_outputs(const dense_t *layer, uint32_t output, const int8_t *x,
+                         void *values)
 {
     const end_t *const end = &layer->end;
     const int32_t *const start = end->start + output;
@@ -51,6 +51,16 @@ APART static void four_outputs(const dense_t *layer, uint32_t output, const int8
     } while (left != 0u);
 }
 
+/* All columns of so many times four outputs. */
+APART static void fours(const dense_t *layer, uint32_t output, uint32_t count,
+                        const int8_t *x, void *values)
+{
+    for (; count != 0u; --count) {
+        four_outputs(layer, output, x, values);
+        output += 4u;
+    }
+}
+
 /* All columns of one output. */
 APART static void one_output(const dense_t *layer, uint32_t output, const int8_t *x,
                              void *values)
@@ -91,8 +101,8 @@ static inline int32_t add_upper(int32_t sum, int8x16_t numbers, int32x4_t weight
 }
 
 /* All columns of four outputs: words have those of the first two or of the others. */
-APART static void four_outputs_of_nibbles(const dense_t *layer, uint32_t output,
-                                          const int8_t *x, void *values)
+INSIDE void four_outputs_of_nibbles(const dense_t *layer, uint32_t output,
+                                    const int8_t *x, void *values)
 {
     const end_t *const end = &layer->end;
     const int32_t *const start = end->start + output;
@@ -142,6 +152,16 @@ APART static void four_outputs_of_nibbles(const dense_t *layer, uint32_t output,
     } while (left != 0u);
 }
 
+/* All columns of so many times four outputs. */
+APART static void fours_of_nibbles(const dense_t *layer, uint32_t output, uint32_t count,
+                                   const int8_t *x, void *values)
+{
+    for (; count != 0u; --count) {
+        four_outputs_of_nibbles(layer, output, x, values);
+        output += 4u;
+    }
+}
+
 /* All columns of one output: words have eight weights of it. */
 APART static void one_output_of_nibbles(const dense_t *layer, uint32_t output,
                                         const int8_t *x, void *values)
@@ -180,28 +200,23 @@ APART static void one_output_of_nibbles(const dense_t *layer, uint32_t output,
 static void all_outputs(const dense_t *layer, uint32_t output, const int8_t *x,
                         void *values)
 {
-    uint32_t left = layer->outputs;
-    while (left != 0u) {
-        const uint32_t some = (left < 4u) ? 1u : 4u;
+    const uint32_t count = layer->outputs / 4u;
+    const uint32_t end = output + layer->outputs;
+    uint32_t single = output + 4u * count;
 #if USES_BYTES
-        if (layer->weight != NULL) {
-            if (some == 4u) {
-                four_outputs(layer, output, x, values);
-            } else {
-                one_output(layer, output, x, values);
-            }
+    if (layer->weight != NULL) {
+        fours(layer, output, count, x, values);
+        for (; single != end; ++single) {
+            one_output(layer, single, x, values);
         }
+    }
 #endif
 #if USES_NIBBLES
-        if (layer->nibbles != NULL) {
-            if (some == 4u) {
-                four_outputs_of_nibbles(layer, output, x, values);
-            } else {
-                one_output_of_nibbles(layer, output, x, values);
-            }
+    if (layer->nibbles != NULL) {
+        fours_of_nibbles(layer, output, count, x, values);
+        for (; single != end; ++single) {
+            one_output_of_nibbles(layer, single, x, values);
         }
-#endif
-        output += some;
-        left -= some;
     }
+#endif
 }

@@ -65,4 +65,20 @@ static inline int32x4_t short_outputs(int32x4_t sums, int32x4_t multiplier, int3
         vshlq_r_s32(vaddq_n_s32(vmulhq_s32(sums, multiplier), round), -last);
     return vmaxq_s32(vminq_s32(scaled, vdupq_n_s32(127)), vdupq_n_s32(-128));
 }
+
+/* Four outputs as wide_output makes one. */
+static inline int32x4_t wide_outputs(const end_t *end, uint32_t output, int32x4_t sums)
+{
+    const int32x4_t multiplier = vldrwq_s32(end->multiplier + output);
+    const int32x4_t shift = vreinterpretq_s32_u32(vldrbq_u32(end->shift + output));
+    const uint32x4_t half = vshrq_n_u32(vshlq_u32(vdupq_n_u32(1), shift), 1);
+    const uint32x4_t product = vreinterpretq_u32_s32(vmulq_s32(sums, multiplier));
+    const uint32x4_t low = vaddq_u32(product, half);
+    int32x4_t high = vmulhq_s32(sums, multiplier);
+    uint32x4_t upper;
+    high = vaddq_m_n_s32(high, high, 1, vcmphiq_u32(product, low));
+    upper = vshlq_u32(vreinterpretq_u32_s32(high), vsubq_s32(vdupq_n_s32(32), shift));
+    upper = vorrq_u32(upper, vshlq_u32(low, vnegq_s32(shift)));
+    return vaddq_s32(vreinterpretq_s32_u32(upper), vldrwq_s32(end->bias + output));
+}
 #endif
