@@ -20,7 +20,7 @@ typedef struct {
     int16_t zero_in;
     uint8_t taps;
     uint8_t flat;              /* whether weights are taken from flash */
-    uint8_t twice;             /* whether 8 divides the length */
+    uint8_t twice;             /* whether 16 divides the length */
     uint8_t twelves;           /* 2 if 24 divides the length, 1 if 12 does */
 } dense_t;
 
@@ -174,6 +174,15 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
             to = spread(to, pitch, from, stride, inside);
 #else
             ROLLED
+            for (; inside >= 4u; inside -= 4u) {
+                to[0] = from[0];
+                to[pitch] = from[stride];
+                to[2u * pitch] = from[2u * stride];
+                to[3u * pitch] = from[3u * stride];
+                from += 4u * stride;
+                to += 4u * pitch;
+            }
+            ROLLED
             for (; inside != 0u; --inside) {
                 *to = *from;
                 from += stride;
@@ -186,6 +195,20 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
             ROLLED
             for (; inside != 0u; --inside) {
                 vstrbq_p_s8(to, vldrbq_z_s8(from, lanes), lanes);
+                from += stride;
+                to += pitch;
+            }
+#endif
+#if LANES
+        } else if ((((uintptr_t)to % 4u) | (channels % 8u) | (pitch % 2u)) == 0u) {
+            ROLLED
+            for (; inside != 0u; --inside) {
+                const int8_t *some = from;
+                number_t *to_some = to;
+                const number_t *const end = to + channels;
+                do {
+                    WIDEN_EIGHT(to_some, some);
+                } while (to_some != end);
                 from += stride;
                 to += pitch;
             }

@@ -2,7 +2,7 @@
 #if LANES
 /* Up to where numbers are multiplied before upper parts of sums could be lost. */
 #if USES_LONG_COLUMN
-#define PART_OF(a, stop) (((stop) - (a) > 504) ? ((a) + 504) : (stop))
+#define PART_OF(a, stop) (((stop) - (a) > 496) ? ((a) + 496) : (stop))
 #else
 #define PART_OF(a, stop) (stop)
 #endif
@@ -51,6 +51,8 @@ INSIDE const int8_t *add_bytes(const dense_t *layer, const int16_t *a, const int
         int32_t q3 = 0;
         if (layer->twice != 0u) {
             do {
+                ADD_FOUR_OF_BYTES();
+                ADD_FOUR_OF_BYTES();
                 ADD_FOUR_OF_BYTES();
                 ADD_FOUR_OF_BYTES();
             } while (a != part);
@@ -145,10 +147,19 @@ INSIDE const uint8_t *add_nibbles(const dense_t *layer, const int16_t *a,
         int32_t q1 = 0;
         int32_t q2 = 0;
         int32_t q3 = 0;
-        do {
-            ADD_FOUR_OF_NIBBLES();
-            ADD_FOUR_OF_NIBBLES();
-        } while (a != part);
+        if (layer->twice != 0u) {
+            do {
+                ADD_FOUR_OF_NIBBLES();
+                ADD_FOUR_OF_NIBBLES();
+                ADD_FOUR_OF_NIBBLES();
+                ADD_FOUR_OF_NIBBLES();
+            } while (a != part);
+        } else {
+            do {
+                ADD_FOUR_OF_NIBBLES();
+                ADD_FOUR_OF_NIBBLES();
+            } while (a != part);
+        }
         sums[0] += q0;
         sums[1] += (q1 - q0) >> 4;
         sums[2] += (q2 - q1) >> 8;

@@ -7,13 +7,17 @@ APART static void unpack(const dense_t *layer, uint32_t first, uint32_t count,
     if (layer->weight != NULL) {
         const int8_t *weight = layer->weight + first;
 #if LANES
-        while (end - to >= 8) {
-            __asm__ volatile("ldrd r6, r8, [%[from]], #8\n\t"
-                             "sxtb16 r4, r6\n\t"
-                             "sxtb16 r5, r6, ror #8\n\t"
-                             "sxtb16 r6, r8\n\t"
-                             "sxtb16 r8, r8, ror #8\n\t"
-                             "stmia %[to]!, {r4, r5, r6, r8}"
+#define UNPACK_EIGHT                     \
+    "ldrd r6, r8, [%[from]], #8\n\t"     \
+    "sxtb16 r4, r6\n\t"                  \
+    "sxtb16 r5, r6, ror #8\n\t"          \
+    "sxtb16 r6, r8\n\t"                  \
+    "sxtb16 r8, r8, ror #8\n\t"          \
+    "stmia %[to]!, {r4, r5, r6, r8}\n\t"
+        /* 16 divides the count of four outputs */
+        const int16_t *const stop = end - (count % 16u);
+        while (to != stop) {
+            __asm__ volatile(UNPACK_EIGHT UNPACK_EIGHT
                              : [to] "+r"(to), [from] "+r"(weight)
                              :
                              : "r4", "r5", "r6", "r8", "memory");

@@ -78,6 +78,27 @@ static inline void widen_four(int16_t *to, const int8_t *from)
     __builtin_memcpy(to, &four.first, 4);
     __builtin_memcpy(to + 2, &four.second, 4);
 }
+
+/* The same of eight bytes, to where words lie; leads both pointers on. */
+#define WIDEN_EIGHT(to, from)                                      \
+    do {                                                           \
+        uint32_t spare;                                            \
+        __asm__ volatile("ldr r4, [%[f]], #4\n\t"                  \
+                         "ldr %[s], [%[f]], #4\n\t"                \
+                         "sxtb16 r8, r4, ror #8\n\t"               \
+                         "sxtb16 r4, r4\n\t"                       \
+                         "pkhtb r5, r8, r4, asr #16\n\t"           \
+                         "pkhbt r4, r4, r8, lsl #16\n\t"           \
+                         "sxtb16 r8, %[s], ror #8\n\t"             \
+                         "sxtb16 %[s], %[s]\n\t"                   \
+                         "pkhbt r6, %[s], r8, lsl #16\n\t"         \
+                         "pkhtb r8, r8, %[s], asr #16\n\t"         \
+                         "stmia %[t]!, {r4, r5, r6, r8}"           \
+                         : [t] "+r"(to), [f] "+r"(from),           \
+                           [s] "=&r"(spare)                        \
+                         :                                         \
+                         : "r4", "r5", "r6", "r8", "memory");      \
+    } while (0)
 #else
 typedef struct {
     int16_t a;

@@ -255,6 +255,34 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
         weight += 4;
     }
 #else
+#if NAMES_INSTRUCTIONS
+    {
+        uint32_t sums[4] = {0, 0, 0, 0};
+#define BIN                          \
+    "ldr r4, [%[up]], #4\n\t"        \
+    "ldrh r5, [%[weight]], #2\n\t"   \
+    "ldr r6, [%[down]], #-4\n\t"     \
+    "umlal %[a], %[b], r4, r5\n\t"   \
+    "umlal %[c], %[d], r6, r5\n\t"
+#define ADD_BINS(bins)                                                              \
+    __asm__ volatile(bins                                                           \
+                     : [a] "+r"(sums[0]), [b] "+r"(sums[1]), [c] "+r"(sums[2]),     \
+                       [d] "+r"(sums[3]), [up] "+r"(up), [down] "+r"(down),         \
+                       [weight] "+r"(weight)                                        \
+                     :                                                              \
+                     : "r4", "r5", "r6", "memory")
+        ROLLED
+        for (; left >= 4u; left -= 4u) {
+            ADD_BINS(BIN BIN BIN BIN);
+        }
+        ROLLED
+        for (; left != 0u; --left) {
+            ADD_BINS(BIN);
+        }
+        low = ((uint64_t)sums[1] << 32) | sums[0];
+        high = ((uint64_t)sums[3] << 32) | sums[2];
+    }
+#else
     ROLLED
     for (; left != 0u; --left) {
         low += (uint64_t)*up * *weight;
@@ -263,6 +291,7 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
         --down;
         ++weight;
     }
+#endif
 #endif
 #else
     for (; left != 0u; --left) {

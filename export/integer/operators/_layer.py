@@ -23,7 +23,7 @@ _BIAS_ERROR = 0.05
 _FEW = 2
 """Columns up to which weights are not unpacked beforehand."""
 
-_LONG = 504
+_LONG = 496
 """Numbers of a column that are multiplied at once, see ``dense_column.c``."""
 
 _NIBBLES = range(-8, 8)
@@ -273,7 +273,7 @@ def _dense_shape(
         "step": pitch * (across if solid else 1),
         "length": length,
         "flat": int(columns <= _FEW),
-        "twice": int(length % 8 == 0),
+        "twice": int(length % 16 == 0),
         "twelves": 2 if length % 24 == 0 else int(length % 12 == 0),
     }
 
