@@ -42,15 +42,11 @@ static int32_t log2_of(uint64_t high, uint32_t low)
     uint32_t part;
     int32_t from;
     int32_t step;
-    if (upper_word == 0u) {
+    while (upper_word == 0u) {
         upper_word = lower_word;
         lower_word = low;
-        exponent = 63;
-    }
-    if (upper_word == 0u) {
-        upper_word = lower_word;
-        lower_word = 0;
-        exponent = 31;
+        low = 0;
+        exponent -= 32u;
     }
     zeros = leading_zeros(upper_word);
     /* the first one has bit 31 now */
@@ -211,6 +207,50 @@ INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples
 }
 #endif
 
+#if NAMES_INSTRUCTIONS && !NORMALISED && !VECTORS && \
+    (WINDOW_LENGTH == FOURIER_LENGTH) && (FOURIER_LENGTH >= 32)
+#define PUTS_PAIRS 1
+#else
+#define PUTS_PAIRS 0
+#endif
+
+#if PUTS_PAIRS
+/* The same of a whole window. Two samples lie in a word; they come to lie half of the
+ * length apart. */
+INSIDE uint64_t put_pairs(const int16_t *samples, int32_t *values)
+{
+    enum { EIGHTH = FOURIER_LENGTH / 8 };
+    uint64_t loudness = 0;
+    uint32_t n;
+    ROLLED
+    for (n = 0; n < (uint32_t)EIGHTH; n += 2u) {
+        const int16_t *from = samples + n;
+        int32_t *to = values + reversed(n);
+        uint32_t both;
+        OPAQUE(from);
+        OPAQUE(to);
+#define PUT_PAIR(i, j)                                                              \
+    __builtin_memcpy(&both, from + (i) * EIGHTH, 4);                                \
+    put_sized(to + (j),                                                             \
+              upper_rounded((int32_t)(both << 16), window_at(n + (i) * EIGHTH)),    \
+              &loudness);                                                           \
+    put_sized(to + ((j) + FOURIER_LENGTH / 2),                                      \
+              upper_rounded((int32_t)(both & 0xffff0000u),                          \
+                            window_at(n + 1u + (i) * EIGHTH)),                      \
+              &loudness)
+        PUT_PAIR(0, 0);
+        PUT_PAIR(1, 4);
+        PUT_PAIR(2, 2);
+        PUT_PAIR(3, 6);
+        PUT_PAIR(4, 1);
+        PUT_PAIR(5, 5);
+        PUT_PAIR(6, 3);
+        PUT_PAIR(7, 7);
+    }
+    return loudness;
+}
+#endif
+
 /* Samples from an offset on, zeros behind them, to a spectrum; returns its exponent. */
 APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
                               int32_t *values)
@@ -220,7 +260,11 @@ APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
     uint64_t loudness;
     int32_t exponent;
     if (most >= (uint32_t)WINDOW_LENGTH) {
+#if PUTS_PAIRS
+        loudness = put_pairs(samples, values);
+#else
         loudness = put_samples(state, samples, WINDOW_LENGTH, values);
+#endif
     } else {
         loudness = put_samples(state, samples, most, values);
     }
@@ -229,15 +273,14 @@ APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
     return exponent;
 }
 
-/* Logarithm of the power of a band, in steps of 2^-20. */
-APART static int32_t band_level(const int32_t *values, uint32_t band,
-                                const uint16_t *weight, int32_t less)
+/* Logarithm of the power of so many bins, in steps of 2^-20; of none, one that is below
+ * all floors. */
+APART static int32_t band_level(const int32_t *values, uint32_t k, uint32_t left,
+                                const uint16_t *weight)
 {
-    uint32_t k = mel_first[band];
-    uint32_t left = mel_count[band];
     uint64_t low = 0;
     uint64_t high = 0;
-    int32_t level = LOG_FLOOR;
+    int32_t level = -((int32_t)1 << 30);
 #if POWERS_IN_PLACE
     const uint32_t *up = (const uint32_t *)values + k;
     const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
@@ -309,9 +352,9 @@ APART static int32_t band_level(const int32_t *values, uint32_t band,
 #endif
     high += low >> 32;
     if ((high != 0u) || ((uint32_t)low != 0u)) {
-        level = log2_of(high, (uint32_t)low) - log_offset[band] - less;
+        level = log2_of(high, (uint32_t)low);
     }
-    return (level > LOG_FLOOR) ? level : LOG_FLOOR;
+    return level;
 }
 
 /* What is known where a row is computed. */
@@ -345,10 +388,14 @@ APART static void front(wav2small_state *state, moment_t *now, int8_t *row, int3
     int64_t sum = 0;
 #endif
     for (band = 0; band < (uint32_t)BANDS; ++band) {
-        level[band] = band_level(work, band, weight, less);
-        weight += mel_count[band];
+        const uint32_t count = mel_count[band];
+        int32_t found = band_level(work, mel_first[band], count, weight);
+        found -= log_offset[band] + less;
+        found = (found > LOG_FLOOR) ? found : LOG_FLOOR;
+        level[band] = found;
+        weight += count;
 #if PAST_FRAMES
-        sum += level[band];
+        sum += found;
 #endif
     }
 #if PAST_FRAMES
