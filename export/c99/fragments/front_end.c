@@ -207,9 +207,13 @@ INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples
 }
 #endif
 
-#if NAMES_INSTRUCTIONS && !NORMALISED && !VECTORS && \
-    (WINDOW_LENGTH == FOURIER_LENGTH) && (FOURIER_LENGTH >= 32)
-#define PUTS_PAIRS 1
+#if NORMALISED
+#define TAKES_PAIRS 0
+#else
+#define TAKES_PAIRS (NAMES_INSTRUCTIONS && !VECTORS)
+#endif
+#if (WINDOW_LENGTH == FOURIER_LENGTH) && (FOURIER_LENGTH >= 32)
+#define PUTS_PAIRS TAKES_PAIRS
 #else
 #define PUTS_PAIRS 0
 #endif
