@@ -36,6 +36,7 @@ static int32_t log2_of(uint64_t high, uint32_t low)
 {
     uint32_t upper_word = (uint32_t)(high >> 32);
     uint32_t lower_word = (uint32_t)high;
+    uint32_t last_word = low;
     uint32_t exponent = 95;
     uint32_t zeros;
     uint32_t place;
@@ -44,8 +45,8 @@ static int32_t log2_of(uint64_t high, uint32_t low)
     int32_t step;
     while (upper_word == 0u) {
         upper_word = lower_word;
-        lower_word = low;
-        low = 0;
+        lower_word = last_word;
+        last_word = 0;
         exponent -= 32u;
     }
     zeros = leading_zeros(upper_word);
@@ -279,9 +280,11 @@ APART static int32_t spectrum(const wav2small_state *state, uint32_t offset,
 
 /* Logarithm of the power of so many bins, in steps of 2^-20; of none, one that is below
  * all floors. */
-APART static int32_t band_level(const int32_t *values, uint32_t k, uint32_t left,
+APART static int32_t band_level(const int32_t *values, uint32_t first, uint32_t count,
                                 const uint16_t *weight)
 {
+    uint32_t k = first;
+    uint32_t left = count;
     uint64_t low = 0;
     uint64_t high = 0;
     int32_t level = -((int32_t)1 << 30);
