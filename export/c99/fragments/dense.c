@@ -173,6 +173,7 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
 #if VECTORS
             to = spread(to, pitch, from, stride, inside);
 #else
+#if LANES
             ROLLED
             for (; inside >= 4u; inside -= 4u) {
                 to[0] = from[0];
@@ -182,6 +183,7 @@ APART static void fill_tap(const dense_t *layer, const int8_t *row, uint32_t pla
                 from += 4u * stride;
                 to += 4u * pitch;
             }
+#endif
             ROLLED
             for (; inside != 0u; --inside) {
                 *to = *from;

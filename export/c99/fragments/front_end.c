@@ -287,7 +287,7 @@ APART static int32_t band_level(const int32_t *values, uint32_t first, uint32_t 
     uint32_t left = count;
     uint64_t low = 0;
     uint64_t high = 0;
-    int32_t level = -((int32_t)1 << 30);
+    int32_t level = -0x40000000;
 #if POWERS_IN_PLACE
     const uint32_t *up = (const uint32_t *)values + k;
     const uint32_t *down = (const uint32_t *)values + ((uint32_t)FOURIER_LENGTH - k);
