@@ -135,7 +135,7 @@ class FlashModel:
         missed = [code.misses(start) for start in starts]
         count = sum(missed)
         self.high += count * self._whole_line(code)
-        waits = self._constants(reads, size)
+        waits: float = self._constants(reads, size)
         busy = cycles + waits
         if jumped and missed[0]:
             waits += max(wait, count * (wait + 1) - busy)
