@@ -78,6 +78,7 @@ static void align(void)
     const uint64_t frames =
         (PADDING_BEFORE + samples - WINDOW_LENGTH) / HOP_LENGTH + 1u;
     size_t i;
+    (void)end_frame(&old_state); /* whose work waits for the next samples */
     for (i = 0; i < STAGES; ++i) {
         const stage_t *stage = &stages[i];
         if (stage->kind >= POOLS) {
