@@ -61,7 +61,7 @@ static void set_rule(wav2small_decisions *decisions, uint32_t event, int16_t beg
 }
 
 /* Neutral scores that nothing was heard of. */
-static void begin(wav2small_decisions *decisions)
+static void begin_neutral(wav2small_decisions *decisions)
 {
     uint32_t i;
     decisions->begun = 0;
@@ -87,7 +87,7 @@ wav2small_status wav2small_decide_init(wav2small_decisions *decisions WAV2SMALL_
     decisions->smoothing = to_samples(1000);
     decisions->most_silent = to_samples(30000);
     decisions->silent = 0;
-    begin(decisions);
+    begin_neutral(decisions);
     for (i = 0; i < (uint32_t)WAV2SMALL_SCORES; ++i) {
         set_rule(decisions, WAV2SMALL_HIGH(i), WAV2SMALL_PARTS(0.6),
                  WAV2SMALL_PARTS(0.55), 1000);
@@ -236,7 +236,7 @@ static void pause(wav2small_decisions *decisions, uint32_t samples)
     if ((decisions->most_silent == 0u) || (decisions->silent < decisions->most_silent)) {
         return;
     }
-    begin(decisions);
+    begin_neutral(decisions);
     for (i = 0; i < (uint32_t)WAV2SMALL_EVENTS; ++i) {
         decisions->watches[i].waiting = 0;
         if (decisions->watches[i].on != 0u) {
