@@ -38,8 +38,7 @@ WRONG_INPUT = [
     ["layers", "nowhere.csv", "--backbone", "nowhere"],
     ["select", "nowhere", "out.csv", "--count", "3"],
     ["ask", "nowhere", "out", "--program", "true"],
-    ["c99", "nowhere", "out"],
-    ["page", "nowhere", "out.html"],
+    ["condense", "nowhere.csv", "out"],
 ]
 WRONG_USE = [
     ["annotate", "one"],
@@ -56,6 +55,7 @@ WRONG_USE = [
     ["page"],
     ["finetune"],
     ["layers"],
+    ["condense", "one"],
     ["select"],
     ["ask"],
     ["c99"],

@@ -211,6 +211,7 @@ def test_generated_c_leaves_only_the_compilers_conditions(tmp_path):
         "LANES",
         "NAMES_INSTRUCTIONS",
         "PUTS_FOUR",
+        "PUTS_PAIRS",
         "VECTORS",
         "WAV2SMALL_BLOB",
         "WAV2SMALL_TRACE",

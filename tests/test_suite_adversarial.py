@@ -33,7 +33,7 @@ class Linear:
         return np.stack([self.weights @ signal for signal in signals])
 
 
-def tests_of(model, attacks) -> list[dict]:
+def attacked(model, attacks) -> list[dict]:
     signals = [NOISE[:4000] * level for level in (0.5, 1.0, 2.0)]
     scores = model.predict(signals)
     rows = SuiteRows(seed=0, resamples=10)
@@ -44,13 +44,13 @@ def tests_of(model, attacks) -> list[dict]:
 
 
 def rows_of(model, attacks) -> dict[tuple[str, str], float]:
-    tests = tests_of(model, attacks)
+    tests = attacked(model, attacks)
     return {(row["name"], row["dimension"]): row["value"] for row in tests}
 
 
 def test_an_attack_may_move_four_scores_of_ten_and_chance_one_of_twenty():
     weights = np.zeros((3, 4000))
-    tests = tests_of(Linear(weights), {"itself": by_gradient(weights)})
+    tests = attacked(Linear(weights), {"itself": by_gradient(weights)})
     limits = {(row["name"], row["sense"], row["threshold"]) for row in tests}
     assert limits == {("random signs at 40 dB", ">=", 0.95), ("itself", ">=", 0.6)}
 

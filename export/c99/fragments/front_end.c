@@ -213,10 +213,14 @@ INSIDE uint64_t put_samples(const wav2small_state *state, const int16_t *samples
 #else
 #define TAKES_PAIRS (NAMES_INSTRUCTIONS && !VECTORS)
 #endif
-#if (WINDOW_LENGTH == FOURIER_LENGTH) && (FOURIER_LENGTH >= 32)
+#if WINDOW_LENGTH < FOURIER_LENGTH
+#define PUTS_PAIRS 0
+#else
+#if FOURIER_LENGTH >= 32
 #define PUTS_PAIRS TAKES_PAIRS
 #else
 #define PUTS_PAIRS 0
+#endif
 #endif
 
 #if PUTS_PAIRS
