@@ -25,6 +25,7 @@ from wav2small.export.integer.streaming.run import Stream
 from wav2small.export.model import topology
 from wav2small.export.model.to_onnx import to_onnx
 from wav2small.export.quantise.steps import quantize
+from wav2small.features import forgetting_ramp
 from wav2small.students.streaming import Streaming, StreamingConfig
 
 SECONDS = 0.3
@@ -54,7 +55,8 @@ def pool(model: IntegerGraph) -> SoftmaxPool:
 
 
 def test_weights_fall_to_an_e_th_in_the_time_constant():
-    ramp = student().ramp(torch.zeros(2, 16, 100, 1), student().row_seconds / SECONDS)
+    slope = student().row_seconds / SECONDS
+    ramp = forgetting_ramp(torch.zeros(2, 16, 100, 1), slope)
     rows = round(SECONDS / 0.02)
     assert ramp.shape == (1, 1, 100, 1)
     risen = ramp[0, 0, rows, 0] - ramp[0, 0, 0, 0]

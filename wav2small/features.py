@@ -244,3 +244,23 @@ def full_precision(signal: Tensor) -> AbstractContextManager[object]:
     if torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
+
+
+def forgetting_ramp(score: Tensor, slope: float | Tensor, axis: int = 2) -> Tensor:
+    """What is added to scores of a pool so that older rows weigh less.
+
+    Weights are relative: where those of newer rows rise, older ones fall.
+
+    Args:
+        score: scores of rows, of any shape
+        slope: rise from a row to the next; a number, or a tensor of one for each signal
+            that has as many axes as ``score``
+        axis: axis of the rows
+
+    Returns:
+        what to add, with one row for each of ``score``
+
+    """
+    # counted by adding ones: exact, and of any length in an ONNX as well
+    ones = torch.ones_like(score[(slice(0, 1),) * axis])
+    return torch.cumsum(ones, dim=axis) * slope

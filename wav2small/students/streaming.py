@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..adv import SAMPLING_RATE
-from ..features import SPREAD, LogMel, frame_mask, relative_to_past
+from ..features import (
+    SPREAD,
+    LogMel,
+    forgetting_ramp,
+    frame_mask,
+    relative_to_past,
+)
 
 
 @dataclass(frozen=True)
@@ -140,15 +146,6 @@ class Streaming(nn.Module):
         """Seconds from one row that is pooled to the next."""
         return 2 * self.config.hop_length / SAMPLING_RATE
 
-    def ramp(self, score: Tensor, slope: float | Tensor) -> Tensor:
-        """What is added to scores so that older frames weigh less, ``slope`` a row.
-
-        Weights are relative: where those of newer frames rise, older ones fall.
-        """
-        # counted by adding ones: exact, and of any length in an ONNX as well
-        count = torch.cumsum(torch.ones_like(score[:1, :1]), dim=2)
-        return count * slope
-
     def forward(
         self,
         signal: Tensor,
@@ -177,11 +174,11 @@ class Streaming(nn.Module):
             x = block(masked(x, frames))
         score = self.score(x)
         if forgetting is not None:
-            score = score + self.ramp(
+            score = score + forgetting_ramp(
                 score, forgetting[:, None, None, None] * self.row_seconds
             )
         elif self.config.forget_seconds is not None:
-            score = score + self.ramp(
+            score = score + forgetting_ramp(
                 score, self.row_seconds / self.config.forget_seconds
             )
         if frames is not None:

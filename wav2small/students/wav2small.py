@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from ..adv import SAMPLING_RATE
-from ..features import SPREAD, LogMel, frame_mask, normalize, relative_to_past
+from ..features import (
+    SPREAD,
+    LogMel,
+    forgetting_ramp,
+    frame_mask,
+    normalize,
+    relative_to_past,
+)
 
 
 @dataclass(frozen=True)
@@ -142,14 +149,8 @@ class _Trunk(nn.Module):
             value, score = self.lin(x), self.sof(x)
             axis = 2
         if forgetting is not None:
-            # weights are relative: where those of newer rows rise, older ones fall
-            row = torch.arange(
-                score.shape[axis], device=score.device, dtype=score.dtype
-            )
-            rise = forgetting[:, None] * self.row_seconds * row
-            shape = [len(forgetting), *([1] * (score.ndim - 1))]
-            shape[axis] = len(row)
-            score = score + rise.reshape(shape)
+            each = forgetting.reshape(-1, *([1] * (score.ndim - 1)))
+            score = score + forgetting_ramp(score, each * self.row_seconds, axis)
         if frames is not None:
             valid = frame_mask(frames, score.shape[axis])
             shape = [len(valid), *([1] * (score.ndim - 1))]
